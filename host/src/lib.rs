@@ -1,0 +1,5 @@
+//! Tidegate: a self-hosted, sandboxed WebAssembly function host.
+
+pub mod run;
+pub mod schedule;
+pub mod workflow;
