@@ -126,7 +126,7 @@ macro_rules! __export {
                 }
             }
 
-            $crate::__private::export!(Workflow with_types_in $crate::bindings);
+    $crate::__private::export!(Workflow with_types_in $crate::bindings);
         };
     };
 }

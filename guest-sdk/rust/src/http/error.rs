@@ -139,7 +139,10 @@ mod tests {
         assert_eq!(error.to_string(), "the exchange with a.example:81 failed: connection-refused");
         assert_eq!(error.code(), Some("connection-refused"));
         let error = Error::exchange("a.example", ErrorCode::HttpResponseBodySize(Some(7)));
-        assert_eq!(error.to_string(), "the exchange with a.example failed: HTTP-response-body-size (7 bytes)");
+        assert_eq!(
+            error.to_string(),
+            "the exchange with a.example failed: HTTP-response-body-size (7 bytes)"
+        );
         assert_eq!(Error::BodySize { max: 1 }.code(), None);
     }
 }
