@@ -36,10 +36,10 @@
 //!
 //! # Tests
 //!
-//! Handlers are plain functions: call them in `cargo test` with [`Request::new`],
-//! [`Settings::from_iter`](Settings#impl-FromIterator<(S,+Value)>-for-Settings) and
-//! [`Tick`]. Outside a sandbox [`log`] prints to standard error and [`Settings::save`]
-//! always succeeds; only [`http`] needs a host.
+//! Handlers are plain functions: call them in `cargo test` with [`Request::new`], a
+//! [`Tick`], and [`Settings`] collected from names and values. Outside a sandbox [`log`]
+//! prints to standard error and [`Settings::save`] always succeeds; only [`http`] needs a
+//! host.
 
 #[doc(hidden)]
 pub mod bindings;

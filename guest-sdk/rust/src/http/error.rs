@@ -21,6 +21,15 @@ pub enum Error {
         /// `invalid-syntax`, `forbidden` or `immutable`, as `wasi:http` names them.
         problem: &'static str,
     },
+    /// A `content-length` header was set that is not the body's length. It need not be
+    /// set at all.
+    #[error("the header content-length is {header:?}, and the body has {bytes} bytes")]
+    ContentLength {
+        /// What the header says.
+        header: String,
+        /// The body's length.
+        bytes: usize,
+    },
     /// JSON cannot hold the request's body.
     #[error("the request's body is not JSON")]
     RequestJson(#[source] serde_json::Error),
@@ -35,17 +44,29 @@ pub enum Error {
         detail: Option<String>,
     },
     /// The response's body has more bytes than the client reads.
-    #[error("the response's body has more than {max} bytes")]
+    #[error("the body from {authority} has more than {bytes_max} bytes")]
     BodySize {
+        /// The host and, if the URL has one, the port.
+        authority: String,
         /// The limit.
-        max: u64,
+        bytes_max: u64,
     },
     /// The response's body is not UTF-8.
-    #[error("the response's body is not valid UTF-8")]
-    ResponseText(#[source] std::string::FromUtf8Error),
+    #[error("the body from {authority} is not valid UTF-8")]
+    ResponseText {
+        /// The host and, if the URL has one, the port.
+        authority: String,
+        /// Where it is not.
+        source: std::string::FromUtf8Error,
+    },
     /// The response's body is not JSON, or not of the wanted form.
-    #[error("the response's body is not the JSON that was expected")]
-    ResponseJson(#[source] serde_json::Error),
+    #[error("the body from {authority} is not the JSON that was expected")]
+    ResponseJson {
+        /// The host and, if the URL has one, the port.
+        authority: String,
+        /// What is wrong with it, and where.
+        source: serde_json::Error,
+    },
     /// The response's status is 400 or more.
     #[error("{authority} answered with status {status}")]
     Status {
@@ -143,6 +164,6 @@ mod tests {
             error.to_string(),
             "the exchange with a.example failed: HTTP-response-body-size (7 bytes)"
         );
-        assert_eq!(Error::BodySize { max: 1 }.code(), None);
+        assert_eq!(Error::Method(String::new()).code(), None);
     }
 }

@@ -178,11 +178,21 @@ fn fields(headers: &Headers, length: Option<usize>) -> Result<Fields, Error> {
     for (name, value) in headers.iter() {
         append(name, value)?;
     }
-    // Without it the host sends chunks, which many a small server does not read.
-    if let Some(length) = length.filter(|_| headers.get("content-length").is_none()) {
-        append("content-length", &length.to_string())?;
+    if let Some(length) = content_length(headers, length)? {
+        append("content-length", &length)?;
     }
     Ok(fields)
+}
+
+/// The header to add for a body of this many bytes. Without one the host sends chunks,
+/// which many a small server does not read; with a wrong one it cuts the body.
+fn content_length(headers: &Headers, length: Option<usize>) -> Result<Option<String>, Error> {
+    let Some(bytes) = length else { return Ok(None) };
+    match headers.get("content-length") {
+        None => Ok(Some(bytes.to_string())),
+        Some(header) if header == bytes.to_string() => Ok(None),
+        Some(header) => Err(Error::ContentLength { header: header.to_owned(), bytes }),
+    }
 }
 
 fn options(limits: &Limits, authority: &str) -> Result<Option<RequestOptions>, Error> {
@@ -257,6 +267,18 @@ mod tests {
         assert_eq!(request.headers.get_all("content-type").collect::<Vec<_>>(), ["text/json"]);
         let request = http::post("http://a.example").form([("From", "+33 1"), ("To", "x")]);
         assert_eq!(request.body.as_deref(), Some(b"From=%2B33+1&To=x".as_slice()));
+    }
+
+    #[test]
+    fn content_length_is_added_and_never_wrong() {
+        let headers = |pairs: &[(&str, &str)]| {
+            Headers::from(pairs.iter().map(|&(n, v)| (n.to_owned(), v.to_owned())).collect::<Vec<_>>())
+        };
+        assert_eq!(content_length(&headers(&[]), None).ok(), Some(None));
+        assert_eq!(content_length(&headers(&[]), Some(5)).ok(), Some(Some("5".to_owned())));
+        assert_eq!(content_length(&headers(&[("Content-Length", "5")]), Some(5)).ok(), Some(None));
+        let error = content_length(&headers(&[("content-length", "3")]), Some(5)).expect_err("it is wrong");
+        assert_eq!(error.to_string(), "the header content-length is \"3\", and the body has 5 bytes");
     }
 
     #[test]

@@ -88,19 +88,16 @@ impl Response {
     /// # Errors
     /// Those of [`chunk`](Self::chunk).
     pub fn bytes(mut self) -> Result<Vec<u8>, Error> {
-        let mut body = Vec::new();
-        while let Some(chunk) = self.chunk()? {
-            body.extend_from_slice(&chunk);
-        }
-        Ok(body)
+        self.read_all()
     }
 
     /// The whole body as text.
     ///
     /// # Errors
     /// [`Error::ResponseText`] if it is not UTF-8, and those of [`chunk`](Self::chunk).
-    pub fn text(self) -> Result<String, Error> {
-        String::from_utf8(self.bytes()?).map_err(Error::ResponseText)
+    pub fn text(mut self) -> Result<String, Error> {
+        let body = self.read_all()?;
+        String::from_utf8(body).map_err(|source| Error::ResponseText { authority: self.authority, source })
     }
 
     /// The whole body, read as JSON, whatever its content type says.
@@ -108,8 +105,18 @@ impl Response {
     /// # Errors
     /// [`Error::ResponseJson`] if it is not JSON or does not have the form of `T`, and
     /// those of [`chunk`](Self::chunk).
-    pub fn json<T: DeserializeOwned>(self) -> Result<T, Error> {
-        serde_json::from_slice(&self.bytes()?).map_err(Error::ResponseJson)
+    pub fn json<T: DeserializeOwned>(mut self) -> Result<T, Error> {
+        let body = self.read_all()?;
+        serde_json::from_slice(&body)
+            .map_err(|source| Error::ResponseJson { authority: self.authority, source })
+    }
+
+    fn read_all(&mut self) -> Result<Vec<u8>, Error> {
+        let mut body = Vec::new();
+        while let Some(chunk) = self.chunk()? {
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body)
     }
 
     fn read_up_to(&mut self, bytes: u64) -> Result<Option<Vec<u8>>, Error> {
@@ -117,14 +124,18 @@ impl Response {
             Ok(chunk) => {
                 self.bytes_read += chunk.len() as u64;
                 if self.bytes_read > self.bytes_max {
-                    return Err(Error::BodySize { max: self.bytes_max });
+                    let authority = self.authority.clone();
+                    return Err(Error::BodySize { authority, bytes_max: self.bytes_max });
                 }
                 Ok(Some(chunk))
             }
             Err(StreamError::Closed) => Ok(None),
             Err(StreamError::LastOperationFailed(error)) => {
-                let code = http_error_code(&error);
-                let code = code.unwrap_or_else(|| ErrorCode::InternalError(Some(error.to_debug_string())));
+                let code = http_error_code(&error).unwrap_or_else(|| {
+                    let text = error.to_debug_string();
+                    // What follows, if anything, is the host's own stack.
+                    ErrorCode::InternalError(text.lines().next().map(ToOwned::to_owned))
+                });
                 Err(Error::exchange(&self.authority, code))
             }
         }
