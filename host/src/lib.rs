@@ -1,5 +1,7 @@
 //! Tidegate: a self-hosted, sandboxed WebAssembly function host.
 
+pub mod config;
 pub mod run;
 pub mod schedule;
+pub mod store;
 pub mod workflow;
