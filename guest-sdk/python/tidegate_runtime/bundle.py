@@ -7,6 +7,10 @@ import sys
 from . import program
 
 
+#: The folder in which a program finds its data files: that of its ``__file__``.
+ROOT = "/program"
+
+
 class Bundle:
     """The modules of a program; the finder and loader of all but the first.
 
@@ -24,12 +28,18 @@ class Bundle:
         self._sources = {}
         self._packages = set()
         self._files = {}
+        #: The program's data files, by absolute path.
+        self.files = {}
         for place, folders, names in os.walk(folder):
             folders[:] = sorted(name for name in folders if not name.startswith((".", "__pycache")))
             inside = place[len(folder) :].strip("/")
             for name in sorted(names):
+                file = f"{inside}/{name}" if inside else name
                 if name.endswith(".py"):
-                    self._add(folder, f"{inside}/{name}" if inside else name)
+                    self._add(folder, file)
+                else:
+                    with open(f"{folder}/{file}", "rb") as opened:
+                        self.files[f"{ROOT}/{file}"] = opened.read()
 
     def _add(self, folder, file):
         with open(f"{folder}/{file}", "rb") as opened:
@@ -48,6 +58,7 @@ class Bundle:
         """Executes the program and returns its module."""
         name = self.entry.removesuffix(".py")
         module = program.new_module(self.entry, lambda: self._sources[self.entry])
+        module.__file__ = f"{ROOT}/{self.entry}"
         exec(self._codes[name], module.__dict__)
         return module
 
@@ -61,11 +72,11 @@ class Bundle:
         if name not in self._codes:
             return None
         spec = importlib.machinery.ModuleSpec(
-            name, self, origin=self._files[name], is_package=name in self._packages
+            name, self, origin=f"{ROOT}/{self._files[name]}", is_package=name in self._packages
         )
         spec.has_location = True
         if name in self._packages:
-            spec.submodule_search_locations = [os.path.dirname(self._files[name])]
+            spec.submodule_search_locations = [os.path.dirname(spec.origin)]
         return spec
 
     def invalidate_caches(self):

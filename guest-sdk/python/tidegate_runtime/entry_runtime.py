@@ -14,7 +14,7 @@ import wit_world
 from componentize_py_types import Err
 from wit_world.imports import program as host_program
 
-from . import diagnostics, guest, program
+from . import diagnostics, guest, program, warmup
 
 _LANGUAGE = "python"
 
@@ -48,7 +48,7 @@ class WitWorld(wit_world.WitWorld):
         return [_diagnostic(found)] if found else []
 
     def run(self, code, trigger, settings):
-        return guest.run(lambda: _load(code), trigger, settings)
+        return guest.run(code.file, lambda: _load(code), trigger, settings)
 
 
 def _load(code):
@@ -78,4 +78,20 @@ def _diagnostic(found):
     )
 
 
-snapshot.end(lambda: None)
+def _start(source):
+    """A sample program for the warm-up, from source to what runs it."""
+    world = WitWorld()
+    code = world.compile("warm.py", source)
+    return lambda trigger, settings: world.run(code, trigger, settings)
+
+
+def _warm():
+    real, host_program.source = host_program.source, lambda: ""
+    try:
+        warmup.run(_start)
+    finally:
+        host_program.source = real
+
+
+guest.begin_log()
+snapshot.end(_warm, {})

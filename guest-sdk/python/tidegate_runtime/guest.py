@@ -1,15 +1,30 @@
 """What both worlds share: the host's types and functions around a run."""
 
-from componentize_py_types import Err
-from wit_world.imports import log, settings, tidegate_workflow_types as types
+import sys
+import traceback
 
-from . import runner
+from componentize_py_types import Err
+from wit_world.imports import log, settings
+from wit_world.imports import tidegate_workflow_types as types
+
+from . import runlog, runner
 from .settings import SettingsError
 from .trace import Failure
 
+_LEVELS = {level.name.lower(): level for level in log.Level}
 
-def run(load, trigger, pairs):
-    """Runs a program for the host. `load` executes it and returns its module."""
+
+def begin_log():
+    """Sends what programs log to the run's log."""
+    runlog.install(_emit)
+
+
+def run(file, load, trigger, pairs):
+    """Runs a program for the host.
+
+    `file` is its name, `load` executes it and returns its module.
+    """
+    sys.argv = [file]
     request = None
     if isinstance(trigger, types.Trigger_Catch):
         got = trigger.value
@@ -20,6 +35,10 @@ def run(load, trigger, pairs):
         )
     except Failure as failure:
         raise Err(types.Failure(failure.message, failure.trace)) from None
+    except Exception as error:
+        # Ours to mend, and still a failed run rather than a trap.
+        message = f"the Python runtime failed: {error!r}"
+        raise Err(types.Failure(message, traceback.format_exc())) from None
     reply = outcome.reply
     return types.Outcome(
         reply and types.Reply(reply.status, reply.headers, reply.body),
@@ -37,6 +56,10 @@ def _commit(changes):
         settings.commit(_changes(changes))
     except Err as error:
         raise SettingsError(f"settings cannot be saved: {error.value.value}") from None
+
+
+def _emit(level, message, fields):
+    log.emit(_LEVELS[level], message, fields)
 
 
 def _warn(line):

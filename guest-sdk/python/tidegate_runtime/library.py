@@ -6,11 +6,15 @@ files, is packed into the snapshot too, so that a late import and a package that
 opens its own data work, at the price of unpacking what they ask for.
 """
 
+import contextlib
+import errno
 import importlib.machinery
 import importlib.metadata
+import importlib.resources
 import io
 import marshal
 import os
+import pathlib
 import sys
 import zlib
 
@@ -174,7 +178,7 @@ class Library:
         try:
             packed = self.files[path]
         except KeyError:
-            raise FileNotFoundError(2, "no such file in this runtime", path) from None
+            raise FileNotFoundError(errno.ENOENT, "no such file in this runtime", path) from None
         if isinstance(packed, str):
             with open(packed, "rb") as file:
                 return file.read()
@@ -264,6 +268,12 @@ class _Place:
 
     def read_text(self, encoding="utf-8"):
         return self.read_bytes().decode(encoding)
+
+
+# A package that wants the path of a file of its own gets it: `open` knows these.
+importlib.resources.as_file.register(_Place)(
+    lambda place: contextlib.nullcontext(pathlib.Path(str(place)))
+)
 
 
 def _compile(module):

@@ -7,7 +7,7 @@ dropped.
 """
 
 import gc
-import importlib
+import importlib.machinery
 import json
 import os
 import sys
@@ -46,30 +46,33 @@ def begin():
     sys.meta_path.insert(-1, library)
 
 
-def end(warm):
+def end(warm, files):
     """Warms the interpreter up and leaves the build's world behind.
 
-    `warm` is a function that runs sample programs.
+    `warm` is a function that runs sample programs, `files` maps absolute paths to the
+    bytes of a program's own data files.
     """
-    from . import preload, sandbox, trace
+    from . import outbound, preload, sandbox, trace
 
     trace.OWN_FOLDERS[:] = [f"{STAGE}/tidegate_runtime/", "/world/", "/bundled/"]
+    trace.hide_own_frames()
     failed = preload.run(library, config.get("preload", ()))
-    sandbox.finish()
-    warm()
+    outbound.install()
+    _import_bindings()
     library.pack()
     with open(f"{STAGE}/report.json", "w", encoding="utf-8") as file:
         json.dump({"version": sys.version.split()[0], "failed": failed}, file)
 
-    _import_bindings()
+    sandbox.finish(library, files)
     # Each entry of the path would be asked for each module that is not there.
-    sys.meta_path.pop()
+    sys.meta_path.remove(importlib.machinery.PathFinder)
     sys.path.clear()
     sys.path_hooks.clear()
     sys.path_importer_cache.clear()
     for module in list(sys.modules.values()):
         if getattr(module, "__cached__", None):
             module.__cached__ = None
+    warm()
     gc.collect()
     gc.freeze()
 

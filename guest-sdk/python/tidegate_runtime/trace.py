@@ -37,7 +37,8 @@ def failure(error):
 def message(error):
     """One line: the exception's type and what it says."""
     if isinstance(error, SystemExit):
-        said = f"the workflow called sys.exit({_text(error)}): return from the function instead"
+        called = getattr(error, "called", f"sys.exit({error.code!r})")
+        said = f"the workflow called {called}: return from the function instead"
     else:
         said = _text(error)
     kind = type(error)
@@ -52,6 +53,18 @@ def trace(error):
     told = traceback.TracebackException.from_exception(error)
     _strip(told, set())
     return encodable(shorten("".join(told.format()), TRACE_LENGTH_MAX))
+
+
+def hide_own_frames():
+    """Leaves our frames out of every traceback that this process prints or logs."""
+    walk = traceback._walk_tb_with_full_positions
+
+    def walk_user_frames(position):
+        for found in walk(position):
+            if not is_own(found[0].f_code.co_filename):
+                yield found
+
+    traceback._walk_tb_with_full_positions = walk_user_frames
 
 
 def is_own(file):

@@ -12,10 +12,26 @@ def install():
     Libraries keep references to functions of `socket` and `ssl`, and a handle that one
     opened at import would be stale in the snapshot, where using it is a trap.
     """
-    from . import sockets
+    from . import sockets, tls
 
     sockets.install()
+    tls.install()
+
+    from . import kdf
+
+    kdf.install()
 
 
-def finish():
-    """What may only be in place once everything is imported: the build needs files."""
+def finish(library, program):
+    """What may only be in place once everything is imported: the build needs files.
+
+    `library` is the `Library` to read from, `program` maps absolute paths to the bytes
+    of a program's own data files.
+    """
+    from . import absent, files, loops, stdio, threads
+
+    absent.finish(library)
+    loops.finish()
+    threads.finish()
+    stdio.finish()
+    files.install(library, program)
