@@ -1,5 +1,6 @@
 //! Tidegate: a self-hosted, sandboxed WebAssembly function host.
 
+pub mod api;
 pub mod config;
 pub mod run;
 pub mod schedule;
