@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng, TryRng};
+use sha2::{Digest as _, Sha256};
 use wasmtime_wasi::{HostMonotonicClock, HostWallClock};
 
 use crate::run::Inputs;
@@ -48,10 +49,10 @@ impl Chance {
     /// The seed of `wasi:random/insecure-seed`, by which language runtimes order their
     /// hash tables.
     pub(super) fn hash_seed(&self) -> u128 {
-        // A stream of its own: what a hash table's order gives away must say nothing of
-        // the seed behind the guest's secrets.
-        let mut rng = StdRng::from_seed(self.seed.map(|byte| !byte));
-        u128::from(rng.next_u64()) << 64 | u128::from(rng.next_u64())
+        // One-way: what a hash table's order gives away must say nothing of the seed
+        // behind the guest's secrets.
+        let digest = Sha256::new().chain_update(b"hash seed").chain_update(self.seed).finalize();
+        u128::from_le_bytes(digest[..16].try_into().expect("16 of 32 bytes"))
     }
 
     /// What the guest got.
