@@ -91,6 +91,7 @@ pub struct Config {
     pub egress: Egress,
     pub store: Store,
     pub schedule: Schedule,
+    pub runtime: Runtime,
     pub log: Log,
 }
 
@@ -179,6 +180,14 @@ pub struct Schedule {
     pub batch_max: usize,
     pub schedules_max: usize,
     pub interval_ms_min: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs, reason = "config.default.toml documents each key")]
+pub struct Runtime {
+    pub default: String,
+    pub check_timeout_ms: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Deserialize)]
