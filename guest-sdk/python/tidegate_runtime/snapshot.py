@@ -15,6 +15,9 @@ import sys
 #: Where componentize-py mounts the folder that the build tool staged.
 STAGE = "/0"
 
+#: How much of the heap is cleared at the end; its free part is smaller.
+CLEARED_BYTES = 1 << 24
+
 #: What the build tool wrote there, see `begin`.
 config = {}
 
