@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod config;
+pub mod engine;
 pub mod run;
 pub mod schedule;
 pub mod store;

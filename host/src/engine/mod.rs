@@ -1,0 +1,3 @@
+//! The sandbox: what runs guests and what they can reach.
+
+pub mod egress;
