@@ -159,6 +159,7 @@ pub struct Egress {
     pub response_header_bytes_max: usize,
     pub requests_max: u32,
     pub concurrent_max: u32,
+    pub connections_max: usize,
     pub idle_per_host_max: usize,
     pub idle_timeout_ms: u64,
 }
@@ -306,6 +307,7 @@ impl Config {
         at_least("run.concurrency_max", self.run.concurrency_max.into(), 1)?;
         at_least("run.log_bytes_max", self.run.log_bytes_max as u64, 1024)?;
         at_least("egress.concurrent_max", self.egress.concurrent_max.into(), 1)?;
+        at_least("egress.connections_max", self.egress.connections_max as u64, 1)?;
         at_least("store.flush_ms", self.store.flush_ms, 1)?;
         at_least("store.segment_bytes", self.store.segment_bytes, 1 << 20)?;
         at_least("schedule.batch_max", self.schedule.batch_max as u64, 1)?;

@@ -279,6 +279,7 @@ impl Invoker {
         let own = &entry.workflow.limits;
         let engine = &self.config.engine;
         let call = Call {
+            workflow: entry.workflow.id,
             input: invocation.input,
             attempt: invocation.attempt,
             settings,

@@ -43,7 +43,7 @@ use self::memory::Budget;
 use self::state::State;
 use crate::api::{Diagnostic, PackageView};
 use crate::run::{Fault, FaultKind};
-use crate::workflow::{Digest, Kind, Settings};
+use crate::workflow::{Digest, Kind, Settings, WorkflowId};
 
 /// The version of wasmtime, for artefacts and for people.
 pub const WASMTIME_VERSION: &str = "48.0.8";
@@ -307,6 +307,7 @@ impl Engine {
         let permit = self.permits.clone().acquire_owned().await;
         let permit = permit.map_err(|_| Fault::new(FaultKind::Overload, "the host is shutting down"))?;
         let call = Call {
+            workflow: WorkflowId::from_bytes([0; 16]),
             input: Input::Tick { schedule: String::new(), due: jiff::Timestamp::UNIX_EPOCH },
             attempt: 1,
             settings: Arc::new(Settings::default()),

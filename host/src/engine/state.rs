@@ -51,10 +51,12 @@ pub enum CommitRefusal {
 
 /// The data of one run's store.
 pub(super) struct State {
+    // Dropped first: a body that the guest did not finish must not look finished when the
+    // table drops it.
+    pub(super) egress: RunEgress,
     pub(super) table: ResourceTable,
     pub(super) wasi: WasiCtx,
     pub(super) http: WasiHttpCtx,
-    pub(super) egress: RunEgress,
     pub(super) memory: Account,
     pub(super) log: Log,
     pub(super) commit: Option<Arc<dyn CommitSettings>>,
