@@ -91,6 +91,7 @@ pub struct Config {
     pub egress: Egress,
     pub store: Store,
     pub schedule: Schedule,
+    pub runtime: Runtime,
     pub log: Log,
 }
 
@@ -158,6 +159,7 @@ pub struct Egress {
     pub response_header_bytes_max: usize,
     pub requests_max: u32,
     pub concurrent_max: u32,
+    pub connections_max: usize,
     pub idle_per_host_max: usize,
     pub idle_timeout_ms: u64,
 }
@@ -179,6 +181,14 @@ pub struct Schedule {
     pub batch_max: usize,
     pub schedules_max: usize,
     pub interval_ms_min: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs, reason = "config.default.toml documents each key")]
+pub struct Runtime {
+    pub default: String,
+    pub check_timeout_ms: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -297,6 +307,7 @@ impl Config {
         at_least("run.concurrency_max", self.run.concurrency_max.into(), 1)?;
         at_least("run.log_bytes_max", self.run.log_bytes_max as u64, 1024)?;
         at_least("egress.concurrent_max", self.egress.concurrent_max.into(), 1)?;
+        at_least("egress.connections_max", self.egress.connections_max as u64, 1)?;
         at_least("store.flush_ms", self.store.flush_ms, 1)?;
         at_least("store.segment_bytes", self.store.segment_bytes, 1 << 20)?;
         at_least("schedule.batch_max", self.schedule.batch_max as u64, 1)?;

@@ -1,9 +1,16 @@
 //! Tidegate: a self-hosted, sandboxed WebAssembly function host.
 
+pub mod answer;
 pub mod api;
 pub mod cli;
 pub mod config;
+pub mod deploy;
+pub mod engine;
+pub mod invoker;
+pub mod programs;
+pub mod registry;
 pub mod run;
 pub mod schedule;
 pub mod store;
+pub mod telemetry;
 pub mod workflow;

@@ -19,7 +19,7 @@ use utoipa::ToSchema;
 
 use crate::run::{LogLine, Run, RunId, Status};
 use crate::workflow::{
-    Code, Digest, Revision, SettingChange, SettingWriter, Settings, Version, Workflow, WorkflowId,
+    Code, Digest, Revision, Runtime, SettingChange, SettingWriter, Settings, Version, Workflow, WorkflowId,
     WorkflowName,
 };
 
@@ -285,10 +285,17 @@ pub trait Store: Send + Sync + 'static {
     /// [`StoreError::Missing`], [`StoreError::Damaged`].
     async fn blob(&self, digest: Digest) -> Result<Bytes>;
 
-    /// Deletes the blobs that no version names and that are older than an hour (a
+    /// Deletes the blobs that no version and no runtime names and that are older than an hour (a
     /// deploy puts its blobs before its version), except those in `keep`. Returns the
     /// bytes that were freed.
     async fn collect_garbage(&self, keep: &[Digest]) -> Result<u64>;
+
+    /// All language runtimes, in the order of their names.
+    async fn runtimes(&self) -> Result<Vec<Runtime>>;
+
+    /// Adds a runtime, or replaces the one of that name. Versions that were deployed to
+    /// the old one keep its component.
+    async fn put_runtime(&self, runtime: Runtime) -> Result<()>;
 
     // ---- settings ------------------------------------------------------------------
 
