@@ -178,7 +178,7 @@ pub struct CreateWorkflow {
 }
 
 /// `PATCH /api/v1/workflows/{name}`: what is left out stays as it is.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PatchWorkflow {
     /// One or a few sentences.

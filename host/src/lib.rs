@@ -2,6 +2,7 @@
 
 pub mod answer;
 pub mod api;
+pub mod cli;
 pub mod config;
 pub mod deploy;
 pub mod engine;
