@@ -450,6 +450,7 @@ mod tests {
             runs_waiting: 1,
             workflows: 12,
             store: StoreHealth {
+                warnings: Vec::new(),
                 stopped: Some("disk".to_owned()),
                 run_bytes: 1,
                 index_bytes: 2,
