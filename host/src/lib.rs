@@ -2,8 +2,10 @@
 
 pub mod answer;
 pub mod api;
+pub mod app;
 pub mod cli;
 pub mod config;
+pub mod data;
 pub mod deploy;
 pub mod engine;
 pub mod invoker;
@@ -11,6 +13,7 @@ pub mod programs;
 pub mod registry;
 pub mod run;
 pub mod schedule;
+pub mod server;
 pub mod store;
 pub mod telemetry;
 pub mod workflow;

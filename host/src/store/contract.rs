@@ -16,7 +16,7 @@ use super::samples::{component, log, run, set, tick, unset, workflow};
 use super::{Claim, Durability, Retention, RunFilter, RunPage, Store, StoreError, TickState};
 use crate::run::{Run, RunId, Status, Trigger};
 use crate::workflow::{
-    Digest, Kind, Revision, SettingWriter, Settings, State, Visibility, Workflow, WorkflowId,
+    Digest, Kind, Revision, Runtime, SettingWriter, Settings, State, Visibility, Workflow, WorkflowId,
 };
 
 /// How a store is opened.
@@ -43,6 +43,7 @@ macro_rules! contract_tests {
                 only_a_version_that_is_there_can_be_active
                 blobs_come_back_and_the_same_bytes_are_one_blob
                 collector_spares_blobs_that_are_used_kept_or_fresh
+                runtime_is_kept_under_its_name_with_its_component
                 commits_of_different_settings_all_win
                 later_commit_of_a_setting_wins
                 commit_of_settings_is_all_or_nothing
@@ -310,6 +311,30 @@ pub(crate) async fn collector_spares_blobs_that_are_used_kept_or_fresh(setup: &i
     for digest in [used, kept, fresh] {
         store.blob(digest).await.unwrap();
     }
+}
+
+pub(crate) async fn runtime_is_kept_under_its_name_with_its_component(setup: &impl Setup) {
+    let store = setup.open().await;
+    assert_eq!(store.runtimes().await.unwrap(), []);
+    let component = store.put_blob(Bytes::from_static(b"one")).await.unwrap();
+    let runtime = |name: &str, component, version: &str| Runtime {
+        name: name.parse().unwrap(),
+        component,
+        language: "python".to_owned(),
+        version: version.to_owned(),
+        packages: vec![("requests".to_owned(), "2.32.5".to_owned())],
+        installed_at: Timestamp::UNIX_EPOCH,
+    };
+    store.put_runtime(runtime("python", component, "1")).await.unwrap();
+    store.put_runtime(runtime("other", component, "1")).await.unwrap();
+    store.put_runtime(runtime("python", component, "2")).await.unwrap();
+    let expected = [runtime("other", component, "1"), runtime("python", component, "2")];
+    assert_eq!(store.runtimes().await.unwrap(), expected);
+    store.collect_garbage(&[]).await.unwrap();
+    assert_eq!(store.blob(component).await.unwrap(), &b"one"[..]);
+    store.close().await.unwrap();
+    drop(store);
+    assert_eq!(setup.open().await.runtimes().await.unwrap(), expected);
 }
 
 pub(crate) async fn commits_of_different_settings_all_win(setup: &impl Setup) {

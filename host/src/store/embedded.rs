@@ -25,7 +25,9 @@ use super::{
     TickState, Verification, frame, records, recovery, verify,
 };
 use crate::run::{LogLine, Run, RunId};
-use crate::workflow::{Code, Digest, SettingChange, SettingWriter, Settings, Version, Workflow, WorkflowId};
+use crate::workflow::{
+    Code, Digest, Runtime, SettingChange, SettingWriter, Settings, Version, Workflow, WorkflowId,
+};
 
 /// Largest page of a listing.
 pub const PAGE_MAX: usize = 1000;
@@ -275,6 +277,14 @@ impl Store for EmbeddedStore {
             })
             .await?;
         self.blocking(move |shared| shared.blobs.delete(&forgotten)).await
+    }
+
+    async fn runtimes(&self) -> Result<Vec<Runtime>> {
+        Ok(read(&self.shared.metadata).runtimes())
+    }
+
+    async fn put_runtime(&self, runtime: Runtime) -> Result<()> {
+        self.change(move |metadata| Ok((metadata.plan_runtime(&runtime)?, ()))).await
     }
 
     async fn settings(&self, id: WorkflowId) -> Result<Settings> {

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::folder::write_atomically;
 use super::keys::{Key, Position};
 use super::metadata::{Metadata, Snapshot};
-use crate::workflow::{Settings, Version, Workflow};
+use crate::workflow::{Runtime, Settings, Version, Workflow};
 
 /// The version of the document's format.
 const FORMAT: u32 = 1;
@@ -25,6 +25,8 @@ struct Document {
     journal: Position,
     ledger_floor: Option<Timestamp>,
     workflows: Vec<Entry>,
+    #[serde(default)]
+    runtimes: Vec<Runtime>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -52,6 +54,7 @@ impl Export {
             journal: snapshot.position,
             ledger_floor: snapshot.ledger_floor,
             workflows: entries.collect(),
+            runtimes: snapshot.runtimes.clone(),
         };
         Ok(Self { json: serde_json::to_vec_pretty(&document)? })
     }
@@ -88,6 +91,9 @@ pub(super) fn read(path: &Path) -> io::Result<Metadata> {
         }
         load(Key::SettingsRevision(id), serde_json::to_vec(&entry.settings.revision)?)?;
     }
+    for runtime in &document.runtimes {
+        load(Key::Runtime(runtime.name.clone()), serde_json::to_vec(runtime)?)?;
+    }
     if let Some(floor) = document.ledger_floor {
         load(Key::LedgerFloor, serde_json::to_vec(&floor)?)?;
     }
@@ -119,6 +125,15 @@ mod tests {
         }
         let floor = Timestamp::from_second(5).unwrap();
         metadata.apply(metadata.plan_floor(floor).unwrap(), position(4)).unwrap();
+        let runtime = Runtime {
+            name: "python".parse().unwrap(),
+            component: Digest::of(b"runtime"),
+            language: "python".to_owned(),
+            version: "3.14.0".to_owned(),
+            packages: vec![("requests".to_owned(), "2.32.5".to_owned())],
+            installed_at: floor,
+        };
+        metadata.apply(metadata.plan_runtime(&runtime).unwrap(), position(4)).unwrap();
 
         let temp = tempfile::tempdir().unwrap();
         let path = temp.path().join("export.json");

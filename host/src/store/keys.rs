@@ -7,6 +7,7 @@
 //! 3 | workflow id 16 | name        the setting as JSON
 //! 4 | workflow id 16               the revision of the settings as JSON
 //! 5                                the ledger's floor as JSON
+//! 6 | name                         the runtime as JSON
 //! 0                                the checkpoint's position in the journal
 //! ```
 //!
@@ -15,7 +16,7 @@
 
 use bytes::Buf;
 
-use crate::workflow::WorkflowId;
+use crate::workflow::{WorkflowId, WorkflowName};
 
 /// The key of the checkpoint's position; never part of a change.
 pub(super) const POSITION: &[u8] = &[0];
@@ -28,6 +29,7 @@ pub(super) enum Key {
     Setting(WorkflowId, String),
     SettingsRevision(WorkflowId),
     LedgerFloor,
+    Runtime(WorkflowName),
 }
 
 impl Key {
@@ -38,6 +40,7 @@ impl Key {
             Key::Setting(id, name) => [&[3], id.as_bytes().as_slice(), name.as_bytes()].concat(),
             Key::SettingsRevision(id) => [&[4], id.as_bytes().as_slice()].concat(),
             Key::LedgerFloor => vec![5],
+            Key::Runtime(name) => [&[6], name.as_str().as_bytes()].concat(),
         }
     }
 
@@ -45,6 +48,9 @@ impl Key {
         let (first, rest) = bytes.split_first()?;
         if *first == 5 {
             return rest.is_empty().then_some(Key::LedgerFloor);
+        }
+        if *first == 6 {
+            return std::str::from_utf8(rest).ok()?.parse().ok().map(Key::Runtime);
         }
         let (id, rest) = rest.split_at_checked(16)?;
         let id = WorkflowId::from_bytes(id.try_into().ok()?);
@@ -134,6 +140,7 @@ mod tests {
             (Key::Setting(id, "KÉY".to_owned()), Some(b"1".to_vec())),
             (Key::SettingsRevision(id), None),
             (Key::LedgerFloor, Some(b"0".to_vec())),
+            (Key::Runtime("python".parse().unwrap()), Some(b"{}".to_vec())),
         ];
         let mut body = Vec::new();
         encode_puts(&mut body, &puts);

@@ -13,8 +13,8 @@ use serde::Serialize;
 use super::keys::{Key, Position, Put};
 use super::{Result, StoreError};
 use crate::workflow::{
-    Code, Digest, Revision, Setting, SettingChange, SettingWriter, Settings, Version, Workflow, WorkflowId,
-    WorkflowName,
+    Code, Digest, Revision, Runtime, Setting, SettingChange, SettingWriter, Settings, Version, Workflow,
+    WorkflowId, WorkflowName,
 };
 
 /// Longest name of a setting, in bytes.
@@ -41,6 +41,7 @@ pub(super) struct Kept {
 pub(super) struct Metadata {
     kept: HashMap<WorkflowId, Arc<Kept>>,
     names: BTreeMap<WorkflowName, WorkflowId>,
+    runtimes: BTreeMap<WorkflowName, Runtime>,
     /// No instant up to this one can be claimed any more: its ledger entries are deleted.
     ledger_floor: Option<Timestamp>,
     /// What the checkpoint does not have yet, as encoded keys and values.
@@ -53,6 +54,8 @@ pub(super) struct Metadata {
 pub(super) struct Snapshot {
     /// By name.
     pub(super) kept: Vec<Arc<Kept>>,
+    /// By name.
+    pub(super) runtimes: Vec<Runtime>,
     pub(super) ledger_floor: Option<Timestamp>,
     pub(super) position: Position,
 }
@@ -73,6 +76,9 @@ impl Snapshot {
             if kept.settings.revision != Revision::default() {
                 puts.push(put(Key::SettingsRevision(id), &kept.settings.revision)?);
             }
+        }
+        for runtime in &self.runtimes {
+            puts.push(put(Key::Runtime(runtime.name.clone()), runtime)?);
         }
         if let Some(floor) = self.ledger_floor {
             puts.push(put(Key::LedgerFloor, &floor)?);
@@ -106,6 +112,11 @@ impl Metadata {
         self.kept.contains_key(&id)
     }
 
+    /// All runtimes in the order of their names.
+    pub(super) fn runtimes(&self) -> Vec<Runtime> {
+        self.runtimes.values().cloned().collect()
+    }
+
     pub(super) fn ledger_floor(&self) -> Option<Timestamp> {
         self.ledger_floor
     }
@@ -119,15 +130,21 @@ impl Metadata {
         !self.dirty.is_empty()
     }
 
-    /// Every blob that a version names.
+    /// Every blob that a version or a runtime names.
     pub(super) fn blobs(&self) -> BTreeSet<Digest> {
         let versions = self.kept.values().flat_map(|kept| kept.versions.values());
-        versions.flat_map(|version| version.code.blobs()).collect()
+        let of_versions = versions.flat_map(|version| version.code.blobs());
+        of_versions.chain(self.runtimes.values().map(|runtime| runtime.component)).collect()
     }
 
     /// A copy to take one's time with.
     pub(super) fn snapshot(&self) -> Snapshot {
-        Snapshot { kept: self.workflows(), ledger_floor: self.ledger_floor, position: self.position }
+        Snapshot {
+            kept: self.workflows(),
+            runtimes: self.runtimes(),
+            ledger_floor: self.ledger_floor,
+            position: self.position,
+        }
     }
 
     // ---- taking values over ----------------------------------------------------------
@@ -204,6 +221,10 @@ impl Metadata {
                 if let Some(kept) = self.kept.get_mut(id) {
                     Arc::make_mut(kept).settings.revision = revision.unwrap_or_default();
                 }
+            }
+            (Key::Runtime(name), value) => {
+                let runtime = value.map(|value| parse(&key, value)).transpose()?;
+                replace(&mut self.runtimes, name.clone(), runtime);
             }
             (Key::LedgerFloor, value) => {
                 self.ledger_floor = value.map(|value| parse(&key, value)).transpose()?;
@@ -325,6 +346,11 @@ impl Metadata {
             puts.push((Key::Setting(id, name), value));
         }
         Ok((puts, settings))
+    }
+
+    /// Adds a runtime, or replaces the one of that name.
+    pub(super) fn plan_runtime(&self, runtime: &Runtime) -> Result<Vec<Put>> {
+        Ok(vec![put(Key::Runtime(runtime.name.clone()), runtime)?])
     }
 
     /// Raises the ledger's floor.

@@ -232,7 +232,7 @@ pub struct Retention {
 }
 
 /// How the store is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct StoreHealth {
     /// Why the store stopped writing; `None` while it writes.
     pub stopped: Option<String>,
