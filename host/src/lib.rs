@@ -1,5 +1,19 @@
 //! Tidegate: a self-hosted, sandboxed WebAssembly function host.
 
+pub mod answer;
+pub mod api;
+pub mod app;
+pub mod cli;
+pub mod config;
+pub mod data;
+pub mod deploy;
+pub mod engine;
+pub mod invoker;
+pub mod programs;
+pub mod registry;
 pub mod run;
 pub mod schedule;
+pub mod server;
+pub mod store;
+pub mod telemetry;
 pub mod workflow;

@@ -453,6 +453,23 @@ impl Code {
     }
 }
 
+/// A language runtime that source can be deployed to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Runtime {
+    /// Workflows name it by this.
+    pub name: WorkflowName,
+    /// Its component.
+    pub component: Digest,
+    /// For example `python`.
+    pub language: String,
+    /// For example `3.14.0`.
+    pub version: String,
+    /// What programs can import, as name and version.
+    pub packages: Vec<(String, String)>,
+    /// When it was installed.
+    pub installed_at: Timestamp,
+}
+
 /// How a setting's value is treated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]

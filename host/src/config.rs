@@ -1,0 +1,539 @@
+//! The configuration: defaults, file, environment, flags, in this order.
+//!
+//! `config.default.toml` is the one list of keys, units and defaults; it is embedded
+//! and read first, so that the documentation and the defaults cannot disagree. This is
+//! the only module that reads the environment.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+use toml::{Table, Value};
+
+/// The embedded, commented default file.
+pub const DEFAULTS: &str = include_str!("config.default.toml");
+
+/// Environment variables that set a key begin with this, for example
+/// `TIDEGATE_SERVER__LISTEN` for `server.listen`.
+const ENV_PREFIX: &str = "TIDEGATE_";
+
+/// Why there is no configuration. `Display` says what is wrong and where,
+/// [`ConfigError::hint`] what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("the configuration file {path} cannot be read")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The system's error.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file is not TOML.
+    #[error("the configuration file {path} is not valid TOML")]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// What the parser says, with line and column.
+        #[source]
+        source: Box<toml::de::Error>,
+    },
+    /// A key does not exist.
+    #[error("unknown key {key} in {origin}")]
+    UnknownKey {
+        /// The key with its section, for example `server.lisen`.
+        key: String,
+        /// Where it stands.
+        origin: String,
+        /// The key that was probably meant.
+        nearest: Option<String>,
+    },
+    /// A value has the wrong type or is out of range.
+    #[error("{key} in {origin}: {reason}")]
+    Value {
+        /// The key with its section.
+        key: String,
+        /// Where it stands.
+        origin: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+impl ConfigError {
+    /// What to do next.
+    pub fn hint(&self) -> String {
+        match self {
+            ConfigError::Read { .. } => {
+                "check the path given by --config and the file's permissions".to_owned()
+            }
+            ConfigError::Syntax { .. } => {
+                "`tidegate serve --print-config` shows a complete, valid file".to_owned()
+            }
+            ConfigError::UnknownKey { nearest: Some(nearest), .. } => format!("did you mean {nearest}?"),
+            ConfigError::UnknownKey { nearest: None, .. } | ConfigError::Value { .. } => {
+                "`tidegate serve --print-config` lists every key with its unit and default".to_owned()
+            }
+        }
+    }
+}
+
+/// Everything that can be configured, validated.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs, reason = "config.default.toml documents each key")]
+pub struct Config {
+    pub server: Server,
+    pub engine: Engine,
+    pub run: Run,
+    pub egress: Egress,
+    pub store: Store,
+    pub schedule: Schedule,
+    pub runtime: Runtime,
+    pub log: Log,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs, reason = "config.default.toml documents each key")]
+pub struct Server {
+    pub listen: String,
+    pub catch_listen: String,
+    pub catch_url: String,
+    pub connections_max: usize,
+    pub header_timeout_ms: u64,
+    pub idle_timeout_ms: u64,
+    pub header_bytes_max: usize,
+    pub headers_max: usize,
+    pub body_bytes_max: usize,
+    pub body_timeout_ms: u64,
+    pub upload_bytes_max: usize,
+    pub drain_ms: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs, reason = "config.default.toml documents each key")]
+pub struct Engine {
+    pub instances_max: u32,
+    pub memory_bytes_max: usize,
+    pub memory_total_bytes_max: u64,
+    pub deadline_ms: u64,
+    pub epoch_tick_ms: u64,
+    pub queue_ms: u64,
+    pub queue_max: usize,
+    pub compile_timeout_ms: u64,
+    pub compile_memory_bytes_max: u64,
+    pub compiles_max: usize,
+    pub programs_max: usize,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs, reason = "config.default.toml documents each key")]
+pub struct Run {
+    pub concurrency_max: u32,
+    pub log_bytes_max: usize,
+    pub reply_bytes_max: usize,
+    pub reply_headers_max: usize,
+    pub reply_header_bytes_max: usize,
+    pub record_body_bytes_max: usize,
+    pub settings_max: usize,
+    pub setting_bytes_max: usize,
+    pub commits_max: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs, reason = "config.default.toml documents each key")]
+pub struct Egress {
+    pub allow_private: Vec<String>,
+    pub ca_file: String,
+    pub connect_timeout_ms: u64,
+    pub tls_timeout_ms: u64,
+    pub first_byte_timeout_ms: u64,
+    pub exchange_timeout_ms: u64,
+    pub request_bytes_max: u64,
+    pub response_bytes_max: u64,
+    pub response_header_bytes_max: usize,
+    pub requests_max: u32,
+    pub concurrent_max: u32,
+    pub connections_max: usize,
+    pub idle_per_host_max: usize,
+    pub idle_timeout_ms: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs, reason = "config.default.toml documents each key")]
+pub struct Store {
+    pub flush_ms: u64,
+    pub segment_bytes: u64,
+    pub retention_days: u32,
+    pub retention_bytes_max: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs, reason = "config.default.toml documents each key")]
+pub struct Schedule {
+    pub batch_max: usize,
+    pub schedules_max: usize,
+    pub interval_ms_min: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs, reason = "config.default.toml documents each key")]
+pub struct Runtime {
+    pub default: String,
+    pub check_timeout_ms: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs, reason = "config.default.toml documents each key")]
+pub struct Log {
+    pub level: String,
+    pub format: LogFormat,
+}
+
+/// How the host's own log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// One value that overrides the file: an environment variable or a flag.
+#[derive(Debug, Clone)]
+pub struct Override {
+    /// Section and key, for example `server.listen`.
+    pub key: String,
+    /// The value.
+    pub value: Value,
+    /// For messages, for example `--listen` or `TIDEGATE_SERVER__LISTEN`.
+    pub origin: String,
+}
+
+impl Config {
+    /// The defaults alone.
+    pub fn defaults() -> Self {
+        Self::load(None, Vec::new(), Vec::new()).expect("the embedded defaults are valid: a test reads them")
+    }
+
+    /// Reads the configuration: defaults, then `file`, then `environment` (all the
+    /// process's variables; others than `TIDEGATE_<SECTION>__<KEY>` are ignored), then
+    /// `flags`.
+    ///
+    /// # Errors
+    /// The first key or value that is wrong, and where it stands.
+    pub fn load(
+        file: Option<&Path>,
+        environment: Vec<(String, String)>,
+        flags: Vec<Override>,
+    ) -> Result<Self, ConfigError> {
+        let defaults: Table = DEFAULTS.parse().expect("the embedded defaults are TOML: a test reads them");
+        let mut merged = defaults.clone();
+        let mut origins = Origins(Vec::new());
+        if let Some(path) = file {
+            let text = std::fs::read_to_string(path)
+                .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+            let table: Table = text
+                .parse()
+                .map_err(|source| ConfigError::Syntax { path: path.to_owned(), source: Box::new(source) })?;
+            for one in overrides_of(table, path) {
+                apply(&mut merged, &defaults, &mut origins, one)?;
+            }
+        }
+        for one in environment.into_iter().filter_map(override_of_variable).chain(flags) {
+            apply(&mut merged, &defaults, &mut origins, one)?;
+        }
+        let config: Config = Value::Table(merged).try_into().map_err(|error: toml::de::Error| {
+            // Types were checked key by key; what is left are values such as an
+            // unknown log format or a negative number.
+            ConfigError::Value {
+                key: "a value".to_owned(),
+                origin: origins.last(),
+                reason: error.message().to_owned(),
+            }
+        })?;
+        config.validate(&origins)?;
+        Ok(config)
+    }
+
+    /// The configuration for the process's own environment. `TIDEGATE_URL` and its like,
+    /// which have no section, belong to the command line.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn from_process(file: Option<&Path>, flags: Vec<Override>) -> Result<Self, ConfigError> {
+        Self::load(file, std::env::vars().collect(), flags)
+    }
+
+    fn validate(&self, origins: &Origins) -> Result<(), ConfigError> {
+        let at_least = |key: &str, value: u64, minimum: u64| {
+            if value >= minimum {
+                return Ok(());
+            }
+            Err(origins.value_error(key, format!("must be at least {minimum}, is {value}")))
+        };
+        let at_most = |key: &str, value: u64, maximum: u64| {
+            if value <= maximum {
+                return Ok(());
+            }
+            Err(origins.value_error(key, format!("must be at most {maximum}, is {value}")))
+        };
+        at_least("server.connections_max", self.server.connections_max as u64, 1)?;
+        at_least("server.header_timeout_ms", self.server.header_timeout_ms, 1)?;
+        at_least("server.idle_timeout_ms", self.server.idle_timeout_ms, 1)?;
+        // hyper refuses a smaller read buffer.
+        at_least("server.header_bytes_max", self.server.header_bytes_max as u64, 8192)?;
+        at_least("server.headers_max", self.server.headers_max as u64, 1)?;
+        at_least("server.body_timeout_ms", self.server.body_timeout_ms, 1)?;
+        at_least("engine.instances_max", self.engine.instances_max.into(), 1)?;
+        // One slot reserves about 6 GiB of address space; 47 bits hold 21,000 of them.
+        at_most("engine.instances_max", self.engine.instances_max.into(), 10_000)?;
+        at_least("engine.memory_bytes_max", self.engine.memory_bytes_max as u64, 1 << 20)?;
+        at_most("engine.memory_bytes_max", self.engine.memory_bytes_max as u64, 4 << 30)?;
+        at_least("engine.deadline_ms", self.engine.deadline_ms, 1)?;
+        at_least("engine.epoch_tick_ms", self.engine.epoch_tick_ms, 1)?;
+        at_most("engine.epoch_tick_ms", self.engine.epoch_tick_ms, 100)?;
+        at_least("engine.compiles_max", self.engine.compiles_max as u64, 1)?;
+        at_least("engine.programs_max", self.engine.programs_max as u64, 1)?;
+        at_least("run.concurrency_max", self.run.concurrency_max.into(), 1)?;
+        at_least("run.log_bytes_max", self.run.log_bytes_max as u64, 1024)?;
+        at_least("egress.concurrent_max", self.egress.concurrent_max.into(), 1)?;
+        at_least("egress.connections_max", self.egress.connections_max as u64, 1)?;
+        at_least("store.flush_ms", self.store.flush_ms, 1)?;
+        at_least("store.segment_bytes", self.store.segment_bytes, 1 << 20)?;
+        at_least("schedule.batch_max", self.schedule.batch_max as u64, 1)?;
+        at_least("schedule.interval_ms_min", self.schedule.interval_ms_min, 1)?;
+        Ok(())
+    }
+
+    /// A key that holds milliseconds, as a duration.
+    pub fn ms(value: u64) -> Duration {
+        Duration::from_millis(value)
+    }
+}
+
+/// Where each overridden key was set, for messages.
+struct Origins(Vec<(String, String)>);
+
+impl Origins {
+    fn of(&self, key: &str) -> String {
+        let found = self.0.iter().rev().find(|(set, _)| set == key);
+        found.map_or_else(|| "the defaults".to_owned(), |(_, origin)| origin.clone())
+    }
+
+    fn last(&self) -> String {
+        self.0.last().map_or_else(|| "the defaults".to_owned(), |(_, origin)| origin.clone())
+    }
+
+    fn value_error(&self, key: &str, reason: String) -> ConfigError {
+        ConfigError::Value { key: key.to_owned(), origin: self.of(key), reason }
+    }
+}
+
+fn overrides_of(table: Table, path: &Path) -> Vec<Override> {
+    let origin = path.display().to_string();
+    let mut list = Vec::new();
+    for (section, value) in table {
+        match value {
+            Value::Table(keys) => {
+                for (key, value) in keys {
+                    let key = format!("{section}.{key}");
+                    list.push(Override { key, value, origin: origin.clone() });
+                }
+            }
+            value => list.push(Override { key: section, value, origin: origin.clone() }),
+        }
+    }
+    list
+}
+
+fn override_of_variable((name, text): (String, String)) -> Option<Override> {
+    let (section, key) = name.strip_prefix(ENV_PREFIX)?.split_once("__")?;
+    let key = format!("{}.{}", section.to_lowercase(), key.to_lowercase());
+    Some(Override { key, value: Value::String(text), origin: format!("the environment variable {name}") })
+}
+
+/// Sets one key of `merged`, after its name and type were checked against `defaults`.
+fn apply(
+    merged: &mut Table,
+    defaults: &Table,
+    origins: &mut Origins,
+    one: Override,
+) -> Result<(), ConfigError> {
+    let Override { key, value, origin } = one;
+    let (section, name) = key.split_once('.').unwrap_or((&key, ""));
+    let Some(default) = defaults.get(section).and_then(|keys| keys.get(name)) else {
+        let nearest = nearest_key(defaults, &key);
+        return Err(ConfigError::UnknownKey { key, origin, nearest });
+    };
+    let value = convert(value, default).map_err(|reason| ConfigError::Value {
+        key: key.clone(),
+        origin: origin.clone(),
+        reason,
+    })?;
+    origins.0.push((key.clone(), origin));
+    let keys = merged.get_mut(section).and_then(Value::as_table_mut);
+    keys.expect("merged has the sections of defaults").insert(name.to_owned(), value);
+    Ok(())
+}
+
+/// The value as the type of its default: variables and flags bring texts.
+fn convert(value: Value, default: &Value) -> Result<Value, String> {
+    match (value, default) {
+        (Value::String(text), Value::Integer(_)) => text
+            .replace('_', "")
+            .parse()
+            .map(Value::Integer)
+            .map_err(|_| format!("{text:?} is not a whole number")),
+        (Value::String(text), Value::Array(_)) => {
+            let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+            Ok(Value::Array(parts.map(|part| Value::String(part.to_owned())).collect()))
+        }
+        (value, default) if value.same_type(default) => {
+            if value.as_integer().is_some_and(|number| number < 0) {
+                return Err("must not be negative".to_owned());
+            }
+            Ok(value)
+        }
+        (value, default) => Err(format!("is {}, must be {}", type_name(&value), type_name(default))),
+    }
+}
+
+fn type_name(value: &Value) -> &'static str {
+    match value {
+        Value::String(_) => "a text",
+        Value::Integer(_) => "a whole number",
+        Value::Float(_) => "a number with a fraction",
+        Value::Boolean(_) => "true or false",
+        Value::Datetime(_) => "a date",
+        Value::Array(_) => "a list",
+        Value::Table(_) => "a section",
+    }
+}
+
+fn nearest_key(defaults: &Table, key: &str) -> Option<String> {
+    let name = key.rsplit('.').next().unwrap_or(key);
+    let known = defaults.iter().flat_map(|(section, keys)| {
+        let keys = keys.as_table().into_iter().flat_map(Table::keys);
+        keys.map(move |key| format!("{section}.{key}"))
+    });
+    known
+        .map(|candidate| {
+            // A right key in the wrong section is nearer than any spelling.
+            let same_name = candidate.ends_with(&format!(".{name}"));
+            let score = if same_name { 0.99 } else { strsim::jaro_winkler(&candidate, key) };
+            (score, candidate)
+        })
+        .filter(|(score, _)| *score > 0.8)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, candidate)| candidate)
+}
+
+impl fmt::Display for LogFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            LogFormat::Text => "text",
+            LogFormat::Json => "json",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flag(key: &str, value: impl Into<Value>) -> Override {
+        Override { key: key.to_owned(), value: value.into(), origin: format!("--{key}") }
+    }
+
+    fn env(name: &str, value: &str) -> (String, String) {
+        (name.to_owned(), value.to_owned())
+    }
+
+    #[test]
+    fn the_embedded_defaults_are_complete_and_valid() {
+        let config = Config::defaults();
+        assert_eq!(config.engine.deadline_ms, 30_000);
+        assert_eq!(config.log.format, LogFormat::Text);
+    }
+
+    #[test]
+    fn flags_win_over_environment_over_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("t.toml");
+        std::fs::write(&file, "[engine]\ndeadline_ms = 1\ninstances_max = 2\nqueue_max = 3\n").unwrap();
+        let environment = vec![
+            env("TIDEGATE_ENGINE__INSTANCES_MAX", "20"),
+            env("TIDEGATE_ENGINE__QUEUE_MAX", "30"),
+            env("TIDEGATE_URL", "http://x"),
+            env("TIDEGATE_EGRESS__ALLOW_PRIVATE", "a:1, b"),
+        ];
+        let config = Config::load(Some(&file), environment, vec![flag("engine.queue_max", 300)]).unwrap();
+        assert_eq!(
+            (config.engine.deadline_ms, config.engine.instances_max, config.engine.queue_max),
+            (1, 20, 300)
+        );
+        assert_eq!(config.egress.allow_private, ["a:1", "b"]);
+    }
+
+    #[test]
+    fn an_unknown_key_names_the_nearest() {
+        for (key, nearest) in [
+            ("server.lisen", "server.listen"),
+            ("engine.deadline", "engine.deadline_ms"),
+            ("server.deadline_ms", "engine.deadline_ms"),
+        ] {
+            let error = Config::load(None, vec![], vec![flag(key, 1)]).unwrap_err();
+            assert_eq!(error.to_string(), format!("unknown key {key} in --{key}"));
+            assert_eq!(error.hint(), format!("did you mean {nearest}?"), "{key}");
+        }
+        let error = Config::load(None, vec![env("TIDEGATE_ZZZ__QQQ", "1")], vec![]).unwrap_err();
+        assert_eq!(error.to_string(), "unknown key zzz.qqq in the environment variable TIDEGATE_ZZZ__QQQ");
+        assert!(error.hint().contains("--print-config"));
+    }
+
+    #[test]
+    fn a_wrong_value_names_key_place_and_reason() {
+        for (one, message) in [
+            (
+                flag("engine.deadline_ms", 0),
+                "engine.deadline_ms in --engine.deadline_ms: must be at least 1, is 0",
+            ),
+            (
+                flag("engine.deadline_ms", -5),
+                "engine.deadline_ms in --engine.deadline_ms: must not be negative",
+            ),
+            (
+                flag("engine.deadline_ms", "x"),
+                "engine.deadline_ms in --engine.deadline_ms: \"x\" is not a whole number",
+            ),
+            (flag("server.listen", 1), "server.listen in --server.listen: is a whole number, must be a text"),
+        ] {
+            assert_eq!(Config::load(None, vec![], vec![one]).unwrap_err().to_string(), message);
+        }
+        let error = Config::load(None, vec![env("TIDEGATE_LOG__FORMAT", "xml")], vec![]).unwrap_err();
+        assert!(error.to_string().contains("xml"), "{error}");
+    }
+
+    #[test]
+    fn a_file_that_is_not_toml_says_where() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("t.toml");
+        std::fs::write(&file, "[server]\nlisten = \n").unwrap();
+        let error = Config::load(Some(&file), vec![], vec![]).unwrap_err();
+        assert!(matches!(error, ConfigError::Syntax { .. }), "{error}");
+        let error = Config::load(Some(&folder.path().join("none")), vec![], vec![]).unwrap_err();
+        assert!(matches!(error, ConfigError::Read { .. }), "{error}");
+    }
+}

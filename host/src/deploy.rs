@@ -1,0 +1,273 @@
+//! Deploying: an upload becomes a version that runs.
+//!
+//! A component is compiled; source is compiled by its runtime, inside the sandbox, and
+//! imported there once, so that what would fail at the first call fails here, with file
+//! and line. Only when all of that is durable does the new version take over.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+
+use crate::api::{Diagnostic, PackageView, RuntimeView};
+use crate::config::Config;
+use crate::engine::{CallLimits, Engine, InstallError, ScanError, Source, World};
+use crate::programs::{LoadError, Programs};
+use crate::registry::{Entry, Registry, RegistryError};
+use crate::run::Fault;
+use crate::store::{Store, StoreError};
+use crate::workflow::{Code, NameError, Runtime};
+
+/// Largest source file, in bytes.
+pub const SOURCE_BYTES_MAX: usize = 1 << 20;
+/// Longest name of a source file, in bytes.
+const FILE_NAME_BYTES_MAX: usize = 255;
+/// Longest message of a version, in bytes.
+const MESSAGE_BYTES_MAX: usize = 2000;
+
+/// Why nothing was deployed.
+#[derive(Debug, thiserror::Error)]
+pub enum DeployError {
+    /// The workflow, or a field of the request.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// The runtime's name is not allowed.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// The upload is no component that this host runs.
+    #[error(transparent)]
+    Scan(ScanError),
+    /// The component does not fit, or could not be compiled or kept.
+    #[error(transparent)]
+    Install(InstallError),
+    /// The component was built for the other world.
+    #[error("this component is {found}, {needed} is needed here")]
+    World {
+        /// What it is.
+        found: &'static str,
+        /// What was needed.
+        needed: &'static str,
+    },
+    /// The source is wrong.
+    #[error("the source was refused")]
+    Source(Vec<Diagnostic>),
+    /// Compiling or importing the source failed in the sandbox.
+    #[error("compiling and importing the source failed: {}", .0.message)]
+    Check(Fault),
+    /// There is no such runtime.
+    #[error("there is no runtime {name:?}")]
+    NoRuntime {
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        known: Vec<String>,
+    },
+    /// The runtime cannot be made ready.
+    #[error("the runtime cannot be loaded")]
+    Load(#[source] LoadError),
+    /// The store failed.
+    #[error("the store failed")]
+    Store(#[source] StoreError),
+}
+
+impl From<InstallError> for DeployError {
+    fn from(error: InstallError) -> Self {
+        match error {
+            InstallError::Scan(refusal) => DeployError::Scan(refusal),
+            other => DeployError::Install(other),
+        }
+    }
+}
+
+/// Deploys.
+pub struct Deployer {
+    config: Arc<Config>,
+    engine: Arc<Engine>,
+    programs: Arc<Programs>,
+    registry: Arc<Registry>,
+    store: Arc<dyn Store>,
+}
+
+impl Deployer {
+    /// A deployer over the host's parts.
+    pub fn new(
+        config: Arc<Config>,
+        engine: Arc<Engine>,
+        programs: Arc<Programs>,
+        registry: Arc<Registry>,
+        store: Arc<dyn Store>,
+    ) -> Self {
+        Self { config, engine, programs, registry, store }
+    }
+
+    /// Deploys a component as the next version of a workflow.
+    ///
+    /// # Errors
+    /// Why it was refused.
+    pub async fn component(
+        &self,
+        name: &str,
+        wasm: Bytes,
+        message: String,
+    ) -> Result<Arc<Entry>, DeployError> {
+        let entry = self.registry.find(name)?;
+        check_message(&message)?;
+        let component_bytes = wasm.len() as u64;
+        let program = self.engine.install(wasm.clone()).await?;
+        if program.world() != World::Workflow {
+            return Err(DeployError::World { found: "a language runtime", needed: "a workflow" });
+        }
+        let component = self.store.put_blob(wasm).await.map_err(DeployError::Store)?;
+        self.programs.keep(Arc::new(program));
+        self.finish(&entry, Code::Component { component, component_bytes }, message).await
+    }
+
+    /// Deploys source as the next version of a workflow. `runtime` is the default one
+    /// when it is left out.
+    ///
+    /// # Errors
+    /// Why it was refused; [`DeployError::Source`] with what is wrong where.
+    pub async fn source(
+        &self,
+        name: &str,
+        file: String,
+        source: Bytes,
+        runtime: Option<String>,
+        message: String,
+    ) -> Result<Arc<Entry>, DeployError> {
+        let entry = self.registry.find(name)?;
+        check_message(&message)?;
+        let text = check_source(&file, &source)?;
+        let runtime = self.runtime(runtime).await?;
+        let program = self.programs.program(runtime.component).await.map_err(DeployError::Load)?;
+        let limits = self.check_limits();
+        let compiled = self.engine.compile_source(&program, &file, text, limits).await;
+        let code = compiled.map_err(DeployError::Check)?.map_err(DeployError::Source)?;
+        let checked = Arc::new(Source::new(file.clone(), &code, source.clone()));
+        let found = self.engine.check_source(&program, &checked, entry.workflow.kind, limits).await;
+        let found = found.map_err(DeployError::Check)?;
+        if !found.is_empty() {
+            return Err(DeployError::Source(found));
+        }
+        let source = self.store.put_blob(source).await.map_err(DeployError::Store)?;
+        let code = self.store.put_blob(code.into()).await.map_err(DeployError::Store)?;
+        let runtime_name = runtime.name.to_string();
+        let code = Code::Source { file, source, code, runtime_name, runtime: runtime.component };
+        self.finish(&entry, code, message).await
+    }
+
+    /// Installs a language runtime, or replaces the one of that name. Versions that were
+    /// deployed to the old one keep it.
+    ///
+    /// # Errors
+    /// Why it was refused.
+    pub async fn install_runtime(&self, name: &str, wasm: Bytes) -> Result<RuntimeView, DeployError> {
+        let name = name.parse()?;
+        let program = self.engine.install(wasm.clone()).await?;
+        if program.world() != World::Runtime {
+            return Err(DeployError::World { found: "a workflow", needed: "a language runtime" });
+        }
+        let said = self.engine.describe(&program, self.check_limits()).await.map_err(DeployError::Check)?;
+        let component = self.store.put_blob(wasm).await.map_err(DeployError::Store)?;
+        self.programs.keep(Arc::new(program));
+        let packages = said.packages.into_iter().map(|package| (package.name, package.version)).collect();
+        let runtime = Runtime {
+            name,
+            component,
+            language: said.language,
+            version: said.version,
+            packages,
+            installed_at: Timestamp::now(),
+        };
+        self.store.put_runtime(runtime.clone()).await.map_err(DeployError::Store)?;
+        Ok(self.view(runtime))
+    }
+
+    /// The runtimes that source can be deployed to.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn runtimes(&self) -> Result<Vec<RuntimeView>, StoreError> {
+        let runtimes = self.store.runtimes().await?;
+        Ok(runtimes.into_iter().map(|runtime| self.view(runtime)).collect())
+    }
+
+    async fn runtime(&self, name: Option<String>) -> Result<Runtime, DeployError> {
+        let name = name.unwrap_or_else(|| self.config.runtime.default.clone());
+        let runtimes = self.store.runtimes().await.map_err(DeployError::Store)?;
+        let known = runtimes.iter().map(|runtime| runtime.name.to_string()).collect();
+        let found = runtimes.into_iter().find(|runtime| runtime.name.as_str() == name);
+        found.ok_or(DeployError::NoRuntime { name, known })
+    }
+
+    async fn finish(&self, entry: &Entry, code: Code, message: String) -> Result<Arc<Entry>, DeployError> {
+        let added = self.store.add_version(entry.workflow.id, code, None, message).await;
+        let (version, workflow) = added.map_err(|error| match error {
+            StoreError::Missing { what } => DeployError::Registry(RegistryError::Missing { what }),
+            other => DeployError::Store(other),
+        })?;
+        Ok(self.registry.deployed(entry, workflow, version))
+    }
+
+    fn check_limits(&self) -> CallLimits {
+        CallLimits {
+            deadline: Duration::from_millis(self.config.runtime.check_timeout_ms),
+            memory_bytes_max: self.config.engine.memory_bytes_max as u64,
+            log_bytes_max: self.config.run.log_bytes_max,
+        }
+    }
+
+    fn view(&self, runtime: Runtime) -> RuntimeView {
+        RuntimeView {
+            default: runtime.name.as_str() == self.config.runtime.default,
+            name: runtime.name.into(),
+            language: runtime.language,
+            version: runtime.version,
+            digest: runtime.component,
+            packages: runtime
+                .packages
+                .into_iter()
+                .map(|(name, version)| PackageView { name, version })
+                .collect(),
+        }
+    }
+}
+
+fn check_message(message: &str) -> Result<(), RegistryError> {
+    if message.len() > MESSAGE_BYTES_MAX {
+        let what = format!("a message of {} bytes", message.len());
+        return Err(RegistryError::Limit { what, limit: format!("{MESSAGE_BYTES_MAX} bytes") });
+    }
+    Ok(())
+}
+
+/// The source as text, without a byte order mark.
+fn check_source<'a>(file: &str, source: &'a Bytes) -> Result<&'a str, DeployError> {
+    let plain = !file.is_empty()
+        && file.len() <= FILE_NAME_BYTES_MAX
+        && !file.chars().any(|found| found.is_control() || found == '/' || found == '\\');
+    if !plain {
+        let reason = format!("{file:?} is not a plain file name");
+        return Err(DeployError::Registry(RegistryError::Invalid { field: "file", reason }));
+    }
+    if source.len() > SOURCE_BYTES_MAX {
+        let what = format!("a source file of {} bytes", source.len());
+        return Err(DeployError::Registry(RegistryError::Limit {
+            what,
+            limit: format!("{SOURCE_BYTES_MAX} bytes"),
+        }));
+    }
+    let text = std::str::from_utf8(source).map_err(|error| {
+        let line = 1 + source[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count();
+        DeployError::Source(vec![Diagnostic {
+            file: file.to_owned(),
+            line: u32::try_from(line).unwrap_or(u32::MAX),
+            column: 0,
+            message: "the file is not UTF-8 text".to_owned(),
+            text: None,
+            hint: Some("save it as UTF-8".to_owned()),
+        }])
+    })?;
+    Ok(text.strip_prefix('\u{feff}').unwrap_or(text))
+}

@@ -1,0 +1,159 @@
+//! What a run is handed, and what it leaves behind.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use jiff::Timestamp;
+
+use super::bindings::runtime::Code as RuntimeCode;
+use super::bindings::workflow::tidegate::workflow::types;
+use super::state::CommitSettings;
+use crate::run::{Exchange, Fault, Inputs, LogLine, LogSummary, Usage};
+use crate::workflow::{SettingChange, Settings, WorkflowId};
+
+/// An HTTP request for a catch workflow.
+#[derive(Clone)]
+pub struct Request {
+    /// Upper case.
+    pub method: String,
+    /// Path and, behind `?`, the query.
+    pub path_with_query: String,
+    /// Lower-case names in the caller's order, hop-by-hop headers removed.
+    pub headers: Vec<(String, String)>,
+    /// The untouched body.
+    pub body: Bytes,
+}
+
+/// What starts a run, as the guest sees it.
+#[derive(Clone)]
+pub enum Input {
+    /// A request, for a catch.
+    Request(Request),
+    /// A due instant, for a pull.
+    Tick {
+        /// The schedule's name.
+        schedule: String,
+        /// The instant that was due.
+        due: Timestamp,
+    },
+}
+
+/// A program for a runtime.
+pub struct Source {
+    pub(super) code: RuntimeCode,
+    pub(super) text: Bytes,
+}
+
+impl Source {
+    /// The program that `code` was compiled from `text`, a file named `file`.
+    pub fn new(file: String, code: &[u8], text: Bytes) -> Self {
+        Self { code: RuntimeCode { file, bytes: code.to_vec() }, text }
+    }
+}
+
+/// One run, before it starts.
+pub struct Call {
+    /// Whose run it is. Only runs of one workflow share connections.
+    pub workflow: WorkflowId,
+    /// What starts it.
+    pub input: Input,
+    /// 1 for the first attempt.
+    pub attempt: u32,
+    /// The settings that the guest is handed.
+    pub settings: Arc<Settings>,
+    /// The program, for a runtime; `None` for a workflow component.
+    pub source: Option<Arc<Source>>,
+    /// Saves settings before the end; `None` refuses it.
+    pub commit: Option<Arc<dyn CommitSettings>>,
+    /// Its limits.
+    pub limits: CallLimits,
+}
+
+/// The limits of one run.
+#[derive(Debug, Clone, Copy)]
+pub struct CallLimits {
+    /// Wall-clock time, host calls included.
+    pub deadline: Duration,
+    /// Sum of its linear memories.
+    pub memory_bytes_max: u64,
+    /// Its log.
+    pub log_bytes_max: usize,
+}
+
+/// The HTTP response that a guest asked for, unchecked but for its form.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    /// As the guest gave it.
+    pub status: u16,
+    /// As the guest gave them.
+    pub headers: Vec<(String, String)>,
+    /// `None` asks for the default body.
+    pub body: Option<Bytes>,
+}
+
+/// What a run that came to its end leaves behind.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The response; `None` asks for the default reply.
+    pub reply: Option<Reply>,
+    /// The returned value as JSON text, unchecked.
+    pub value: Option<String>,
+    /// The settings to save.
+    pub changes: Vec<SettingChange>,
+}
+
+/// All that is known of a run after it.
+pub struct Report {
+    /// How it ended.
+    pub end: Result<Outcome, Fault>,
+    /// Its log, capped.
+    pub log: Vec<LogLine>,
+    /// How much of it there was.
+    pub log_summary: LogSummary,
+    /// Its exchanges with the outside.
+    pub exchanges: Vec<Exchange>,
+    /// What it used; `queue_us` is the caller's to fill.
+    pub usage: Usage,
+    /// What chance gave it.
+    pub inputs: Inputs,
+}
+
+impl Input {
+    pub(super) fn into_trigger(self, attempt: u32) -> types::Trigger {
+        match self {
+            Input::Request(request) => types::Trigger::Catch(types::Request {
+                method: request.method,
+                path_with_query: request.path_with_query,
+                headers: request.headers,
+                body: request.body.into(),
+            }),
+            Input::Tick { schedule, due } => types::Trigger::Pull(types::Tick {
+                schedule,
+                due_ms: u64::try_from(due.as_millisecond()).unwrap_or_default(),
+                attempt,
+            }),
+        }
+    }
+}
+
+pub(super) fn settings_for_guest(settings: &Settings) -> Vec<types::Setting> {
+    let entries = settings.entries.iter();
+    entries
+        .map(|(name, setting)| types::Setting { name: name.clone(), value: setting.value.get().to_owned() })
+        .collect()
+}
+
+/// The time that a run has.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Span {
+    pub(super) started: Instant,
+    pub(super) deadline: Instant,
+}
+
+impl Span {
+    pub(super) fn from_now(deadline: Duration) -> Self {
+        let started = Instant::now();
+        Self { started, deadline: started + deadline }
+    }
+}

@@ -1,0 +1,257 @@
+//! One run: a fresh store and a fresh instance, one call, and the account of it.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use wasmtime::{Store, Trap, UpdateDeadline, WasmBacktrace};
+use wasmtime_wasi::I32Exit;
+
+use super::bindings::runtime::{Code as RuntimeCode, Diagnostic as GuestDiagnostic, Kind as GuestKind};
+use super::bindings::workflow::tidegate::workflow::types;
+use super::call::{Call, Outcome, Reply, Report, Span, settings_for_guest};
+use super::chance::Chance;
+use super::egress::RunEgressOptions;
+use super::log::Log;
+use super::memory::Account;
+use super::program::{Form, Program};
+use super::state::{State, changes_of};
+use super::{Engine, Permit};
+use crate::run::{Fault, FaultKind, Level, Stream, Usage};
+
+/// Work that wasmtime does for one host call on the guest's behalf, in bytes copied.
+const HOSTCALL_FUEL: usize = 8 << 20;
+/// Handles of the component model that one instance may hold.
+const COMPONENT_HANDLES_MAX: usize = 4096;
+/// Longest message of a fault, in bytes.
+const MESSAGE_BYTES_MAX: usize = 4096;
+/// Longest trace of a fault, in bytes.
+const TRACE_BYTES_MAX: usize = 32 << 10;
+
+/// The instance of a run that has ended. Dropping it gives memory, handles and the
+/// permit back; that takes a while, so it is done after the caller has its reply.
+pub struct Remains {
+    _store: Store<State>,
+    // Behind the store: the slot must be free before the permit is.
+    _permit: Permit,
+}
+
+/// What a runtime is asked beside running a program.
+pub(super) enum Question<'a> {
+    Describe,
+    Compile { file: &'a str, source: &'a str },
+    Check { code: &'a RuntimeCode, kind: GuestKind },
+}
+
+/// The answers, in the same order.
+pub(super) enum Answer {
+    Description(super::bindings::runtime::Description),
+    Compiled(Result<RuntimeCode, Vec<GuestDiagnostic>>),
+    Checked(Vec<GuestDiagnostic>),
+}
+
+/// Runs a workflow once.
+pub(super) async fn run(engine: &Engine, program: &Program, call: Call, permit: Permit) -> (Report, Remains) {
+    let span = Span::from_now(call.limits.deadline);
+    let chance = Chance::fresh(span.started);
+    let log = Log::new(span.started, call.limits.log_bytes_max);
+    let text = call.source.as_ref().map(|source| source.text.clone()).unwrap_or_default();
+    let mut store = new_store(engine, span, &chance, &log, &call, text, true);
+    let settings = settings_for_guest(&call.settings);
+    let trigger = call.input.into_trigger(call.attempt);
+
+    let mut instantiated = span.started;
+    let guest = async {
+        match &program.form {
+            Form::Workflow(pre) => {
+                let instance = pre.instantiate_async(&mut store).await?;
+                instantiated = Instant::now();
+                instance.call_workflow(&mut store, &trigger, &settings).await
+            }
+            Form::Runtime(pre) => {
+                let source =
+                    call.source.as_ref().ok_or_else(|| wasmtime::Error::msg("no program was handed over"))?;
+                let instance = pre.instantiate_async(&mut store).await?;
+                instantiated = Instant::now();
+                instance.call_run(&mut store, &source.code, &trigger, &settings).await
+            }
+        }
+    };
+    let (ended, cpu) = metered(span, guest).await;
+    let finished = Instant::now();
+
+    let end = match ended {
+        None => Err(deadline_fault(call.limits.deadline)),
+        Some(Err(error)) => Err(fault_of(&error, store.data(), call.limits.memory_bytes_max)),
+        Some(Ok(Err(failure))) => Err(fault_of_failure(failure, store.data())),
+        Some(Ok(Ok(outcome))) => outcome_of(outcome),
+    };
+    let egress = &mut store.data_mut().egress;
+    egress.end();
+    let exchanges = egress.exchanges();
+    for (at, text) in egress.remarks() {
+        log.remark(at, text);
+    }
+    let (lines, log_summary) = log.finish();
+    let usage = Usage {
+        memory_peak_bytes: store.data().memory.peak_bytes(),
+        cpu_us: cpu.as_micros() as u64,
+        wall_us: (finished - span.started).as_micros() as u64,
+        instantiate_us: (instantiated - span.started).as_micros() as u64,
+        queue_us: 0,
+    };
+    let report = Report { end, log: lines, log_summary, exchanges, usage, inputs: chance.inputs() };
+    (report, Remains { _store: store, _permit: permit })
+}
+
+/// Asks a runtime. The program gets no settings and no way out.
+pub(super) async fn ask(
+    engine: &Engine,
+    program: &Program,
+    question: Question<'_>,
+    call: Call,
+    permit: Permit,
+) -> Result<Answer, Fault> {
+    let Form::Runtime(pre) = &program.form else {
+        return Err(Fault::new(FaultKind::Host, "this component is a workflow, not a language runtime"));
+    };
+    let span = Span::from_now(call.limits.deadline);
+    let chance = Chance::fresh(span.started);
+    let log = Log::new(span.started, call.limits.log_bytes_max);
+    let text = call.source.as_ref().map(|source| source.text.clone()).unwrap_or_default();
+    // Importing a program must not call anybody.
+    let mut store = new_store(engine, span, &chance, &log, &call, text, false);
+    let guest = async {
+        let instance = pre.instantiate_async(&mut store).await?;
+        Ok(match question {
+            Question::Describe => Answer::Description(instance.call_describe(&mut store).await?),
+            Question::Compile { file, source } => {
+                Answer::Compiled(instance.call_compile(&mut store, file, source).await?)
+            }
+            Question::Check { code, kind } => {
+                Answer::Checked(instance.call_check(&mut store, code, kind).await?)
+            }
+        })
+    };
+    let (ended, _) = metered(span, guest).await;
+    let answer = match ended {
+        None => Err(deadline_fault(call.limits.deadline)),
+        Some(Err(error)) => Err(fault_of(&error, store.data(), call.limits.memory_bytes_max)),
+        Some(Ok(answer)) => Ok(answer),
+    };
+    drop(Remains { _store: store, _permit: permit });
+    answer
+}
+
+fn new_store(
+    engine: &Engine,
+    span: Span,
+    chance: &Chance,
+    log: &Log,
+    call: &Call,
+    text: Bytes,
+    open: bool,
+) -> Store<State> {
+    let options =
+        RunEgressOptions { workflow: call.workflow, started: span.started, deadline: span.deadline, open };
+    let egress = engine.egress.for_run(options);
+    let account = Account::new(engine.budget.clone(), call.limits.memory_bytes_max);
+    let state = State::new(chance, egress, account, log.clone(), call.commit.clone(), text);
+    let mut store = Store::new(&engine.wasmtime, state);
+    store.limiter(|state| &mut state.memory);
+    store.set_hostcall_fuel(HOSTCALL_FUEL);
+    store.set_max_component_handles(COMPONENT_HANDLES_MAX);
+    // A guest that computes gives way at each tick; its deadline is the timer's business.
+    store.set_epoch_deadline(1);
+    store.epoch_deadline_callback(|_| Ok(UpdateDeadline::Yield(1)));
+    store
+}
+
+/// Drives a guest until it ends or its deadline passes (`None`), and measures the
+/// processor time that its polls took.
+async fn metered<T>(span: Span, guest: impl Future<Output = T>) -> (Option<T>, Duration) {
+    let mut guest = pin!(tokio::time::timeout_at(span.deadline.into(), guest));
+    let mut cpu = Duration::ZERO;
+    let ended = poll_fn(|context| {
+        let before = thread_cpu();
+        let poll = guest.as_mut().poll(context);
+        cpu += thread_cpu().saturating_sub(before);
+        poll
+    })
+    .await;
+    (ended.ok(), cpu)
+}
+
+/// Processor time of this thread so far.
+fn thread_cpu() -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
+}
+
+fn outcome_of(outcome: types::Outcome) -> Result<Outcome, Fault> {
+    let changes = changes_of(outcome.changes).map_err(|reason| Fault::new(FaultKind::Result, reason))?;
+    let reply = outcome.reply.map(|reply| Reply {
+        status: reply.status,
+        headers: reply.headers,
+        body: reply.body.map(Bytes::from),
+    });
+    Ok(Outcome { reply, value: outcome.value, changes })
+}
+
+fn fault_of_failure(failure: types::Failure, state: &State) -> Fault {
+    // Python survives a refused allocation with a MemoryError of its own.
+    let kind = if state.memory.refused() { FaultKind::Memory } else { FaultKind::Exception };
+    Fault {
+        kind,
+        message: shorten(failure.message, MESSAGE_BYTES_MAX),
+        trace: failure.trace.map(|trace| shorten(trace, TRACE_BYTES_MAX)),
+    }
+}
+
+fn deadline_fault(deadline: Duration) -> Fault {
+    Fault::new(
+        FaultKind::Deadline,
+        format!("the run took longer than its deadline of {} ms", deadline.as_millis()),
+    )
+}
+
+fn fault_of(error: &wasmtime::Error, state: &State, memory_bytes_max: u64) -> Fault {
+    let trace =
+        error.downcast_ref::<WasmBacktrace>().map(|trace| shorten(trace.to_string(), TRACE_BYTES_MAX));
+    if let Some(exit) = error.downcast_ref::<I32Exit>() {
+        let message = format!("the guest ended itself with exit status {}", exit.0);
+        return Fault { kind: FaultKind::Trap, message, trace };
+    }
+    if state.memory.refused() {
+        let message = format!("the guest needs more memory than its limit of {memory_bytes_max} bytes");
+        return Fault { kind: FaultKind::Memory, message, trace };
+    }
+    let message = match error.downcast_ref::<Trap>() {
+        Some(Trap::StackOverflow) => "call stack exhausted: the recursion is too deep".to_owned(),
+        Some(trap) => trap.to_string(),
+        // An error of a host function: the guest broke a rule of WASI, for example by
+        // dropping a parent before its child.
+        None => shorten(error.root_cause().to_string(), MESSAGE_BYTES_MAX),
+    };
+    Fault { kind: FaultKind::Trap, message, trace }
+}
+
+fn shorten(mut text: String, bytes_max: usize) -> String {
+    if text.len() > bytes_max {
+        text.truncate(text.floor_char_boundary(bytes_max));
+        text.push('…');
+    }
+    text
+}
+
+/// Adds the host's own remark to a log that is finished already.
+pub fn remark(log: &mut Vec<crate::run::LogLine>, at_us: u64, text: String) {
+    log.push(crate::run::LogLine {
+        at_us,
+        level: Level::Warning,
+        stream: Stream::Host,
+        text,
+        fields: Vec::new(),
+    });
+}

@@ -1,0 +1,347 @@
+//! The sandbox: compiles components, keeps them ready, and runs each call in a fresh
+//! instance.
+//!
+//! wasmtime is used here and nowhere else. Nothing here knows of workflows' names, of
+//! HTTP or of storage; the [`crate::invoker`] calls [`Engine::run`], deploys call
+//! [`Engine::install`]. Nothing is compiled on the data path.
+
+mod artefact;
+mod bindings;
+mod call;
+mod chance;
+mod compile;
+pub mod egress;
+mod epoch;
+mod instance;
+mod log;
+mod memory;
+mod program;
+mod scan;
+mod state;
+mod tuning;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use wasmtime::component::{Component, Linker};
+
+pub use self::artefact::KEY_BYTES;
+pub use self::call::{Call, CallLimits, Input, Outcome, Reply, Report, Request, Source};
+pub use self::compile::{CHILD_COMMAND, CompileError, Compiler, child_main};
+pub use self::instance::{Remains, remark};
+pub use self::program::Program;
+pub use self::scan::{ScanError, World};
+pub use self::state::{CommitRefusal, CommitSettings};
+
+use self::artefact::Artefacts;
+use self::egress::Egress;
+use self::instance::{Answer, Question};
+use self::memory::Budget;
+use self::state::State;
+use crate::api::{Diagnostic, PackageView};
+use crate::run::{Fault, FaultKind};
+use crate::workflow::{Digest, Kind, Settings, WorkflowId};
+
+/// The version of wasmtime, for artefacts and for people.
+pub const WASMTIME_VERSION: &str = "48.0.8";
+
+/// What an engine is made from.
+pub struct EngineOptions {
+    /// Where artefacts are kept.
+    pub artefacts: PathBuf,
+    /// The key of their tags.
+    pub artefact_key: [u8; KEY_BYTES],
+    /// Where compilation happens.
+    pub compiler: Compiler,
+    /// Compilations at the same time.
+    pub compiles_max: usize,
+    /// Instances at the same time: pool slots, and permits for them.
+    pub instances_max: u32,
+    /// Cap of one linear memory, the largest that any run can be given.
+    pub memory_bytes_max: usize,
+    /// Memory of all instances together; 0 for no cap of its own.
+    pub memory_total_bytes_max: u64,
+    /// How often running guests give way.
+    pub epoch_tick: Duration,
+}
+
+/// The right to one pool slot.
+pub type Permit = OwnedSemaphorePermit;
+
+/// Why there is no engine.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The sandbox could not be set up.
+    #[error("the sandbox cannot be set up: {0}")]
+    Setup(String),
+    /// The artefacts' folder cannot be used.
+    #[error("the folder for artefacts {path} cannot be used")]
+    Artefacts {
+        /// The folder.
+        path: PathBuf,
+        /// The system's error.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// Why a component cannot be run.
+#[derive(Debug, thiserror::Error)]
+pub enum InstallError {
+    /// It was refused at sight.
+    #[error(transparent)]
+    Scan(#[from] ScanError),
+    /// It does not fit the interface.
+    #[error("the component does not fit the interface of this host: {0}")]
+    Link(String),
+    /// It could not be compiled.
+    #[error(transparent)]
+    Compile(#[from] CompileError),
+    /// Its artefact could not be kept or read.
+    #[error("the artefact cannot be kept")]
+    Artefact(#[source] std::io::Error),
+}
+
+/// What a runtime says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Description {
+    /// For example `python`.
+    pub language: String,
+    /// For example `3.14.0`.
+    pub version: String,
+    /// What programs can import.
+    pub packages: Vec<PackageView>,
+}
+
+/// What the engine is doing, for metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EngineGauges {
+    /// Pool slots.
+    pub instances_max: u32,
+    /// Slots that are taken.
+    pub instances: u32,
+    /// Linear memory of all instances, in bytes.
+    pub memory_bytes: u64,
+}
+
+/// The sandbox.
+pub struct Engine {
+    wasmtime: wasmtime::Engine,
+    linker: Linker<State>,
+    artefacts: Arc<Artefacts>,
+    compiler: Compiler,
+    compiles: Semaphore,
+    permits: Arc<Semaphore>,
+    instances_max: u32,
+    memory_bytes_max: usize,
+    budget: Arc<Budget>,
+    egress: Arc<Egress>,
+}
+
+impl Engine {
+    /// Sets the sandbox up and starts its ticker.
+    ///
+    /// # Errors
+    /// When the address space cannot be reserved, or the artefacts' folder not made.
+    pub fn new(options: EngineOptions, egress: Arc<Egress>) -> Result<Self, EngineError> {
+        let setup = |error: wasmtime::Error| EngineError::Setup(format!("{error:#}"));
+        let config = tuning::config(options.instances_max, options.memory_bytes_max);
+        let wasmtime = wasmtime::Engine::new(&config).map_err(setup)?;
+        let linker = state::linker(&wasmtime).map_err(setup)?;
+        epoch::start(&wasmtime, options.epoch_tick).map_err(|error| EngineError::Setup(error.to_string()))?;
+        let artefacts = Artefacts::open(&options.artefacts, fingerprint(&wasmtime), options.artefact_key)
+            .map_err(|source| EngineError::Artefacts { path: options.artefacts, source })?;
+        Ok(Self {
+            wasmtime,
+            linker,
+            artefacts: Arc::new(artefacts),
+            compiler: options.compiler,
+            compiles: Semaphore::new(options.compiles_max),
+            permits: Arc::new(Semaphore::new(options.instances_max as usize)),
+            instances_max: options.instances_max,
+            memory_bytes_max: options.memory_bytes_max,
+            budget: Budget::new(options.memory_total_bytes_max),
+            egress,
+        })
+    }
+
+    /// The permits for pool slots. Whoever holds one can instantiate.
+    pub fn permits(&self) -> &Arc<Semaphore> {
+        &self.permits
+    }
+
+    /// What the engine is doing.
+    pub fn gauges(&self) -> EngineGauges {
+        let free = u32::try_from(self.permits.available_permits()).unwrap_or(self.instances_max);
+        EngineGauges {
+            instances_max: self.instances_max,
+            instances: self.instances_max.saturating_sub(free),
+            memory_bytes: self.budget.used_bytes(),
+        }
+    }
+
+    /// Looks at a component without compiling it.
+    ///
+    /// # Errors
+    /// Why it would be refused.
+    pub async fn scan(&self, wasm: Bytes) -> Result<World, ScanError> {
+        tokio::task::spawn_blocking(move || scan::scan(&wasm)).await.unwrap_or_else(|panic| {
+            Err(ScanError::Invalid { reason: format!("the parser stopped: {panic}"), at: 0 })
+        })
+    }
+
+    /// Makes a component ready to run: scans it, compiles it unless that was done before,
+    /// links it.
+    ///
+    /// # Errors
+    /// Why it cannot be run.
+    pub async fn install(&self, wasm: Bytes) -> Result<Program, InstallError> {
+        self.scan(wasm.clone()).await?;
+        let hashed = wasm.clone();
+        let digest = blocking(move || Digest::of(&hashed)).await?;
+        if let Some(program) = self.load(digest).await? {
+            return Ok(program);
+        }
+        let _compiling =
+            self.compiles.acquire().await.map_err(|closed| InstallError::Link(closed.to_string()))?;
+        let artefact = self.compiler.compile(wasm, self.memory_bytes_max).await?;
+        let artefacts = self.artefacts.clone();
+        blocking(move || artefacts.save(digest, &artefact)).await?.map_err(InstallError::Artefact)?;
+        let program = self.load(digest).await?;
+        program
+            .ok_or_else(|| InstallError::Link("the artefact that was just made cannot be loaded".to_owned()))
+    }
+
+    /// The component with this digest, if it was compiled before by this very engine.
+    ///
+    /// # Errors
+    /// When the artefact cannot be read, or does not fit the interface.
+    pub async fn load(&self, digest: Digest) -> Result<Option<Program>, InstallError> {
+        // Reading the artefact to check its tag takes milliseconds for a large one.
+        let component: Option<Component> =
+            tokio::task::block_in_place(|| self.artefacts.load(&self.wasmtime, digest))
+                .map_err(InstallError::Artefact)?;
+        let Some(component) = component else { return Ok(None) };
+        let world = Program::world_of(&component);
+        Program::link(digest, world, &component, &self.linker).map(Some).map_err(InstallError::Link)
+    }
+
+    /// Runs a program once, in a fresh instance. Never fails: the report says how it
+    /// ended. Drop the remains when the caller has its reply.
+    pub async fn run(&self, program: &Program, call: Call, permit: Permit) -> (Report, Remains) {
+        instance::run(self, program, call, permit).await
+    }
+
+    /// What a runtime says of itself.
+    ///
+    /// # Errors
+    /// How the runtime failed.
+    pub async fn describe(&self, runtime: &Program, limits: CallLimits) -> Result<Description, Fault> {
+        match self.ask(runtime, Question::Describe, None, limits).await? {
+            Answer::Description(said) => Ok(Description {
+                language: said.language,
+                version: said.version,
+                packages: said
+                    .packages
+                    .into_iter()
+                    .map(|(name, version)| PackageView { name, version })
+                    .collect(),
+            }),
+            Answer::Compiled(_) | Answer::Checked(_) => unreachable!("`ask` answers what it is asked"),
+        }
+    }
+
+    /// Compiles a source file, without running any of it. The inner error lists what is
+    /// wrong with it.
+    ///
+    /// # Errors
+    /// How the runtime failed: at its deadline, for lack of memory.
+    pub async fn compile_source(
+        &self,
+        runtime: &Program,
+        file: &str,
+        source: &str,
+        limits: CallLimits,
+    ) -> Result<Result<Vec<u8>, Vec<Diagnostic>>, Fault> {
+        match self.ask(runtime, Question::Compile { file, source }, None, limits).await? {
+            Answer::Compiled(compiled) => Ok(compiled.map(|code| code.bytes).map_err(diagnostics)),
+            Answer::Description(_) | Answer::Checked(_) => unreachable!("`ask` answers what it is asked"),
+        }
+    }
+
+    /// Runs a program's top level once and lists what is wrong with it; empty when it
+    /// can be deployed.
+    ///
+    /// # Errors
+    /// How the runtime failed: at its deadline, for lack of memory.
+    pub async fn check_source(
+        &self,
+        runtime: &Program,
+        source: &Arc<Source>,
+        kind: Kind,
+        limits: CallLimits,
+    ) -> Result<Vec<Diagnostic>, Fault> {
+        let kind = match kind {
+            Kind::Catch => bindings::runtime::Kind::Catch,
+            Kind::Pull => bindings::runtime::Kind::Pull,
+        };
+        match self
+            .ask(runtime, Question::Check { code: &source.code, kind }, Some(source.clone()), limits)
+            .await?
+        {
+            Answer::Checked(found) => Ok(diagnostics(found)),
+            Answer::Description(_) | Answer::Compiled(_) => unreachable!("`ask` answers what it is asked"),
+        }
+    }
+
+    async fn ask(
+        &self,
+        runtime: &Program,
+        question: Question<'_>,
+        source: Option<Arc<Source>>,
+        limits: CallLimits,
+    ) -> Result<Answer, Fault> {
+        let permit = self.permits.clone().acquire_owned().await;
+        let permit = permit.map_err(|_| Fault::new(FaultKind::Overload, "the host is shutting down"))?;
+        let call = Call {
+            workflow: WorkflowId::from_bytes([0; 16]),
+            input: Input::Tick { schedule: String::new(), due: jiff::Timestamp::UNIX_EPOCH },
+            attempt: 1,
+            settings: Arc::new(Settings::default()),
+            source,
+            commit: None,
+            limits,
+        };
+        instance::ask(self, runtime, question, call, permit).await
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, InstallError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|panic| InstallError::Link(format!("a task stopped: {panic}")))
+}
+
+fn diagnostics(found: Vec<bindings::runtime::Diagnostic>) -> Vec<Diagnostic> {
+    let each = found.into_iter().map(|one| Diagnostic {
+        file: one.file,
+        line: one.line,
+        column: one.column,
+        message: one.message,
+        text: one.text,
+        hint: one.hint,
+    });
+    each.collect()
+}
+
+/// Names the engine's version and everything in its settings that compiled code depends
+/// on.
+fn fingerprint(engine: &wasmtime::Engine) -> String {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let mut hasher = DefaultHasher::new();
+    engine.precompile_compatibility_hash().hash(&mut hasher);
+    format!("{WASMTIME_VERSION}-{:016x}", hasher.finish())
+}

@@ -1,0 +1,63 @@
+//! A component that is ready to be instantiated.
+
+use wasmtime::component::{Component, Linker};
+
+use super::bindings::runtime::RuntimePre;
+use super::bindings::workflow::WorkflowPre;
+use super::scan::World;
+use super::state::State;
+use crate::workflow::Digest;
+
+/// A component that is ready to be instantiated: compiled, linked, its memory image
+/// mapped.
+pub struct Program {
+    digest: Digest,
+    pub(super) form: Form,
+}
+
+pub(super) enum Form {
+    Workflow(WorkflowPre<State>),
+    Runtime(RuntimePre<State>),
+}
+
+impl Program {
+    /// Links a component.
+    ///
+    /// # Errors
+    /// The name of the import or export that does not have the type that `wit/` says.
+    pub(super) fn link(
+        digest: Digest,
+        world: World,
+        component: &Component,
+        linker: &Linker<State>,
+    ) -> Result<Self, String> {
+        let say = |error: wasmtime::Error| format!("{error:#}");
+        let pre = linker.instantiate_pre(component).map_err(say)?;
+        let form = match world {
+            World::Workflow => Form::Workflow(WorkflowPre::new(pre).map_err(say)?),
+            World::Runtime => Form::Runtime(RuntimePre::new(pre).map_err(say)?),
+        };
+        Ok(Self { digest, form })
+    }
+
+    /// The world that a compiled component was built for, by its exports.
+    pub(super) fn world_of(component: &Component) -> World {
+        match component.get_export_index(None, "workflow") {
+            Some(_) => World::Workflow,
+            None => World::Runtime,
+        }
+    }
+
+    /// The component's digest.
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// The world that it was built for.
+    pub fn world(&self) -> World {
+        match self.form {
+            Form::Workflow(_) => World::Workflow,
+            Form::Runtime(_) => World::Runtime,
+        }
+    }
+}

@@ -1,0 +1,557 @@
+//! The one way in which a workflow runs, whoever triggers it: permits, settings, the
+//! engine, the record.
+//!
+//! The server's catch path, the scheduler and test runs call [`Invoker::invoke`]. It
+//! never fails: what happened is in the run it returns.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures::future::BoxFuture;
+use jiff::Timestamp;
+use serde_json::value::RawValue;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, oneshot};
+use tokio_util::task::TaskTracker;
+
+use crate::answer::{self, Answer};
+use crate::api::{RunEvent, RunView};
+use crate::config::Config;
+use crate::engine::{
+    Call, CallLimits, CommitRefusal, CommitSettings, Engine, Input, Outcome, Permit, Remains, Report, remark,
+};
+use crate::programs::Programs;
+use crate::registry::{Entry, Registry, RegistryError};
+use crate::run::{
+    Body, FORMAT, Fault, FaultKind, Inputs, LogLine, LogSummary, RequestRecord, Run, RunId, Status, Trigger,
+    Usage,
+};
+use crate::store::{Durability, Store};
+use crate::telemetry::Telemetry;
+use crate::workflow::{SettingChange, SettingWriter, WorkflowId, WorkflowName};
+
+/// Events that a slow listener may be behind before it loses some.
+const EVENTS_MAX: usize = 1024;
+/// Longest returned value that a record keeps, in bytes.
+const VALUE_BYTES_MAX: usize = 64 << 10;
+
+/// One run, before it starts.
+pub struct Invocation {
+    /// Names the run.
+    pub id: RunId,
+    /// What starts it.
+    pub trigger: Trigger,
+    /// What it is handed.
+    pub input: Input,
+    /// 1 for the first attempt.
+    pub attempt: u32,
+    /// When the host accepted it.
+    pub accepted_at: Timestamp,
+}
+
+impl Invocation {
+    /// A first attempt, accepted now.
+    pub fn new(trigger: Trigger, input: Input) -> Self {
+        Self { id: RunId::new(), trigger, input, attempt: 1, accepted_at: Timestamp::now() }
+    }
+}
+
+/// A run that ended, and is on record.
+#[derive(Clone)]
+pub struct Finished {
+    /// The record.
+    pub run: Arc<Run>,
+    /// Its log.
+    pub log: Arc<[LogLine]>,
+    /// What the caller of a catch is answered.
+    pub answer: Answer,
+}
+
+/// What the invoker is doing, for metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InvokerGauges {
+    /// Runs in their sandbox.
+    pub running: usize,
+    /// Runs that wait for a permit.
+    pub queued: usize,
+}
+
+/// Runs workflows.
+pub struct Invoker {
+    config: Arc<Config>,
+    engine: Arc<Engine>,
+    registry: Arc<Registry>,
+    programs: Arc<Programs>,
+    store: Arc<dyn Store>,
+    telemetry: Arc<Telemetry>,
+    events: broadcast::Sender<RunEvent>,
+    running: Mutex<HashMap<RunId, Run>>,
+    queued: AtomicUsize,
+    tasks: TaskTracker,
+}
+
+impl Invoker {
+    /// An invoker over the host's parts.
+    pub fn new(
+        config: Arc<Config>,
+        engine: Arc<Engine>,
+        registry: Arc<Registry>,
+        programs: Arc<Programs>,
+        store: Arc<dyn Store>,
+        telemetry: Arc<Telemetry>,
+    ) -> Self {
+        Self {
+            config,
+            engine,
+            registry,
+            programs,
+            store,
+            telemetry,
+            events: broadcast::Sender::new(EVENTS_MAX),
+            running: Mutex::default(),
+            queued: AtomicUsize::new(0),
+            tasks: TaskTracker::new(),
+        }
+    }
+
+    /// Runs a workflow once and records it. The run goes on when the returned future is
+    /// dropped: a caller that hangs up does not cut it.
+    pub async fn invoke(self: &Arc<Self>, entry: &Arc<Entry>, invocation: Invocation) -> Finished {
+        let (answer, answered) = oneshot::channel();
+        let stub = self.record(entry, &invocation, Status::Failed);
+        let (this, entry) = (self.clone(), entry.clone());
+        self.tasks.spawn(async move {
+            let (finished, remains) = this.carry_out(&entry, invocation).await;
+            // Nobody may be waiting any more.
+            let _ = answer.send(finished);
+            drop(remains);
+        });
+        match answered.await {
+            Ok(finished) => finished,
+            // The task panicked: this run is lost, the host is not.
+            Err(_) => self.record_panic(stub).await,
+        }
+    }
+
+    /// Records something that never ran: a request that was refused, a tick that was
+    /// skipped.
+    pub async fn record_unrun(
+        &self,
+        entry: &Entry,
+        invocation: &Invocation,
+        status: Status,
+        fault: Fault,
+    ) -> Arc<Run> {
+        let mut run = self.record(entry, invocation, status);
+        run.finished_at = Some(Timestamp::now());
+        if let Input::Request(_) = &invocation.input {
+            run.reply = Some(answer::of_fault(&fault, run.id).record(self.config.run.record_body_bytes_max));
+        }
+        run.fault = Some(fault);
+        self.finish(run, Vec::new()).await.0
+    }
+
+    /// Records a request that was refused before it became a run, with what its caller is
+    /// answered.
+    pub async fn refuse(
+        &self,
+        entry: &Entry,
+        invocation: &Invocation,
+        fault: Fault,
+        answer: &Answer,
+    ) -> Arc<Run> {
+        let mut run = self.record(entry, invocation, Status::Cancelled);
+        run.finished_at = Some(Timestamp::now());
+        run.reply = Some(answer.record(self.config.run.record_body_bytes_max));
+        run.fault = Some(fault);
+        self.finish(run, Vec::new()).await.0
+    }
+
+    /// The runs that have not ended, oldest first; of one workflow when it is named.
+    pub fn running(&self, workflow: Option<WorkflowId>) -> Vec<Run> {
+        let mut runs: Vec<Run> = self.lock_running().values().cloned().collect();
+        runs.retain(|run| workflow.is_none_or(|id| run.workflow == id));
+        runs.sort_by_key(|run| run.id);
+        runs
+    }
+
+    /// Runs as they start and end. A listener that is too slow loses some, and is told
+    /// how many.
+    pub fn subscribe(&self) -> broadcast::Receiver<RunEvent> {
+        self.events.subscribe()
+    }
+
+    /// What the invoker is doing.
+    pub fn gauges(&self) -> InvokerGauges {
+        let queued = self.queued.load(Ordering::Relaxed);
+        InvokerGauges { running: self.lock_running().len().saturating_sub(queued), queued }
+    }
+
+    /// Waits until all runs have ended, at most so long, and records those that have not
+    /// as interrupted.
+    pub async fn drain(&self, patience: Duration) {
+        self.tasks.close();
+        if tokio::time::timeout(patience, self.tasks.wait()).await.is_ok() {
+            return;
+        }
+        let left: Vec<Run> = self.lock_running().drain().map(|(_, run)| run).collect();
+        tracing::warn!(runs = left.len(), "runs were cut by the end of the host");
+        for mut run in left {
+            run.status = Status::Interrupted;
+            run.finished_at = Some(Timestamp::now());
+            run.fault = Some(Fault::new(FaultKind::Interrupted, "the host stopped before the run ended"));
+            self.finish(run, Vec::new()).await;
+        }
+    }
+
+    async fn carry_out(&self, entry: &Arc<Entry>, invocation: Invocation) -> (Finished, Option<Remains>) {
+        let mut run = self.record(entry, &invocation, Status::Queued);
+        let queued = Instant::now();
+        self.lock_running().insert(run.id, run.clone());
+        let (permit, own_permit) = match self.admit(entry).await {
+            Ok(permits) => permits,
+            Err(fault) => return (self.unsuccessful(run, fault, Vec::new()).await, None),
+        };
+        let queue_us = queued.elapsed().as_micros() as u64;
+        run.status = Status::Running;
+        run.started_at = Some(Timestamp::now());
+        self.announce(&run);
+        if let Some(shown) = self.lock_running().get_mut(&run.id) {
+            (shown.status, shown.started_at) = (run.status, run.started_at);
+        }
+
+        let committer = Arc::new(RunSettings {
+            registry: self.registry.clone(),
+            entry: entry.clone(),
+            run: run.id,
+            commits_left: AtomicU32::new(self.config.run.commits_max),
+            changed: Mutex::default(),
+        });
+        let (ready, call) = match self.prepare(entry, invocation, committer.clone()).await {
+            Ok(prepared) => prepared,
+            Err(fault) => return (self.unsuccessful(run, fault, Vec::new()).await, None),
+        };
+        let (report, remains) = self.engine.run(&ready.program, call, permit).await;
+        drop(own_permit);
+
+        let Report { end, mut log, log_summary, exchanges, mut usage, inputs } = report;
+        usage.queue_us = queue_us;
+        run.log = log_summary;
+        run.exchanges = exchanges;
+        run.usage = usage;
+        run.inputs = inputs;
+        let settled = match end {
+            Ok(outcome) => self.settle(entry, &mut run, outcome, &committer, &mut log).await,
+            Err(fault) => Err(fault),
+        };
+        run.settings_changed = committer.changed();
+        let finished = match settled {
+            Ok(answer) => {
+                run.status = Status::Succeeded;
+                self.close(run, answer, log).await
+            }
+            Err(fault) => self.unsuccessful(run, fault, log).await,
+        };
+        (finished, Some(remains))
+    }
+
+    /// Waits for the workflow's own permit and for a pool slot, within the queue's bounds.
+    async fn admit(&self, entry: &Entry) -> Result<(Permit, OwnedSemaphorePermit), Fault> {
+        let (own, pool) = (entry.permits(), self.engine.permits());
+        // The own permit first: a workflow at its limit must not hold slots while it waits.
+        if let Ok(own) = own.clone().try_acquire_owned()
+            && let Ok(pool) = pool.clone().try_acquire_owned()
+        {
+            return Ok((pool, own));
+        }
+        let engine = &self.config.engine;
+        let waiting = Waiting::enter(&self.queued);
+        if waiting.place > engine.queue_max {
+            let message =
+                format!("{} runs are waiting already, the limit is {}", waiting.place - 1, engine.queue_max);
+            return Err(Fault::new(FaultKind::Overload, message));
+        }
+        let both = async {
+            let own = acquire(own).await?;
+            Ok((acquire(pool).await?, own))
+        };
+        let patience = Duration::from_millis(engine.queue_ms);
+        tokio::time::timeout(patience, both).await.unwrap_or_else(|_| {
+            let message = format!("no permit came free within {} ms", engine.queue_ms);
+            Err(Fault::new(FaultKind::Overload, message))
+        })
+    }
+
+    async fn prepare(
+        &self,
+        entry: &Entry,
+        invocation: Invocation,
+        commit: Arc<RunSettings>,
+    ) -> Result<(crate::programs::Ready, Call), Fault> {
+        let version = entry.deployed().map_err(|error| Fault::new(FaultKind::Refused, error.to_string()))?;
+        let ready = self.programs.ready(&version.code).await.map_err(|error| host_fault(&error))?;
+        let settings = self.registry.settings_of(entry).await.map_err(|error| host_fault(&error))?;
+        let own = &entry.workflow.limits;
+        let engine = &self.config.engine;
+        let call = Call {
+            workflow: entry.workflow.id,
+            input: invocation.input,
+            attempt: invocation.attempt,
+            settings,
+            source: ready.source.clone(),
+            commit: Some(commit),
+            limits: CallLimits {
+                deadline: Duration::from_millis(own.deadline_ms.unwrap_or(engine.deadline_ms)),
+                memory_bytes_max: own.memory_bytes_max.unwrap_or(engine.memory_bytes_max as u64),
+                log_bytes_max: self.config.run.log_bytes_max,
+            },
+        };
+        Ok((ready, call))
+    }
+
+    /// Saves what a run that came to its end wants saved, and makes the caller's answer.
+    async fn settle(
+        &self,
+        entry: &Entry,
+        run: &mut Run,
+        outcome: Outcome,
+        committer: &RunSettings,
+        log: &mut Vec<LogLine>,
+    ) -> Result<Answer, Fault> {
+        let shares_origin = self.config.server.catch_listen.is_empty();
+        let (answer, remarks) = answer::of_reply(outcome.reply, run.id, &self.config.run, shares_origin)?;
+        for text in remarks {
+            remark(log, run.usage.wall_us, text);
+            run.log.lines += 1;
+        }
+        run.value = match outcome.value {
+            Some(text) if text.len() > VALUE_BYTES_MAX => {
+                remark(
+                    log,
+                    run.usage.wall_us,
+                    format!("the returned value has {} bytes and is not kept", text.len()),
+                );
+                run.log.lines += 1;
+                None
+            }
+            Some(text) => Some(RawValue::from_string(text).map_err(|error| {
+                Fault::new(FaultKind::Result, format!("the returned value is not JSON: {error}"))
+            })?),
+            None => None,
+        };
+        if !outcome.changes.is_empty() {
+            committer.save(entry, outcome.changes).await.map_err(|error| fault_of_commit(&error))?;
+        }
+        Ok(answer)
+    }
+
+    async fn unsuccessful(&self, mut run: Run, fault: Fault, log: Vec<LogLine>) -> Finished {
+        let answer = answer::of_fault(&fault, run.id);
+        run.status = match fault.kind {
+            FaultKind::Overload | FaultKind::Refused if run.started_at.is_none() => Status::Cancelled,
+            _ => Status::Failed,
+        };
+        run.fault = Some(fault);
+        self.close(run, answer, log).await
+    }
+
+    async fn close(&self, mut run: Run, answer: Answer, log: Vec<LogLine>) -> Finished {
+        run.finished_at = Some(Timestamp::now());
+        if run.request.is_some() {
+            run.reply = Some(answer.record(self.config.run.record_body_bytes_max));
+        }
+        let (run, log) = self.finish(run, log).await;
+        Finished { run, log, answer }
+    }
+
+    /// Writes the record and tells everybody.
+    async fn finish(&self, run: Run, log: Vec<LogLine>) -> (Arc<Run>, Arc<[LogLine]>) {
+        let (run, log): (Arc<Run>, Arc<[LogLine]>) = (Arc::new(run), log.into());
+        // The caller of a catch waits, so its record need not be on the disk yet; it
+        // survives the end of the process. Everything else can wait a flush longer.
+        let durability = match run.trigger {
+            Trigger::Catch => Durability::Written,
+            Trigger::Pull { .. } | Trigger::Test | Trigger::Replay { .. } => Durability::Durable,
+        };
+        if let Err(error) = self.store.append_run(run.clone(), log.clone(), durability).await {
+            tracing::error!(run = %run.id, error = &error as &dyn std::error::Error, "a run could not be recorded");
+        }
+        self.lock_running().remove(&run.id);
+        self.telemetry.run_finished(&run);
+        self.announce(&run);
+        tracing::info!(
+            run = %run.id,
+            workflow = %run.workflow_name,
+            trigger = run.trigger.word(),
+            status = run.status.word(),
+            fault = run.fault.as_ref().map(|fault| fault.kind.word()),
+            wall_us = run.usage.wall_us,
+            "run ended"
+        );
+        (run, log)
+    }
+
+    async fn record_panic(&self, mut run: Run) -> Finished {
+        if let Some(started) = self.lock_running().remove(&run.id) {
+            run.started_at = started.started_at;
+        }
+        let fault = Fault::new(FaultKind::Host, "the host failed while it ran this; its log says why");
+        self.unsuccessful(run, fault, Vec::new()).await
+    }
+
+    fn record(&self, entry: &Entry, invocation: &Invocation, status: Status) -> Run {
+        let request = match &invocation.input {
+            Input::Request(request) => Some(RequestRecord {
+                method: request.method.clone(),
+                path_with_query: request.path_with_query.clone(),
+                headers: request.headers.clone(),
+                body: Body::cut(request.body.clone(), self.config.run.record_body_bytes_max),
+            }),
+            Input::Tick { .. } => None,
+        };
+        new_record(
+            &entry.workflow.name,
+            entry.workflow.id,
+            entry.workflow.active_version,
+            invocation,
+            request,
+            status,
+        )
+    }
+
+    fn announce(&self, run: &Run) {
+        if self.events.receiver_count() > 0 {
+            // No receiver any more is no error.
+            let _ = self.events.send(RunEvent { run: RunView::from(run) });
+        }
+    }
+
+    // A panic under this lock leaves whole records behind.
+    fn lock_running(&self) -> MutexGuard<'_, HashMap<RunId, Run>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn new_record(
+    name: &WorkflowName,
+    workflow: WorkflowId,
+    version: Option<u32>,
+    invocation: &Invocation,
+    request: Option<RequestRecord>,
+    status: Status,
+) -> Run {
+    Run {
+        format: FORMAT,
+        id: invocation.id,
+        workflow,
+        workflow_name: name.clone(),
+        version,
+        trigger: invocation.trigger.clone(),
+        attempt: invocation.attempt,
+        status,
+        fault: None,
+        accepted_at: invocation.accepted_at,
+        started_at: None,
+        finished_at: None,
+        request,
+        reply: None,
+        value: None,
+        log: LogSummary::default(),
+        exchanges: Vec::new(),
+        settings_changed: Vec::new(),
+        usage: Usage::default(),
+        inputs: Inputs::default(),
+    }
+}
+
+async fn acquire(permits: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Fault> {
+    let permit = permits.clone().acquire_owned().await;
+    permit.map_err(|_| Fault::new(FaultKind::Overload, "the host is shutting down"))
+}
+
+/// A place in the queue, given up when it is dropped.
+struct Waiting<'a> {
+    queued: &'a AtomicUsize,
+    /// From 1.
+    place: usize,
+}
+
+impl<'a> Waiting<'a> {
+    fn enter(queued: &'a AtomicUsize) -> Self {
+        Self { queued, place: queued.fetch_add(1, Ordering::Relaxed) + 1 }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.queued.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn host_fault(error: &(dyn std::error::Error + 'static)) -> Fault {
+    tracing::error!(error, "a run could not be started");
+    let mut message = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        message.push_str(": ");
+        message.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    Fault::new(FaultKind::Host, message)
+}
+
+fn fault_of_commit(error: &RegistryError) -> Fault {
+    match error {
+        RegistryError::Invalid { .. } | RegistryError::Limit { .. } => {
+            Fault::new(FaultKind::Result, error.to_string())
+        }
+        RegistryError::Missing { .. } => Fault::new(
+            FaultKind::Result,
+            "the workflow was archived while it ran; its settings were not saved",
+        ),
+        other => host_fault(other),
+    }
+}
+
+/// Saves one run's settings, before its end and at it.
+struct RunSettings {
+    registry: Arc<Registry>,
+    entry: Arc<Entry>,
+    run: RunId,
+    commits_left: AtomicU32,
+    changed: Mutex<BTreeSet<String>>,
+}
+
+impl RunSettings {
+    async fn save(&self, entry: &Entry, changes: Vec<SettingChange>) -> Result<(), RegistryError> {
+        let names: Vec<String> = changes.iter().map(|change| change.name.clone()).collect();
+        self.registry.commit_settings(entry, changes, SettingWriter::Run(self.run)).await?;
+        self.changed.lock().unwrap_or_else(PoisonError::into_inner).extend(names);
+        Ok(())
+    }
+
+    fn changed(&self) -> Vec<String> {
+        self.changed.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+
+    async fn commit_early(self: Arc<Self>, changes: Vec<SettingChange>) -> Result<(), CommitRefusal> {
+        let one_less = |left: u32| left.checked_sub(1);
+        if self.commits_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_err() {
+            return Err(CommitRefusal::Refused("this run has used up its early saves".to_owned()));
+        }
+        self.save(&self.entry, changes).await.map_err(|error| match error {
+            RegistryError::Invalid { .. } | RegistryError::Limit { .. } => CommitRefusal::Invalid(error.to_string()),
+            other => {
+                tracing::error!(run = %self.run, error = &other as &dyn std::error::Error, "an early save failed");
+                CommitRefusal::Unavailable("the host could not store the settings".to_owned())
+            }
+        })
+    }
+}
+
+impl CommitSettings for RunSettings {
+    fn commit(self: Arc<Self>, changes: Vec<SettingChange>) -> BoxFuture<'static, Result<(), CommitRefusal>> {
+        Box::pin(self.commit_early(changes))
+    }
+}

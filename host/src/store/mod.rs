@@ -1,0 +1,408 @@
+//! What the host keeps: metadata, blobs, runs and the schedule's claims.
+//!
+//! [`Store`] speaks in the domain's verbs, so that a distributed store can stand
+//! beside the embedded one. The contract of each verb is tested for every
+//! implementation by the contract suite.
+//!
+//! **Durability.** Every verb that changes something returns when the change survives
+//! the end of the process *and* of the machine, with one exception that is asked for
+//! by name: [`Durability::Written`].
+
+mod blobs;
+mod checkpoint;
+mod embedded;
+mod export;
+mod flusher;
+mod folder;
+mod frame;
+mod indexing;
+mod keeper;
+mod keys;
+mod ledger;
+mod live;
+mod logfile;
+mod metadata;
+mod records;
+mod recovery;
+mod rows;
+mod segments;
+mod shared;
+mod sidecar;
+mod status;
+mod verify;
+mod writer;
+
+#[cfg(test)]
+pub(crate) mod contract;
+#[cfg(test)]
+mod crash;
+#[cfg(test)]
+mod embedded_tests;
+#[cfg(test)]
+mod samples;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+pub use embedded::{EmbeddedStore, PAGE_MAX};
+pub use shared::EmbeddedOptions;
+
+use crate::run::{LogLine, Run, RunId, Status};
+use crate::workflow::{
+    Code, Digest, Revision, Runtime, SettingChange, SettingWriter, Settings, Version, Workflow, WorkflowId,
+    WorkflowName,
+};
+
+/// The result of a verb of the store.
+pub type Result<T> = std::result::Result<T, StoreError>;
+
+/// Why the store did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The data folder cannot be used.
+    #[error("the data folder {path} cannot be used: {reason}")]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+        /// The system's error, if there was one.
+        #[source]
+        source: Option<std::io::Error>,
+    },
+    /// Another process has the data folder open.
+    #[error("the data folder {path} is in use by another tidegate process{}", pid.map(|p| format!(" (pid {p})")).unwrap_or_default())]
+    InUse {
+        /// The folder.
+        path: PathBuf,
+        /// The other process, where it is known.
+        pid: Option<u32>,
+    },
+    /// The data was written by a newer or a foreign program.
+    #[error("the data folder {path} has format {found}, this build reads {supported}")]
+    Format {
+        /// The folder.
+        path: PathBuf,
+        /// What it says.
+        found: String,
+        /// What this build reads.
+        supported: u32,
+    },
+    /// A workflow of that name exists.
+    #[error("a workflow named {0} exists already")]
+    NameTaken(WorkflowName),
+    /// The thing does not exist.
+    #[error("{what} does not exist")]
+    Missing {
+        /// What was looked for.
+        what: String,
+    },
+    /// Somebody else changed it first.
+    #[error("{what} was changed by somebody else: revision {expected:?} was expected, {found:?} is stored")]
+    Conflict {
+        /// What was to be saved.
+        what: String,
+        /// The revision that the change was based on.
+        expected: Revision,
+        /// The revision in the store.
+        found: Revision,
+    },
+    /// A limit of the store was reached.
+    #[error("{what} is over the limit of {limit}")]
+    Limit {
+        /// What is over the limit, with its size.
+        what: String,
+        /// The limit, with its unit.
+        limit: String,
+    },
+    /// Stored bytes do not match their checksum.
+    #[error("{what} is damaged: {reason}")]
+    Damaged {
+        /// What was read.
+        what: String,
+        /// How it is damaged.
+        reason: String,
+    },
+    /// Reading or writing failed.
+    #[error("{action} failed")]
+    Io {
+        /// What was tried, for example `write segment 000017.log`.
+        action: String,
+        /// The system's error.
+        #[source]
+        source: std::io::Error,
+    },
+    /// An earlier write or flush failed: nothing is written any more until restart,
+    /// because what the disk holds is unknown.
+    #[error("the store stopped writing after an error: {0}")]
+    Stopped(String),
+}
+
+/// When [`Store::append_run`] returns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// When the operating system has the bytes: they survive `kill -9`, and reach the
+    /// disk with the next group flush. For synchronous catch runs, whose caller waits.
+    Written,
+    /// When the bytes are on the disk.
+    Durable,
+}
+
+/// Which runs a listing shows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RunFilter {
+    /// Runs of this workflow only.
+    pub workflow: Option<WorkflowId>,
+    /// Runs with one of these statuses; all when empty.
+    pub statuses: Vec<Status>,
+    /// Runs with this trigger word (`catch`, `pull`, `test`, `replay`).
+    pub trigger: Option<String>,
+    /// Runs accepted at or after this instant.
+    pub since: Option<Timestamp>,
+    /// Runs accepted before this instant.
+    pub until: Option<Timestamp>,
+}
+
+/// A page of runs, newest first.
+#[derive(Debug, Clone, Default)]
+pub struct RunPage {
+    /// The runs.
+    pub runs: Vec<Run>,
+    /// Ask with this for the page behind it; `None` when there is none.
+    pub next: Option<RunId>,
+}
+
+/// One due instant of a schedule, as the ledger keeps it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tick {
+    /// Whose schedule.
+    pub workflow: WorkflowId,
+    /// The schedule's name.
+    pub schedule: String,
+    /// The instant that was due.
+    pub due: Timestamp,
+    /// The run that the instant was given to, or that records why there was none.
+    pub run: RunId,
+    /// When it was claimed.
+    pub claimed_at: Timestamp,
+    /// What became of it.
+    pub state: TickState,
+}
+
+/// What became of a due instant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum TickState {
+    /// Claimed; its run has not ended yet, or the host ended before it did.
+    Claimed,
+    /// Its run ended, in success or in failure.
+    Ran,
+    /// The run of an earlier instant was still going.
+    SkippedRunning,
+    /// The workflow was paused.
+    SkippedPaused,
+    /// The host was down when it was due, and the policy ran only the latest one.
+    Missed,
+    /// The host had no room for it.
+    Refused,
+}
+
+/// The answer to a claim.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Claim {
+    /// The instant is yours and nobody else will get it.
+    Claimed,
+    /// Somebody has it already.
+    Taken,
+}
+
+/// What is removed by [`Store::prune`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention {
+    /// Runs that were accepted before this instant.
+    pub accepted_before: Option<Timestamp>,
+    /// The oldest runs while records and logs take more than this many bytes.
+    pub bytes_max: Option<u64>,
+}
+
+/// How the store is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct StoreHealth {
+    /// Why the store stopped writing; `None` while it writes.
+    pub stopped: Option<String>,
+    /// What an operator should look at: damage that was found, an index or a checkpoint
+    /// that was made again. One line each, at most 32.
+    pub warnings: Vec<String>,
+    /// Bytes of run records and logs.
+    pub run_bytes: u64,
+    /// Bytes of the index and the metadata.
+    pub index_bytes: u64,
+    /// Bytes of blobs.
+    pub blob_bytes: u64,
+    /// Bytes free on the file system.
+    pub free_bytes: u64,
+    /// Runs that are indexed.
+    pub runs: u64,
+    /// Entries waiting for the writer.
+    pub queued: u64,
+    /// Microseconds that the last group flush took.
+    pub flush_us: u64,
+}
+
+/// What [`Store::verify`] found.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Verification {
+    /// Run records whose checksum was checked.
+    pub runs_checked: u64,
+    /// Blobs whose digest was checked.
+    pub blobs_checked: u64,
+    /// One line for each thing that is wrong.
+    pub problems: Vec<String>,
+}
+
+/// What the host keeps.
+///
+/// Reads see every change whose verb has returned.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    // ---- workflows -----------------------------------------------------------------
+
+    /// All workflows that are not archived, in the order of their names.
+    async fn workflows(&self) -> Result<Vec<Workflow>>;
+
+    /// Adds a workflow.
+    ///
+    /// # Errors
+    /// [`StoreError::NameTaken`].
+    async fn create_workflow(&self, workflow: Workflow) -> Result<()>;
+
+    /// Replaces a workflow whose stored revision is `workflow.revision`, and returns it
+    /// with its new revision. Name and kind cannot change.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`], [`StoreError::Missing`].
+    async fn save_workflow(&self, workflow: Workflow) -> Result<Workflow>;
+
+    /// Deletes a workflow with its versions, settings, claims and runs, for good. Its
+    /// blobs go with the next [`Store::collect_garbage`].
+    ///
+    /// # Errors
+    /// [`StoreError::Missing`].
+    async fn archive_workflow(&self, id: WorkflowId) -> Result<()>;
+
+    // ---- versions and blobs --------------------------------------------------------
+
+    /// All versions of a workflow, oldest first.
+    async fn versions(&self, id: WorkflowId) -> Result<Vec<Version>>;
+
+    /// Adds a version with the next number, makes it the active one, and returns it
+    /// with the workflow as it is now.
+    ///
+    /// # Errors
+    /// [`StoreError::Missing`] for an unknown workflow or a blob that was not put.
+    async fn add_version(
+        &self,
+        id: WorkflowId,
+        code: Code,
+        created_by: Option<String>,
+        message: String,
+    ) -> Result<(Version, Workflow)>;
+
+    /// Keeps these bytes and returns their digest. Bytes that are there already are not
+    /// written again.
+    async fn put_blob(&self, bytes: Bytes) -> Result<Digest>;
+
+    /// The bytes with this digest, checked against it.
+    ///
+    /// # Errors
+    /// [`StoreError::Missing`], [`StoreError::Damaged`].
+    async fn blob(&self, digest: Digest) -> Result<Bytes>;
+
+    /// Deletes the blobs that no version and no runtime names and that are older than an hour (a
+    /// deploy puts its blobs before its version), except those in `keep`. Returns the
+    /// bytes that were freed.
+    async fn collect_garbage(&self, keep: &[Digest]) -> Result<u64>;
+
+    /// All language runtimes, in the order of their names.
+    async fn runtimes(&self) -> Result<Vec<Runtime>>;
+
+    /// Adds a runtime, or replaces the one of that name. Versions that were deployed to
+    /// the old one keep its component.
+    async fn put_runtime(&self, runtime: Runtime) -> Result<()>;
+
+    // ---- settings ------------------------------------------------------------------
+
+    /// The settings of a workflow; empty when none were ever set.
+    async fn settings(&self, id: WorkflowId) -> Result<Settings>;
+
+    /// Applies all changes to the settings, or none, and returns the settings as they
+    /// are now. Settings that are not named stay as they are.
+    ///
+    /// # Errors
+    /// [`StoreError::Missing`], [`StoreError::Limit`].
+    async fn commit_settings(
+        &self,
+        id: WorkflowId,
+        changes: Vec<SettingChange>,
+        by: SettingWriter,
+    ) -> Result<Settings>;
+
+    // ---- runs ----------------------------------------------------------------------
+
+    /// Keeps the record of a run that ended, with its log. A run is appended once.
+    async fn append_run(&self, run: Arc<Run>, log: Arc<[LogLine]>, durability: Durability) -> Result<()>;
+
+    /// The record of a run.
+    async fn run(&self, id: RunId) -> Result<Option<Run>>;
+
+    /// The log of a run; `None` when the run is unknown.
+    async fn run_log(&self, id: RunId) -> Result<Option<Vec<LogLine>>>;
+
+    /// Runs that pass the filter, newest first, behind `cursor`, at most `limit`.
+    async fn runs(&self, filter: RunFilter, cursor: Option<RunId>, limit: usize) -> Result<RunPage>;
+
+    /// Deletes runs and returns their number. Space comes back by whole segments, so
+    /// runs may stay a while longer, never shorter, than the policy says.
+    async fn prune(&self, retention: Retention) -> Result<u64>;
+
+    // ---- the schedule's ledger -----------------------------------------------------
+
+    /// Claims a due instant: of all callers that ever name the same workflow, schedule
+    /// and instant exactly one gets [`Claim::Claimed`]. `tick.state` may already be
+    /// final, for an instant that will not run.
+    async fn claim(&self, tick: Tick) -> Result<Claim>;
+
+    /// Records what became of a claimed instant.
+    async fn settle(
+        &self,
+        workflow: WorkflowId,
+        schedule: &str,
+        due: Timestamp,
+        state: TickState,
+    ) -> Result<()>;
+
+    /// Ledger entries of a workflow, newest due instant first, at most `limit`; of one
+    /// schedule when it is named.
+    async fn ticks(&self, workflow: WorkflowId, schedule: Option<&str>, limit: usize) -> Result<Vec<Tick>>;
+
+    /// The entries that are still [`TickState::Claimed`], of all workflows: what an
+    /// abrupt end of the host left behind, when it is asked at start.
+    async fn unsettled_ticks(&self) -> Result<Vec<Tick>>;
+
+    // ---- administration ------------------------------------------------------------
+
+    /// How the store is. Cheap: no file is read.
+    fn health(&self) -> StoreHealth;
+
+    /// Reads everything back and checks checksums and references.
+    async fn verify(&self) -> Result<Verification>;
+
+    /// Writes what is buffered, and stops. Verbs that change something fail afterwards.
+    async fn close(&self) -> Result<()>;
+}

@@ -1,0 +1,517 @@
+//! Counters, gauges and histograms of the host, and their text form for Prometheus.
+//!
+//! Counting is atomic additions on handles that exist before the first event. No label
+//! holds anything that a caller or a guest chose: values are words of this program,
+//! except for a failed exchange's error word, which is the host's own.
+
+mod histogram;
+
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::{Registry, Unit};
+
+use self::histogram::{Histogram, MEMORY_BYTES, TIMES_US, US_PER_SECOND};
+use crate::run::{FaultKind, Run, Status, Trigger};
+use crate::store::{StoreHealth, TickState};
+
+/// The content type of [`Telemetry::render`]'s text.
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+const TRIGGERS: [&str; 4] = Trigger::WORDS;
+
+/// What can become of a due instant once it is settled.
+const TICK_STATES: [TickState; 5] = [
+    TickState::Ran,
+    TickState::SkippedRunning,
+    TickState::SkippedPaused,
+    TickState::Missed,
+    TickState::Refused,
+];
+
+/// All counters of the process.
+#[derive(Debug)]
+pub struct Telemetry {
+    registry: Registry,
+    runs: Family<RunLabels, Counter>,
+    /// `runs` for a success, by trigger: found without a lock.
+    runs_succeeded: [Counter; 4],
+    run_duration: [Histogram; 4],
+    run_queue: Histogram,
+    run_memory: Histogram,
+    run_cpu: Counter,
+    log_bytes_dropped: Counter,
+    exchanges: Counter,
+    exchange_failures: Family<ReasonLabels, Counter>,
+    requests: Family<RequestLabels, Counter>,
+    /// `requests` for a catch that was answered 200: found without a lock.
+    requests_caught: Counter,
+    connections: Gauge,
+    connection_failures: Family<ReasonLabels, Counter>,
+    panics: Counter,
+    ticks: Family<StateLabels, Counter>,
+    tick_lateness: Histogram,
+    compiles: Family<ResultLabels, Counter>,
+    compile_duration: Histogram,
+    gauges: GaugeHandles,
+}
+
+/// What is read anew whenever the metrics are asked for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Gauges {
+    /// Instances that exist.
+    pub instances_in_use: u64,
+    /// Instances that may exist.
+    pub instances_max: u64,
+    /// Linear memory of all instances, in bytes.
+    pub instances_memory_bytes: u64,
+    /// Runs that wait for a permit.
+    pub runs_waiting: u64,
+    /// Workflows that are not archived.
+    pub workflows: u64,
+    /// How the store is.
+    pub store: StoreHealth,
+}
+
+/// Counts an open connection until it is dropped.
+#[derive(Debug)]
+pub struct OpenConnection(Gauge);
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TriggerLabels {
+    trigger: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RunLabels {
+    trigger: &'static str,
+    status: &'static str,
+    fault: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    route: String,
+    status: u16,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabels {
+    reason: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StateLabels {
+    state: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ResultLabels {
+    result: &'static str,
+}
+
+#[derive(Debug, Default)]
+struct GaugeHandles {
+    instances_in_use: Gauge<u64, AtomicU64>,
+    instances_max: Gauge<u64, AtomicU64>,
+    instances_memory_bytes: Gauge<u64, AtomicU64>,
+    runs_waiting: Gauge<u64, AtomicU64>,
+    workflows: Gauge<u64, AtomicU64>,
+    store_stopped: Gauge<u64, AtomicU64>,
+    store_run_bytes: Gauge<u64, AtomicU64>,
+    store_index_bytes: Gauge<u64, AtomicU64>,
+    store_blob_bytes: Gauge<u64, AtomicU64>,
+    store_free_bytes: Gauge<u64, AtomicU64>,
+    store_runs: Gauge<u64, AtomicU64>,
+    store_queued: Gauge<u64, AtomicU64>,
+    store_flush_us: Gauge<u64, AtomicU64>,
+}
+
+/// The route under which catch requests are counted.
+pub const CATCH_ROUTE: &str = "/catch/{key}";
+
+impl Telemetry {
+    /// All metrics at zero.
+    pub fn new() -> Self {
+        let mut registry = Registry::with_prefix("tidegate");
+        let times = || Histogram::new(TIMES_US, US_PER_SECOND);
+
+        let runs = Family::<RunLabels, Counter>::default();
+        registry.register("runs", "Runs that ended, by trigger, status and kind of fault", runs.clone());
+        let duration = Family::<TriggerLabels, Histogram, fn() -> Histogram>::new_with_constructor(|| {
+            Histogram::new(TIMES_US, US_PER_SECOND)
+        });
+        let help = "Time from a run's start to its end";
+        registry.register_with_unit("run_duration", help, Unit::Seconds, duration.clone());
+        let telemetry = Self {
+            runs_succeeded: TRIGGERS.map(|trigger| {
+                let labels = RunLabels { trigger, status: Status::Succeeded.word(), fault: "" };
+                runs.get_or_create_owned(&labels)
+            }),
+            run_duration: TRIGGERS.map(|trigger| duration.get_or_create_owned(&TriggerLabels { trigger })),
+            runs,
+            run_queue: in_seconds(&mut registry, "run_queue", "Time that a run waited for a permit", times()),
+            run_memory: in_bytes(
+                &mut registry,
+                "run_memory_peak",
+                "Largest sum of a run's linear memories",
+                Histogram::new(MEMORY_BYTES, 1.0),
+            ),
+            run_cpu: add(&mut registry, "run_cpu_microseconds", "Processor time of all instances"),
+            log_bytes_dropped: add(&mut registry, "log_dropped_bytes", "Log bytes over the cap of their run"),
+            exchanges: add(&mut registry, "egress_exchanges", "HTTP exchanges of runs with the outside"),
+            exchange_failures: add(
+                &mut registry,
+                "egress_failures",
+                "Exchanges without a response, by wasi:http error code",
+            ),
+            requests: add(&mut registry, "http_requests", "Requests answered, by route and status"),
+            requests_caught: Counter::default(),
+            connections: add(&mut registry, "http_connections_open", "Open connections"),
+            connection_failures: add(
+                &mut registry,
+                "http_connection_failures",
+                "Connections that could not be accepted or were cut, by reason",
+            ),
+            panics: add(&mut registry, "panics", "Panics of the host that were contained"),
+            ticks: add(&mut registry, "ticks", "Due instants, by what became of them"),
+            tick_lateness: in_seconds(
+                &mut registry,
+                "tick_lateness",
+                "Time from a due instant to its claim",
+                times(),
+            ),
+            compiles: add(&mut registry, "compiles", "Compilations of components, by result"),
+            compile_duration: in_seconds(
+                &mut registry,
+                "compile_duration",
+                "Time of one compilation",
+                times(),
+            ),
+            gauges: GaugeHandles::register(&mut registry),
+            registry,
+        };
+        telemetry.create_all()
+    }
+
+    /// Makes every known label set exist at zero, so that the first event is visible as
+    /// an increase.
+    fn create_all(mut self) -> Self {
+        for trigger in TRIGGERS {
+            for fault in FaultKind::ALL {
+                let status = match fault {
+                    FaultKind::Interrupted => Status::Interrupted,
+                    FaultKind::Refused | FaultKind::Overload | FaultKind::Skipped => Status::Cancelled,
+                    _ => Status::Failed,
+                };
+                self.runs.get_or_create_owned(&RunLabels {
+                    trigger,
+                    status: status.word(),
+                    fault: fault.word(),
+                });
+            }
+        }
+        for state in TICK_STATES {
+            self.ticks.get_or_create_owned(&StateLabels { state: tick_word(state) });
+        }
+        for result in ["compiled", "failed"] {
+            self.compiles.get_or_create_owned(&ResultLabels { result });
+        }
+        self.requests_caught =
+            self.requests.get_or_create_owned(&RequestLabels { route: CATCH_ROUTE.to_owned(), status: 200 });
+        self
+    }
+
+    /// Counts a run that ended.
+    pub fn run_finished(&self, run: &Run) {
+        let trigger = match run.trigger {
+            Trigger::Catch => 0,
+            Trigger::Pull { .. } => 1,
+            Trigger::Test => 2,
+            Trigger::Replay { .. } => 3,
+        };
+        match (&run.fault, run.status) {
+            (None, Status::Succeeded) => self.runs_succeeded[trigger].inc(),
+            (fault, status) => {
+                let fault = fault.as_ref().map_or("", |fault| fault.kind.word());
+                let labels = RunLabels { trigger: TRIGGERS[trigger], status: status.word(), fault };
+                self.runs.get_or_create(&labels).inc()
+            }
+        };
+        if run.started_at.is_some() {
+            self.run_duration[trigger].observe(run.usage.wall_us);
+            self.run_queue.observe(run.usage.queue_us);
+            self.run_memory.observe(run.usage.memory_peak_bytes);
+            self.run_cpu.inc_by(run.usage.cpu_us);
+        }
+        if run.log.dropped_bytes > 0 {
+            self.log_bytes_dropped.inc_by(run.log.dropped_bytes);
+        }
+        if !run.exchanges.is_empty() {
+            self.exchanges.inc_by(run.exchanges.len() as u64);
+        }
+        for error in run.exchanges.iter().filter_map(|exchange| exchange.error.as_ref()) {
+            self.exchange_failures.get_or_create(&ReasonLabels { reason: error.clone() }).inc();
+        }
+    }
+
+    /// Counts an answered request. `route` is a route's pattern, never a path.
+    pub fn request_answered(&self, route: &str, status: u16) {
+        if status == 200 && route == CATCH_ROUTE {
+            self.requests_caught.inc();
+            return;
+        }
+        self.requests.get_or_create(&RequestLabels { route: route.to_owned(), status }).inc();
+    }
+
+    /// Counts a connection as open until the returned value is dropped.
+    pub fn connection_opened(&self) -> OpenConnection {
+        self.connections.inc();
+        OpenConnection(self.connections.clone())
+    }
+
+    /// Counts a connection that could not be accepted or was cut; `reason` is a word of
+    /// this program.
+    pub fn connection_failed(&self, reason: &'static str) {
+        self.connection_failures.get_or_create(&ReasonLabels { reason: reason.to_owned() }).inc();
+    }
+
+    /// Counts a panic of the host that cost one request or one run.
+    pub fn panicked(&self) {
+        self.panics.inc();
+    }
+
+    /// Counts how late a due instant was claimed.
+    pub fn tick_claimed(&self, lateness: Duration) {
+        self.tick_lateness.observe(micros(lateness));
+    }
+
+    /// Counts a due instant whose fate is known.
+    pub fn tick_settled(&self, state: TickState) {
+        self.ticks.get_or_create(&StateLabels { state: tick_word(state) }).inc();
+    }
+
+    /// Counts a compilation.
+    pub fn compiled(&self, succeeded: bool, took: Duration) {
+        let result = if succeeded { "compiled" } else { "failed" };
+        self.compiles.get_or_create(&ResultLabels { result }).inc();
+        self.compile_duration.observe(micros(took));
+    }
+
+    /// All metrics in the OpenMetrics text format, with the gauges as they are given.
+    pub fn render(&self, gauges: &Gauges) -> String {
+        self.gauges.set(gauges);
+        let mut text = String::with_capacity(32 * 1024);
+        prometheus_client::encoding::text::encode(&mut text, &self.registry)
+            .expect("writing to a String does not fail");
+        text
+    }
+}
+
+impl Default for Telemetry {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+impl GaugeHandles {
+    fn register(registry: &mut Registry) -> Self {
+        let handles = Self::default();
+        let list = [
+            (&handles.instances_in_use, "instances_in_use", "Instances that exist"),
+            (&handles.instances_max, "instances_max", "Instances that may exist"),
+            (&handles.instances_memory_bytes, "instances_memory_bytes", "Linear memory of all instances"),
+            (&handles.runs_waiting, "runs_waiting", "Runs that wait for a permit"),
+            (&handles.workflows, "workflows", "Workflows that are not archived"),
+            (&handles.store_stopped, "store_stopped", "1 when the store stopped writing after an error"),
+            (&handles.store_run_bytes, "store_run_bytes", "Bytes of run records and logs"),
+            (&handles.store_index_bytes, "store_index_bytes", "Bytes of the index and the metadata"),
+            (&handles.store_blob_bytes, "store_blob_bytes", "Bytes of components and sources"),
+            (&handles.store_free_bytes, "store_free_bytes", "Bytes free on the file system"),
+            (&handles.store_runs, "store_runs", "Runs that are kept"),
+            (&handles.store_queued, "store_queued", "Entries that wait for the store's writer"),
+            (&handles.store_flush_us, "store_flush_microseconds", "Time of the last group flush"),
+        ];
+        for (gauge, name, help) in list {
+            registry.register(name, help, gauge.clone());
+        }
+        handles
+    }
+
+    fn set(&self, now: &Gauges) {
+        self.instances_in_use.set(now.instances_in_use);
+        self.instances_max.set(now.instances_max);
+        self.instances_memory_bytes.set(now.instances_memory_bytes);
+        self.runs_waiting.set(now.runs_waiting);
+        self.workflows.set(now.workflows);
+        self.store_stopped.set(u64::from(now.store.stopped.is_some()));
+        self.store_run_bytes.set(now.store.run_bytes);
+        self.store_index_bytes.set(now.store.index_bytes);
+        self.store_blob_bytes.set(now.store.blob_bytes);
+        self.store_free_bytes.set(now.store.free_bytes);
+        self.store_runs.set(now.store.runs);
+        self.store_queued.set(now.store.queued);
+        self.store_flush_us.set(now.store.flush_us);
+    }
+}
+
+/// Registers a metric and returns a handle to it.
+fn add<M>(registry: &mut Registry, name: &str, help: &str) -> M
+where
+    M: prometheus_client::registry::Metric + Default + Clone,
+{
+    let metric = M::default();
+    registry.register(name, help, metric.clone());
+    metric
+}
+
+fn in_seconds(registry: &mut Registry, name: &str, help: &str, metric: Histogram) -> Histogram {
+    registry.register_with_unit(name, help, Unit::Seconds, metric.clone());
+    metric
+}
+
+fn in_bytes(registry: &mut Registry, name: &str, help: &str, metric: Histogram) -> Histogram {
+    registry.register_with_unit(name, help, Unit::Bytes, metric.clone());
+    metric
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+fn tick_word(state: TickState) -> &'static str {
+    match state {
+        TickState::Claimed => "claimed",
+        TickState::Ran => "ran",
+        TickState::SkippedRunning => "skipped-running",
+        TickState::SkippedPaused => "skipped-paused",
+        TickState::Missed => "missed",
+        TickState::Refused => "refused",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::run::{self, Fault, RunId};
+    use crate::workflow::WorkflowId;
+
+    fn run(status: Status, fault: Option<Fault>) -> Run {
+        let now = Timestamp::now();
+        Run {
+            format: run::FORMAT,
+            id: RunId::new(),
+            workflow: WorkflowId::new(),
+            workflow_name: "w".parse().unwrap(),
+            version: Some(1),
+            trigger: Trigger::Catch,
+            attempt: 1,
+            status,
+            fault,
+            accepted_at: now,
+            started_at: Some(now),
+            finished_at: Some(now),
+            request: None,
+            reply: None,
+            value: None,
+            log: run::LogSummary { lines: 0, bytes: 0, dropped_bytes: 7 },
+            exchanges: vec![exchange(None), exchange(Some("destination-ip-prohibited"))],
+            settings_changed: vec![],
+            usage: run::Usage { wall_us: 1500, memory_peak_bytes: 1 << 20, cpu_us: 40, ..Default::default() },
+            inputs: run::Inputs::default(),
+        }
+    }
+
+    fn exchange(error: Option<&str>) -> run::Exchange {
+        run::Exchange {
+            at_us: 0,
+            method: "GET".to_owned(),
+            url: "http://example.org/".to_owned(),
+            status: None,
+            request_bytes: 0,
+            response_bytes: 0,
+            duration_us: 0,
+            error: error.map(str::to_owned),
+        }
+    }
+
+    fn gauges() -> Gauges {
+        Gauges {
+            instances_in_use: 3,
+            instances_max: 256,
+            instances_memory_bytes: 9,
+            runs_waiting: 1,
+            workflows: 12,
+            store: StoreHealth {
+                warnings: Vec::new(),
+                stopped: Some("disk".to_owned()),
+                run_bytes: 1,
+                index_bytes: 2,
+                blob_bytes: 3,
+                free_bytes: 4,
+                runs: 5,
+                queued: 6,
+                flush_us: 7,
+            },
+        }
+    }
+
+    #[test]
+    fn what_happened_is_in_the_text() {
+        let telemetry = Telemetry::new();
+        telemetry.run_finished(&run(Status::Succeeded, None));
+        telemetry.run_finished(&run(Status::Failed, Some(Fault::new(FaultKind::Deadline, "too long"))));
+        telemetry.request_answered(CATCH_ROUTE, 200);
+        telemetry.request_answered(CATCH_ROUTE, 404);
+        telemetry.request_answered("/healthz", 200);
+        let open = telemetry.connection_opened();
+        drop(telemetry.connection_opened());
+        telemetry.connection_failed("accept");
+        telemetry.panicked();
+        telemetry.tick_claimed(Duration::from_millis(3));
+        telemetry.tick_settled(TickState::Missed);
+        telemetry.compiled(true, Duration::from_secs(2));
+        let text = telemetry.render(&gauges());
+        drop(open);
+        for line in [
+            "tidegate_runs_total{trigger=\"catch\",status=\"succeeded\",fault=\"\"} 1",
+            "tidegate_runs_total{trigger=\"catch\",status=\"failed\",fault=\"deadline\"} 1",
+            "tidegate_runs_total{trigger=\"pull\",status=\"cancelled\",fault=\"skipped\"} 0",
+            "tidegate_run_duration_seconds_bucket{le=\"0.0025\",trigger=\"catch\"} 2",
+            "tidegate_run_memory_peak_bytes_count 2",
+            "tidegate_run_cpu_microseconds_total 80",
+            "tidegate_log_dropped_bytes_total 14",
+            "tidegate_egress_exchanges_total 4",
+            "tidegate_egress_failures_total{reason=\"destination-ip-prohibited\"} 2",
+            "tidegate_http_requests_total{route=\"/catch/{key}\",status=\"200\"} 1",
+            "tidegate_http_requests_total{route=\"/catch/{key}\",status=\"404\"} 1",
+            "tidegate_http_requests_total{route=\"/healthz\",status=\"200\"} 1",
+            "tidegate_http_connections_open 1",
+            "tidegate_http_connection_failures_total{reason=\"accept\"} 1",
+            "tidegate_panics_total 1",
+            "tidegate_tick_lateness_seconds_bucket{le=\"0.005\"} 1",
+            "tidegate_ticks_total{state=\"missed\"} 1",
+            "tidegate_ticks_total{state=\"ran\"} 0",
+            "tidegate_compiles_total{result=\"compiled\"} 1",
+            "tidegate_instances_in_use 3",
+            "tidegate_instances_memory_bytes 9",
+            "tidegate_store_stopped 1",
+            "tidegate_store_flush_microseconds 7",
+            "# EOF",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");
+        }
+    }
+}
