@@ -10,6 +10,7 @@ pub mod programs;
 pub mod registry;
 pub mod run;
 pub mod schedule;
+pub mod scheduler;
 pub mod store;
 pub mod telemetry;
 pub mod workflow;
