@@ -226,6 +226,22 @@ async fn made_up_runs_go_one_after_the_other() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn made_up_runs_end_with_the_host() {
+    let world = World::new();
+    let policy = Policy { missed: Missed::All { max: 5 }, ..Policy::default() };
+    let anchor = instant("2026-02-28T23:00:00Z");
+    let workflow = world.add_anchored(EVERY_MINUTE, policy, anchor);
+    world.state().run_takes = Duration::from_secs(5);
+    let running = world.start();
+    world.until("2026-03-01T00:00:07Z").await;
+    running.stop().await;
+    assert_eq!(world.ran(), ["23:56:00", "23:57:00"]);
+    let latest = world.states().split_off(world.states().len() - 5);
+    assert_eq!(latest, [Ran, Ran, MissedState, MissedState, MissedState]);
+    world.check_all_accounted_for(workflow, anchor, world.now());
+}
+
+#[tokio::test(start_paused = true)]
 async fn start_deadline_gives_up_on_late_instants() {
     let world = World::new();
     let policy = Policy { start_deadline_ms: Some(60_000), ..Policy::default() };

@@ -52,6 +52,16 @@ pub(super) struct State {
     pub(super) run_ends: Option<RunEnd>,
     pub(super) run_panics: bool,
     pub(super) store_fails: bool,
+    /// What the scheduler did that it must never do. It survives panics, so these are kept.
+    pub(super) violations: Vec<String>,
+}
+
+impl State {
+    fn expect(&mut self, holds: bool, what: &str) {
+        if !holds {
+            self.violations.push(what.to_owned());
+        }
+    }
 }
 
 impl World {
@@ -124,7 +134,7 @@ impl World {
             Scheduler::new(pulls, Arc::new(Book(self.clone())), Arc::new(Wall(self.clone())), options);
         let shutdown = CancellationToken::new();
         let task = tokio::spawn(scheduler.clone().run(shutdown.clone()));
-        Running { scheduler, shutdown, task }
+        Running { world: self.clone(), scheduler, shutdown, task }
     }
 
     pub(super) fn start(self: &Arc<Self>) -> Running {
@@ -185,6 +195,7 @@ impl World {
 
 /// A scheduler at work.
 pub(super) struct Running {
+    world: Arc<World>,
     pub(super) scheduler: Arc<Scheduler>,
     pub(super) shutdown: CancellationToken,
     pub(super) task: JoinHandle<()>,
@@ -194,6 +205,7 @@ impl Running {
     pub(super) async fn stop(self) {
         self.shutdown.cancel();
         self.task.await.unwrap();
+        assert_eq!(self.world.state().violations, Vec::<String>::new());
     }
 
     /// The end of the process: nothing is waited for.
@@ -260,13 +272,13 @@ impl Pulls for Workflows {
     fn record_unrun(&self, unrun: Unrun) -> BoxFuture<'static, ()> {
         let world = self.0.clone();
         async move {
-            assert_ne!(unrun.tick.state, TickState::Claimed);
-            assert_eq!(
-                world.state().ticks[&key_of(&unrun.tick)],
-                unrun.tick,
-                "recorded before it is claimed"
+            let mut state = world.state();
+            let is_settled = state.ticks.get(&key_of(&unrun.tick)) == Some(&unrun.tick);
+            state.expect(
+                is_settled && unrun.tick.state != TickState::Claimed,
+                "recorded before it is claimed",
             );
-            world.state().unrun.push(unrun);
+            state.unrun.push(unrun);
         }
         .boxed()
     }
@@ -313,10 +325,9 @@ impl Ledger for Book {
         tokio::task::yield_now().await;
         self.0.check_store()?;
         let mut state = self.0.state();
-        let tick = state.ticks.get_mut(&(workflow, schedule.to_owned(), due)).unwrap();
-        assert_eq!(tick.state, TickState::Claimed, "settled twice");
-        assert_ne!(settled, TickState::Claimed);
-        tick.state = settled;
+        let tick = state.ticks.get_mut(&(workflow, schedule.to_owned(), due));
+        let before = tick.map(|tick| std::mem::replace(&mut tick.state, settled));
+        state.expect(before == Some(TickState::Claimed) && settled != TickState::Claimed, "settled twice");
         Ok(())
     }
 
