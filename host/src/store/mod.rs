@@ -203,6 +203,8 @@ pub enum TickState {
     Claimed,
     /// Its run ended, in success or in failure.
     Ran,
+    /// The host ended before its run did.
+    Interrupted,
     /// The run of an earlier instant was still going.
     SkippedRunning,
     /// The workflow was paused.
