@@ -4,6 +4,7 @@ pub mod answer;
 pub mod api;
 pub mod cli;
 pub mod config;
+pub mod data;
 pub mod deploy;
 pub mod engine;
 pub mod invoker;
