@@ -104,6 +104,7 @@ pub struct Server {
     pub catch_url: String,
     pub connections_max: usize,
     pub header_timeout_ms: u64,
+    pub idle_timeout_ms: u64,
     pub header_bytes_max: usize,
     pub headers_max: usize,
     pub body_bytes_max: usize,
@@ -290,6 +291,7 @@ impl Config {
         };
         at_least("server.connections_max", self.server.connections_max as u64, 1)?;
         at_least("server.header_timeout_ms", self.server.header_timeout_ms, 1)?;
+        at_least("server.idle_timeout_ms", self.server.idle_timeout_ms, 1)?;
         // hyper refuses a smaller read buffer.
         at_least("server.header_bytes_max", self.server.header_bytes_max as u64, 8192)?;
         at_least("server.headers_max", self.server.headers_max as u64, 1)?;

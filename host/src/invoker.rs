@@ -152,6 +152,22 @@ impl Invoker {
         self.finish(run, Vec::new()).await.0
     }
 
+    /// Records a request that was refused before it became a run, with what its caller is
+    /// answered.
+    pub async fn refuse(
+        &self,
+        entry: &Entry,
+        invocation: &Invocation,
+        fault: Fault,
+        answer: &Answer,
+    ) -> Arc<Run> {
+        let mut run = self.record(entry, invocation, Status::Cancelled);
+        run.finished_at = Some(Timestamp::now());
+        run.reply = Some(answer.record(self.config.run.record_body_bytes_max));
+        run.fault = Some(fault);
+        self.finish(run, Vec::new()).await.0
+    }
+
     /// The runs that have not ended, oldest first; of one workflow when it is named.
     pub fn running(&self, workflow: Option<WorkflowId>) -> Vec<Run> {
         let mut runs: Vec<Run> = self.lock_running().values().cloned().collect();
@@ -303,7 +319,8 @@ impl Invoker {
         committer: &RunSettings,
         log: &mut Vec<LogLine>,
     ) -> Result<Answer, Fault> {
-        let (answer, remarks) = answer::of_reply(outcome.reply, run.id, &self.config.run)?;
+        let shares_origin = self.config.server.catch_listen.is_empty();
+        let (answer, remarks) = answer::of_reply(outcome.reply, run.id, &self.config.run, shares_origin)?;
         for text in remarks {
             remark(log, run.usage.wall_us, text);
             run.log.lines += 1;

@@ -2,6 +2,7 @@
 
 pub mod answer;
 pub mod api;
+pub mod app;
 pub mod cli;
 pub mod config;
 pub mod data;
@@ -12,6 +13,7 @@ pub mod programs;
 pub mod registry;
 pub mod run;
 pub mod schedule;
+pub mod server;
 pub mod store;
 pub mod telemetry;
 pub mod workflow;
