@@ -6,50 +6,33 @@
 
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
-
 use super::env::{Environment, Token};
 use super::error::{Exit, Explain, Failure, Result};
 use super::profile::Profile;
+use crate::data::{HOST_FILE, HostFile, TOKEN_FILE};
 
 /// Where a host listens by default.
 pub(crate) const DEFAULT_URL: &str = "http://127.0.0.1:8080";
 
-/// What `serve` keeps in its data folder while it runs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct HostFile {
-    /// Where the management API listens, for example `http://127.0.0.1:8080`.
-    pub(crate) url: String,
-    /// Where the catch endpoints listen.
-    pub(crate) catch_url: String,
-    /// The process.
-    pub(crate) pid: u32,
+/// What the data folder says of its host; `None` when it says nothing.
+///
+/// # Errors
+/// The file cannot be read or is damaged.
+pub(crate) fn host_of(folder: &Path) -> Result<Option<HostFile>> {
+    let path = folder.join(HOST_FILE);
+    match std::fs::read(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).context(format!("read {}", path.display())),
+        Ok(bytes) => serde_json::from_slice(&bytes).map(Some).context(format!("read {}", path.display())),
+    }
 }
 
-impl HostFile {
-    /// Its name in the data folder.
-    pub(crate) const NAME: &str = "host.json";
-
-    /// What the data folder says of its host; `None` when it says nothing.
-    ///
-    /// # Errors
-    /// The file cannot be read or is damaged.
-    pub(crate) fn read(folder: &Path) -> Result<Option<Self>> {
-        let path = folder.join(Self::NAME);
-        match std::fs::read(&path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error).context(format!("read {}", path.display())),
-            Ok(bytes) => serde_json::from_slice(&bytes).map(Some).context(format!("read {}", path.display())),
-        }
-    }
-
-    /// Whether the process that wrote it still exists.
-    pub(crate) fn is_alive(&self) -> bool {
-        let pid = i32::try_from(self.pid).ok().and_then(rustix::process::Pid::from_raw);
-        let test = pid.map(rustix::process::test_kill_process);
-        // Not permitted: it exists and belongs to somebody else.
-        matches!(test, Some(Ok(()) | Err(rustix::io::Errno::PERM)))
-    }
+/// Whether the process that wrote the file still exists.
+pub(crate) fn is_alive(file: &HostFile) -> bool {
+    let pid = i32::try_from(file.pid).ok().and_then(rustix::process::Pid::from_raw);
+    let test = pid.map(rustix::process::test_kill_process);
+    // Not permitted: it exists and belongs to somebody else.
+    matches!(test, Some(Ok(()) | Err(rustix::io::Errno::PERM)))
 }
 
 /// A host, and the right to use it.
@@ -106,7 +89,7 @@ impl Address {
         }
         match &env.default_data {
             // Nobody named this folder: what cannot be read in it is not an error.
-            Some(folder) if HostFile::read(folder).is_ok_and(|file| file.is_some()) => {
+            Some(folder) if host_of(folder).is_ok_and(|file| file.is_some()) => {
                 Self::of_data(folder, env.token.clone().or_else(|| admin_token(folder).ok()))
             }
             _ => {
@@ -116,10 +99,10 @@ impl Address {
     }
 
     fn of_data(folder: &Path, token: Option<Token>) -> Result<Self> {
-        let Some(file) = HostFile::read(folder)? else {
+        let Some(file) = host_of(folder)? else {
             return Ok(Self { url: DEFAULT_URL.to_owned(), token, found_in: FoundIn::Default });
         };
-        let origin = format!("url in {}", folder.join(HostFile::NAME).display());
+        let origin = format!("url in {}", folder.join(HOST_FILE).display());
         let url = base_url(&file.url).map_err(|reason| wrong_url(&origin, &reason))?;
         Ok(Self { url, token, found_in: FoundIn::Data(folder.to_owned(), file) })
     }
@@ -130,7 +113,7 @@ impl Address {
             return Some(profile.token);
         }
         let folder = default_data?;
-        let file = HostFile::read(folder).ok()??;
+        let file = host_of(folder).ok()??;
         (base_url(&file.url).as_deref() == Ok(url)).then(|| admin_token(folder).ok()).flatten()
     }
 }
@@ -141,7 +124,7 @@ fn wrong_url(origin: &str, reason: &str) -> Failure {
 
 /// The token that the first `serve` wrote into its data folder.
 fn admin_token(folder: &Path) -> Result<Token> {
-    let path = folder.join("admin.token");
+    let path = folder.join(TOKEN_FILE);
     let text = std::fs::read_to_string(&path)
         .context(format!("there is no token in the data folder: read {}", path.display()))
         .exit(Exit::Configuration);
@@ -215,8 +198,8 @@ mod tests {
     fn write_host(folder: &Path, url: &str, token: &str) {
         std::fs::create_dir_all(folder).unwrap();
         let file = HostFile { url: url.to_owned(), catch_url: url.to_owned(), pid: std::process::id() };
-        std::fs::write(folder.join(HostFile::NAME), serde_json::to_vec(&file).unwrap()).unwrap();
-        std::fs::write(folder.join("admin.token"), format!("{token}\n")).unwrap();
+        std::fs::write(folder.join(HOST_FILE), serde_json::to_vec(&file).unwrap()).unwrap();
+        std::fs::write(folder.join(TOKEN_FILE), format!("{token}\n")).unwrap();
     }
 
     fn found(url: &str, token: &str) -> (String, Option<String>) {
@@ -280,12 +263,12 @@ mod tests {
     #[test]
     fn a_host_file_knows_whether_its_process_lives() {
         let mut file = HostFile { url: String::new(), catch_url: String::new(), pid: std::process::id() };
-        assert!(file.is_alive());
+        assert!(is_alive(&file));
         let mut child = std::process::Command::new("true").spawn().unwrap();
         file.pid = child.id();
         child.wait().unwrap();
-        assert!(!file.is_alive());
+        assert!(!is_alive(&file));
         file.pid = 0;
-        assert!(!file.is_alive());
+        assert!(!is_alive(&file));
     }
 }

@@ -8,11 +8,12 @@ use clap::Args;
 use serde::Deserialize;
 use serde_json::json;
 
+use super::env::Environment;
 use super::error::{Explain, Failure, Result};
 use super::human::{bytes, duration};
 use super::output::Output;
 use super::project::{Lang, Project};
-use super::{Context, Format};
+use super::{Context, Format, python_tool};
 
 /// Build a component from a project folder
 #[derive(Debug, Args)]
@@ -33,8 +34,8 @@ const TARGET: &str = "wasm32-wasip2";
 /// Builds a component and prints where it is.
 pub(crate) fn run(args: &BuildArgs, context: &mut Context) -> Result<()> {
     let project = Project::read(&args.path)?;
-    let out = &mut context.out;
-    let path = component(&project, args.out.as_deref(), out)?;
+    let (env, out) = (&context.env, &mut context.out);
+    let path = component(&project, args.out.as_deref(), env, out)?;
     let size = std::fs::metadata(&path).context(format!("read {}", path.display()))?.len();
     if args.format.json {
         return out.json(&json!({"name": project.name, "component": path, "bytes": size}));
@@ -49,12 +50,17 @@ pub(crate) fn run(args: &BuildArgs, context: &mut Context) -> Result<()> {
 /// # Errors
 /// The tools are missing, or the program is wrong; the tools' own messages are on
 /// standard error then.
-pub(crate) fn component(project: &Project, to: Option<&Path>, out: &mut Output) -> Result<PathBuf> {
+pub(crate) fn component(
+    project: &Project,
+    to: Option<&Path>,
+    env: &Environment,
+    out: &mut Output,
+) -> Result<PathBuf> {
     let started = std::time::Instant::now();
     out.note(format!("building {}", project.name));
     let built = match project.lang {
         Lang::Rust => cargo(project)?,
-        Lang::Python => componentize(project)?,
+        Lang::Python => python_tool::component(project, env)?,
     };
     let took = duration(started.elapsed().as_secs_f64() * 1e3);
     out.note(format!("built {} in {took}", project.name));
@@ -120,8 +126,4 @@ fn has_target(folder: &Path) -> bool {
         .stderr(Stdio::null())
         .output();
     printed.is_ok_and(|printed| Path::new(String::from_utf8_lossy(&printed.stdout).trim()).is_dir())
-}
-
-fn componentize(project: &Project) -> Result<PathBuf> {
-    super::python_tool::component(project)
 }

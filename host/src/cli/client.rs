@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use ureq::{Agent, AsSendBody, Body};
 
-use super::address::{Address, FoundIn};
+use super::address::{Address, FoundIn, is_alive};
 use super::env::Environment;
 use super::error::{Failure, Result};
 use crate::api::ErrorBody;
@@ -114,6 +114,14 @@ impl Client {
         self.send(Method::POST, path, body, WORK_MAX)
     }
 
+    /// `POST` without a body that makes the host run something.
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub(crate) fn post_empty<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
+        self.answer(self.call(self.request(Method::POST, path), Vec::new(), WORK_MAX)?)
+    }
+
     /// `PATCH` of a JSON document.
     ///
     /// # Errors
@@ -131,17 +139,18 @@ impl Client {
         self.accepted(response).map(drop)
     }
 
-    /// `POST` of a program.
+    /// `POST` of a program, or `PUT` of a runtime.
     ///
     /// # Errors
     /// As [`Client::get`].
     pub(crate) fn upload<T: DeserializeOwned>(
         &self,
+        method: Method,
         path: &str,
         content_type: &str,
         body: Vec<u8>,
     ) -> Result<T> {
-        let mut request = self.request(Method::POST, path).header(header::CONTENT_TYPE, content_type);
+        let mut request = self.request(method, path).header(header::CONTENT_TYPE, content_type);
         if body.len() > ASK_FIRST_BYTES {
             // Else a host that refuses the size hangs up on us before we hear why.
             request = request.header(header::EXPECT, "100-continue");
@@ -269,7 +278,7 @@ impl Client {
         }
         let failure = Failure::from(error).context(format!("the host at {url} cannot be reached"));
         match &self.address.found_in {
-            FoundIn::Data(folder, file) if !file.is_alive() => failure.hint(format!(
+            FoundIn::Data(folder, file) if !is_alive(file) => failure.hint(format!(
                 "the host of {0} is not running: `tidegate serve --data {0}` starts it",
                 folder.display()
             )),
@@ -329,9 +338,9 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::cli::address::HostFile;
     use crate::cli::error::Exit;
     use crate::cli::fake::{Answer, FakeHost};
+    use crate::data::HostFile;
 
     fn error_body(code: &str, message: &str) -> Value {
         json!({"code": code, "message": message, "hint": "do this", "request_id": "r1"})
@@ -440,7 +449,10 @@ mod tests {
     fn an_upload_that_is_too_large_hears_why() {
         let refusal = error_body("too-large", "the upload is over the limit");
         let host = FakeHost::answering([Answer::Unread(413, refusal)]);
-        let failure = host.client().upload::<Value>("/v", "application/wasm", vec![0; 8 << 20]).unwrap_err();
+        let failure = host
+            .client()
+            .upload::<Value>(Method::POST, "/v", "application/wasm", vec![0; 8 << 20])
+            .unwrap_err();
         assert_eq!(failure.line(), "the upload is over the limit");
         assert_eq!(host.received()[0].headers["expect"], "100-continue");
     }
@@ -448,7 +460,8 @@ mod tests {
     #[test]
     fn an_upload_that_is_wanted_arrives_whole() {
         let host = FakeHost::answering([Answer::Json(201, json!({"version": 1}))]);
-        let _: Value = host.client().upload("/v", "application/wasm", vec![7; 3 << 20]).unwrap();
+        let _: Value =
+            host.client().upload(Method::POST, "/v", "application/wasm", vec![7; 3 << 20]).unwrap();
         assert_eq!(host.received()[0].body.len(), 3 << 20);
     }
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use http::StatusCode;
+use http::{Method, StatusCode};
 use serde_json::json;
 
 use super::client::{Client, with_query};
@@ -70,7 +70,7 @@ struct Plan {
 pub(crate) fn run(args: &DeployArgs, context: &mut Context) -> Result<()> {
     let settings = of_arguments(&args.settings)?;
     let client = context.client()?;
-    let loaded = load(&args.path, &mut context.out)?;
+    let loaded = load(&args.path, &context.env, &mut context.out)?;
     let plan = plan(args, &loaded, settings)?;
     if !plan.settings.is_empty() {
         context.out.warning("values given to --set stay in the shell's history");
@@ -219,12 +219,15 @@ fn upload(client: &Client, plan: &Plan, program: Program, message: &str) -> Resu
     let path = format!("/api/v1/workflows/{}/versions", plan.name);
     let message = Some(message.to_owned()).filter(|message| !message.is_empty());
     match program {
-        Program::Component(bytes) => {
-            client.upload(&with_query(&path, &[("message", message)]), "application/wasm", bytes)
-        }
+        Program::Component(bytes) => client.upload(
+            Method::POST,
+            &with_query(&path, &[("message", message)]),
+            "application/wasm",
+            bytes,
+        ),
         Program::Python { file, source } => {
             let query = [("file", Some(file)), ("runtime", plan.runtime.clone()), ("message", message)];
-            client.upload(&with_query(&path, &query), "text/x-python", source)
+            client.upload(Method::POST, &with_query(&path, &query), "text/x-python", source)
         }
     }
 }

@@ -48,6 +48,9 @@ pub(crate) struct Environment {
     /// The data folder that is used when none is named: `tidegate` in `XDG_DATA_HOME`,
     /// or `~/.local/share/tidegate`; `None` without a home.
     pub(crate) default_data: Option<PathBuf>,
+    /// `TIDEGATE_CACHE`: where builds keep tools and downloads; `tidegate` in
+    /// `XDG_CACHE_HOME`, or `~/.cache/tidegate`.
+    pub(crate) cache: Option<PathBuf>,
     /// What `tidegate login` writes: `tidegate/profile.toml` in `XDG_CONFIG_HOME`, or
     /// `~/.config/tidegate/profile.toml`; `None` without a home.
     pub(crate) profile: Option<PathBuf>,
@@ -80,6 +83,9 @@ impl Environment {
             token: text("TIDEGATE_TOKEN")?.as_deref().and_then(Token::new),
             data: set("TIDEGATE_DATA").map(PathBuf::from),
             default_data: base("XDG_DATA_HOME", ".local/share").map(|path| path.join("tidegate")),
+            cache: set("TIDEGATE_CACHE")
+                .map(PathBuf::from)
+                .or_else(|| base("XDG_CACHE_HOME", ".cache").map(|path| path.join("tidegate"))),
             profile: base("XDG_CONFIG_HOME", ".config").map(|path| path.join("tidegate/profile.toml")),
         })
     }

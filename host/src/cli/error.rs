@@ -43,6 +43,8 @@ pub(crate) struct Failure {
     pub(crate) exit: Exit,
     /// What went wrong, with its causes.
     pub(crate) error: anyhow::Error,
+    /// Lines that say more than the error line has room for.
+    pub(crate) details: Vec<String>,
     /// What is wrong with a program or a file, place by place.
     pub(crate) diagnostics: Vec<Diagnostic>,
     /// What to do next, one line each.
@@ -72,12 +74,18 @@ impl Failure {
 
     fn with_exit(exit: Exit, message: impl Display) -> Self {
         let error = anyhow::Error::msg(message.to_string());
-        Self { exit, error, diagnostics: Vec::new(), hints: Vec::new() }
+        Self { exit, error, details: Vec::new(), diagnostics: Vec::new(), hints: Vec::new() }
     }
 
     /// Adds what to do next.
     pub(crate) fn hint(mut self, hint: impl Display) -> Self {
         self.hints.push(hint.to_string());
+        self
+    }
+
+    /// Adds a line that says more.
+    pub(crate) fn detail(mut self, line: impl Display) -> Self {
+        self.details.push(line.to_string());
         self
     }
 
@@ -122,7 +130,7 @@ impl Failure {
 impl<E: std::error::Error + Send + Sync + 'static> From<E> for Failure {
     fn from(error: E) -> Self {
         let error = anyhow::Error::new(error);
-        Self { exit: Exit::Failed, error, diagnostics: Vec::new(), hints: Vec::new() }
+        Self { exit: Exit::Failed, error, details: Vec::new(), diagnostics: Vec::new(), hints: Vec::new() }
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::Value;
 
+use super::client::Client;
 use super::error::{Failure, Result};
 use super::page;
 use super::request::read_request;
@@ -29,9 +30,14 @@ pub(crate) struct InvokeArgs {
 pub(crate) fn run(args: &InvokeArgs, context: &mut Context) -> Result<()> {
     let request = read_request(args.request.as_deref(), &mut context.input)?;
     let client = context.client()?;
-    let document: Value = client.post_work(&format!("/api/v1/workflows/{}/runs", args.name), &request)?;
+    let document = client.post_work(&format!("/api/v1/workflows/{}/runs", args.name), &request)?;
+    finish(&client, document, args.format, context)
+}
+
+/// Prints a run that the host made for us, and fails when it did.
+pub(crate) fn finish(client: &Client, document: Value, format: Format, context: &mut Context) -> Result<()> {
     let detail: RunDetail = serde_json::from_value(document.clone())?;
-    if args.format.json {
+    if format.json {
         context.out.json(&document)?;
     } else {
         let log: RunLog = client.get(&format!("/api/v1/runs/{}/log", detail.run.id))?;

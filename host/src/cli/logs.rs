@@ -36,6 +36,8 @@ pub(crate) struct LogsArgs {
     format: Format,
 }
 
+/// The first pause before connecting again.
+const BACKOFF_MIN: Duration = Duration::from_millis(250);
 /// The longest pause between two attempts to connect again.
 const BACKOFF_MAX: Duration = Duration::from_secs(30);
 /// Runs that are looked at after the stream was broken.
@@ -80,14 +82,15 @@ struct Tail<'a> {
 impl Tail<'_> {
     fn follow(&mut self, out: &mut Output) -> Result<()> {
         // The first connection must succeed: a wrong address is an error, not a pause.
-        let mut stream = self.client.events("/api/v1/events")?;
+        let path = format!("/api/v1/events?workflow={}", self.query.name);
+        let mut stream = self.client.events(&path)?;
         self.print_recent(out)?;
-        let mut backoff = Duration::from_secs(1);
+        let mut backoff = BACKOFF_MIN;
         loop {
             out.flush()?;
             let why = match sse::next(&mut stream) {
                 Ok(Some(event)) => {
-                    backoff = Duration::from_secs(1);
+                    backoff = BACKOFF_MIN;
                     match event.name.as_str() {
                         "run" => self.print_event(&event.data, out)?,
                         // The host dropped events because this reader was slow.
@@ -102,7 +105,7 @@ impl Tail<'_> {
             stream = loop {
                 std::thread::sleep(backoff);
                 backoff = (backoff * 2).min(BACKOFF_MAX);
-                match self.client.events("/api/v1/events") {
+                match self.client.events(&path) {
                     Ok(stream) => break stream,
                     // Refused is final, for example because the token was revoked.
                     Err(failure) if failure.refused().is_some() => return Err(failure),

@@ -8,6 +8,7 @@ mod address;
 mod archive;
 mod build;
 mod client;
+mod compile_component;
 mod deploy;
 mod env;
 mod error;
@@ -27,9 +28,12 @@ mod program;
 mod project;
 mod python;
 mod python_tool;
+mod replay;
 mod request;
 mod rollback;
 mod runs;
+mod runtime;
+mod sdk;
 mod settings;
 mod show;
 mod show_run;
@@ -53,8 +57,9 @@ use output::Output;
 #[command(name = "tidegate", version, propagate_version = false, subcommand_required = true)]
 #[command(arg_required_else_help = true, disable_help_subcommand = true)]
 #[command(after_help = "\
-Finding the host: TIDEGATE_URL (default http://127.0.0.1:8080) with TIDEGATE_TOKEN, or
-TIDEGATE_DATA, a data folder of this machine, or the profile written by `tidegate login`.
+The host is found by TIDEGATE_URL (default http://127.0.0.1:8080) with TIDEGATE_TOKEN, by \
+TIDEGATE_DATA (a data folder of this machine), or by the profile that `tidegate login` wrote.
+
 Exit codes: 0 done, 1 failed, 2 usage, 64 bad configuration.")]
 struct Cli {
     #[command(subcommand)]
@@ -79,15 +84,20 @@ enum Command {
     Runs(runs::RunsArgs),
     Logs(logs::LogsArgs),
     ShowRun(show_run::ShowRunArgs),
+    Replay(replay::ReplayArgs),
+    #[command(subcommand)]
+    Runtime(runtime::RuntimeCommand),
     Login(login::LoginArgs),
     Logout(login::LogoutArgs),
+    #[command(name = crate::engine::CHILD_COMMAND, hide = true)]
+    CompileComponent(compile_component::CompileArgs),
 }
 
 /// How a command prints its data.
 #[derive(Debug, Clone, Copy, Args)]
 struct Format {
     /// Print one JSON document and nothing else on standard output
-    #[arg(long, help_heading = "Output")]
+    #[arg(long)]
     json: bool,
 }
 
@@ -149,7 +159,10 @@ fn run(command: Command, context: &mut Context) -> Result<()> {
         Command::Runs(args) => runs::run(&args, context),
         Command::Logs(args) => logs::run(&args, context),
         Command::ShowRun(args) => show_run::run(&args, context),
+        Command::Replay(args) => replay::run(&args, context),
+        Command::Runtime(command) => runtime::run(&command, context),
         Command::Login(args) => login::login(&args, context),
         Command::Logout(args) => login::logout(&args, context),
+        Command::CompileComponent(args) => compile_component::run(&args),
     }
 }

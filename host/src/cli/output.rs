@@ -143,6 +143,9 @@ impl Output {
     pub(crate) fn failure(&mut self, failure: &Failure) {
         let label = self.paint_err.label(AnsiColor::Red, "error:");
         self.note(format!("{label} {}", clean(&failure.line())));
+        for line in &failure.details {
+            self.note(format!("  {}", clean(line)));
+        }
         for diagnostic in &failure.diagnostics {
             self.note(clean_lines(&render(diagnostic)));
         }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::build;
+use super::env::Environment;
 use super::error::{Explain, Failure, Result};
 use super::output::Output;
 use super::project::{Lang, Project};
@@ -38,12 +39,12 @@ pub(crate) struct Loaded {
 ///
 /// # Errors
 /// There is nothing that can be deployed, or it cannot be built.
-pub(crate) fn load(path: &Path, out: &mut Output) -> Result<Loaded> {
+pub(crate) fn load(path: &Path, env: &Environment, out: &mut Output) -> Result<Loaded> {
     if path.is_dir() {
         let project = Project::read(path)?;
         let (file, is_source) = match project.lang {
             Lang::Python if project.requirements().is_none() => (project.python_file()?, true),
-            Lang::Python | Lang::Rust => (build::component(&project, None, out)?, false),
+            Lang::Python | Lang::Rust => (build::component(&project, None, env, out)?, false),
         };
         let program = if is_source { source(&file)? } else { Program::Component(read(&file)?) };
         return Ok(Loaded { program, file, project: Some(project) });

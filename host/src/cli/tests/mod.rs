@@ -4,6 +4,7 @@ mod commands;
 mod deploy;
 mod help;
 mod runs;
+mod runtimes;
 
 use clap::Parser as _;
 use serde_json::{Value, json};
