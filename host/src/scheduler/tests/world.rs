@@ -113,7 +113,8 @@ impl World {
         let workflow = WorkflowId::new();
         let schedule = Schedule { policy, ..Schedule::new("default", cadence, anchor) };
         schedule.validate(1).unwrap();
-        self.change(|schedules| schedules.push(PullSchedule { workflow, schedule, paused: false }));
+        let pull = PullSchedule { workflow, schedule, since: anchor, paused: false };
+        self.change(|schedules| schedules.push(pull));
         workflow
     }
 
