@@ -18,7 +18,9 @@ use crate::engine::egress::{Egress, EgressError};
 use crate::engine::{Compiler, Engine, EngineError, EngineOptions};
 use crate::invoker::Invoker;
 use crate::programs::Programs;
+use crate::pulls::InvokedPulls;
 use crate::registry::Registry;
+use crate::scheduler::{self, Ledger, Scheduler, SystemClock};
 use crate::server::{self, Listeners};
 use crate::store::{EmbeddedOptions, EmbeddedStore, Retention, Store, StoreError};
 use crate::telemetry::Telemetry;
@@ -115,6 +117,8 @@ pub struct App {
     pub deployer: Arc<Deployer>,
     /// Runs.
     pub invoker: Arc<Invoker>,
+    /// The clock's runs.
+    pub scheduler: Arc<Scheduler>,
     /// Counters.
     pub telemetry: Arc<Telemetry>,
     /// SHA-256 of the operator's token.
@@ -226,6 +230,15 @@ pub async fn serve(
     let options = EmbeddedOptions::from_config(&config);
     let store: Arc<dyn Store> = EmbeddedStore::open(data.path(), options)?;
     let core = Core::open(config.clone(), store, &data, program, vec![urls.api, urls.catch]).await?;
+    let pulls = InvokedPulls::new(
+        core.registry.clone(),
+        core.invoker.clone(),
+        core.store.clone(),
+        core.telemetry.clone(),
+    );
+    let options = scheduler::Options { batch_max: config.schedule.batch_max, ..Default::default() };
+    let ledger: Arc<dyn Ledger> = Arc::new(core.store.clone());
+    let scheduler = Scheduler::new(Arc::new(pulls), ledger, Arc::new(SystemClock), options);
     let app = Arc::new(App {
         config,
         store: core.store,
@@ -234,6 +247,7 @@ pub async fn serve(
         registry: core.registry,
         deployer: core.deployer,
         invoker: core.invoker,
+        scheduler,
         telemetry: core.telemetry,
         token: Digest::of(data.admin_token()?.as_bytes()),
         urls,
@@ -246,13 +260,15 @@ pub async fn serve(
     })?;
     ready(&app.urls);
     let housekeeping = tokio::spawn(keep_house(app.clone(), shutdown.clone()));
+    let ticking = tokio::spawn(app.scheduler.clone().run(shutdown.clone()));
     server::serve(app.clone(), listeners, shutdown).await;
 
     // Runs whose callers went away may still be going.
     app.invoker.drain(Config::ms(app.config.server.drain_ms)).await;
+    // Both end with the same token, the scheduler when its runs are settled. A panic in
+    // them was logged when it happened.
+    let _ = tokio::join!(housekeeping, ticking);
     app.egress.close().await;
-    // Cancelled by the same token; a panic in it was logged when it happened.
-    let _ = housekeeping.await;
     app.store.close().await?;
     data.withdraw();
     Ok(())

@@ -25,8 +25,9 @@ pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; cha
 const TRIGGERS: [&str; 4] = Trigger::WORDS;
 
 /// What can become of a due instant once it is settled.
-const TICK_STATES: [TickState; 5] = [
+const TICK_STATES: [TickState; 6] = [
     TickState::Ran,
+    TickState::Interrupted,
     TickState::SkippedRunning,
     TickState::SkippedPaused,
     TickState::Missed,
@@ -393,6 +394,7 @@ fn tick_word(state: TickState) -> &'static str {
     match state {
         TickState::Claimed => "claimed",
         TickState::Ran => "ran",
+        TickState::Interrupted => "interrupted",
         TickState::SkippedRunning => "skipped-running",
         TickState::SkippedPaused => "skipped-paused",
         TickState::Missed => "missed",

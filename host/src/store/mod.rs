@@ -25,6 +25,7 @@ mod metadata;
 mod records;
 mod recovery;
 mod rows;
+mod segment;
 mod segments;
 mod shared;
 mod sidecar;
@@ -35,7 +36,9 @@ mod writer;
 #[cfg(test)]
 pub(crate) mod contract;
 #[cfg(test)]
-mod crash;
+mod crash_tests;
+#[cfg(test)]
+mod damage_tests;
 #[cfg(test)]
 mod embedded_tests;
 #[cfg(test)]
@@ -203,6 +206,8 @@ pub enum TickState {
     Claimed,
     /// Its run ended, in success or in failure.
     Ran,
+    /// The host ended before its run did.
+    Interrupted,
     /// The run of an earlier instant was still going.
     SkippedRunning,
     /// The workflow was paused.

@@ -9,10 +9,11 @@
 //!
 //! `table` (data), `refusal`, `allow`, `target`, `policy`: what may be reached. `resolver`,
 //! `tls`, `connector`, `connection`, `pool`: how. `client`, `body`: one exchange. `ledger`,
-//! `counters`, `error`, `run`: what is told about it.
+//! `counters`, `error`, `broken`, `run`: what is told about it.
 
 mod allow;
 mod body;
+mod broken;
 mod client;
 mod connection;
 mod connector;
@@ -41,6 +42,7 @@ use self::policy::Policy;
 use self::pool::Pool;
 use crate::config::{self, Config};
 
+pub use self::broken::{error_code, replace_http_error_code};
 pub use self::counters::EgressCounters;
 pub use self::error::{Code, Detail, Failure};
 pub use self::policy::decide;

@@ -8,6 +8,7 @@ mod resolver;
 mod runs;
 mod server;
 mod tls;
+mod wasi;
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
