@@ -192,7 +192,7 @@ pub struct Tick {
     pub due: Timestamp,
     /// The run that the instant was given to, or that records why there was none.
     pub run: RunId,
-    /// When it was claimed.
+    /// When it was claimed; for an instant that was claimed ahead of its time, its time.
     pub claimed_at: Timestamp,
     /// What became of it.
     pub state: TickState,
