@@ -42,6 +42,7 @@ impl Answer {
 }
 
 /// The answer for a run that succeeded, and what the guest should know about it.
+/// `shares_origin` says that browsers get the console from the same origin.
 ///
 /// # Errors
 /// [`FaultKind::Result`] when the reply is over a limit.
@@ -49,6 +50,7 @@ pub fn of_reply(
     reply: Option<Reply>,
     run: RunId,
     limits: &config::Run,
+    shares_origin: bool,
 ) -> Result<(Answer, Vec<String>), Fault> {
     let mut remarks = Vec::new();
     let default = serde_json::json!({ "run": run, "status": "succeeded" });
@@ -71,7 +73,7 @@ pub fn of_reply(
         remarks.push(format!("the reply's status {} is not between 200 and 599; 200 was sent", reply.status));
         200
     };
-    let mut headers = headers_of(reply.headers, limits, &mut remarks)?;
+    let mut headers = headers_of(reply.headers, limits, shares_origin, &mut remarks)?;
     // RFC 9110 section 15: these have no content.
     let bodyless = matches!(status, 204 | 205 | 304);
     let body = match reply.body {
@@ -119,6 +121,7 @@ pub fn of_fault(fault: &Fault, run: RunId) -> Answer {
 fn headers_of(
     headers: Vec<(String, String)>,
     limits: &config::Run,
+    shares_origin: bool,
     remarks: &mut Vec<String>,
 ) -> Result<Vec<(HeaderName, HeaderValue)>, Fault> {
     if headers.len() > limits.reply_headers_max {
@@ -147,6 +150,10 @@ fn headers_of(
             (Ok(name), Ok(_)) if is_ours(&name) => {
                 remarks.push(format!("the reply's header {name} was dropped: the host sets it"));
             }
+            (Ok(name), Ok(_)) if shares_origin && is_of_origin(&name) => remarks.push(format!(
+                "the reply's header {name} was dropped: it would reach the console too, which shares this \
+                 address (server.catch_listen gives the endpoints one of their own)"
+            )),
             (Ok(name), Ok(value)) => kept.push((name, value)),
             (Err(_), _) => {
                 let shown: String = name.chars().take(40).collect();
@@ -162,24 +169,35 @@ fn headers_of(
 }
 
 /// Headers that belong to the connection (RFC 9110 section 7.6.1), to the message's
-/// framing, to the whole origin, or to the host.
+/// framing, to the transport's security, or to the host.
 fn is_ours(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    name.starts_with("tidegate-")
+        || matches!(
+            name,
+            "connection"
+                | "keep-alive"
+                | "proxy-authenticate"
+                | "proxy-authorization"
+                | "proxy-connection"
+                | "te"
+                | "trailer"
+                | "transfer-encoding"
+                | "upgrade"
+                | "content-length"
+                | "date"
+                | "public-key-pins"
+                | "strict-transport-security"
+                | "x-content-type-options"
+                | "x-request-id"
+        )
+}
+
+/// Headers that reach beyond their reply to everything on its origin.
+fn is_of_origin(name: &HeaderName) -> bool {
     matches!(
         name.as_str(),
-        "connection"
-            | "keep-alive"
-            | "proxy-authenticate"
-            | "proxy-authorization"
-            | "proxy-connection"
-            | "te"
-            | "trailer"
-            | "transfer-encoding"
-            | "upgrade"
-            | "content-length"
-            | "date"
-            | "strict-transport-security"
-            | "tidegate-run"
-            | "tidegate-fault"
+        "alt-svc" | "clear-site-data" | "content-security-policy" | "service-worker-allowed" | "set-cookie"
     )
 }
 
@@ -217,11 +235,11 @@ mod tests {
     #[test]
     fn no_reply_and_no_body_give_the_default_body() {
         let run = RunId::new();
-        let (answer, remarks) = of_reply(None, run, &limits()).unwrap();
+        let (answer, remarks) = of_reply(None, run, &limits(), false).unwrap();
         assert_eq!((answer.status, remarks.len()), (200, 0));
         assert_eq!(answer.body, format!(r#"{{"run":"{run}","status":"succeeded"}}"#));
         let (answer, _) =
-            of_reply(reply(202, &[("content-type", "text/html"), ("x-a", "b")], None), run, &limits())
+            of_reply(reply(202, &[("content-type", "text/html"), ("x-a", "b")], None), run, &limits(), false)
                 .unwrap();
         assert_eq!((answer.status, header(&answer, "content-type")), (202, Some("application/json")));
         assert_eq!(header(&answer, "x-a"), Some("b"));
@@ -230,11 +248,12 @@ mod tests {
     #[test]
     fn a_status_that_is_none_is_replaced_and_remarked() {
         for status in [0, 99, 199, 600, 1000] {
-            let (answer, remarks) = of_reply(reply(status, &[], Some("x")), RunId::new(), &limits()).unwrap();
+            let (answer, remarks) =
+                of_reply(reply(status, &[], Some("x")), RunId::new(), &limits(), false).unwrap();
             assert_eq!(answer.status, 200);
             assert!(remarks[0].contains(&status.to_string()));
         }
-        let (answer, remarks) = of_reply(reply(204, &[], Some("x")), RunId::new(), &limits()).unwrap();
+        let (answer, remarks) = of_reply(reply(204, &[], Some("x")), RunId::new(), &limits(), false).unwrap();
         assert!(answer.body.is_empty() && remarks.is_empty() && answer.headers.is_empty());
     }
 
@@ -243,13 +262,27 @@ mod tests {
         let bad = [
             ("Content-Length", "5"),
             ("transfer-encoding", "chunked"),
+            ("Tidegate-Run", "forged"),
+            ("x-request-id", "forged"),
             ("x y", "1"),
             ("x-ok", "a\r\nset-cookie: b"),
             ("", ""),
         ];
-        let (answer, remarks) = of_reply(reply(200, &bad, Some("x")), RunId::new(), &limits()).unwrap();
+        let (answer, remarks) =
+            of_reply(reply(200, &bad, Some("x")), RunId::new(), &limits(), false).unwrap();
         assert_eq!(remarks.len(), bad.len());
         assert_eq!(answer.headers.len(), 1, "the content type alone");
+    }
+
+    #[test]
+    fn headers_that_reach_the_whole_origin_are_dropped_where_it_is_the_consoles() {
+        let headers = [("Set-Cookie", "a=b"), ("clear-site-data", "*"), ("location", "/")];
+        let kept = |shares_origin| {
+            let (answer, remarks) =
+                of_reply(reply(200, &headers, Some("")), RunId::new(), &limits(), shares_origin).unwrap();
+            (answer.headers.len(), remarks.len())
+        };
+        assert_eq!((kept(false), kept(true)), ((3, 0), (1, 2)));
     }
 
     #[test]
@@ -257,13 +290,13 @@ mod tests {
         let mut limits = limits();
         (limits.reply_bytes_max, limits.reply_headers_max, limits.reply_header_bytes_max) = (3, 1, 5);
         let run = RunId::new();
-        assert!(of_reply(reply(200, &[("x-a", "bc")], Some("abc")), run, &limits).is_ok());
+        assert!(of_reply(reply(200, &[("x-a", "bc")], Some("abc")), run, &limits, false).is_ok());
         for over in [
             reply(200, &[], Some("abcd")),
             reply(200, &[("a", ""), ("b", "")], Some("")),
             reply(200, &[("x-a", "bcd")], Some("")),
         ] {
-            assert_eq!(of_reply(over, run, &limits).err().unwrap().kind, FaultKind::Result);
+            assert_eq!(of_reply(over, run, &limits, false).err().unwrap().kind, FaultKind::Result);
         }
     }
 

@@ -14,7 +14,7 @@ use crate::run::{
     Exchange, Fault, FaultKind, Inputs, LogLine, LogSummary, ReplyRecord, RequestRecord, Run, RunId, Status,
     Trigger, Usage,
 };
-use crate::store::TickState;
+use crate::store::{StoreHealth, TickState};
 use crate::workflow::{
     Code, Digest, Endpoint, Kind, LimitOverrides, Revision, SettingWriter, State, Version, Visibility,
     WorkflowId, WorkflowName,
@@ -178,7 +178,7 @@ pub struct CreateWorkflow {
 }
 
 /// `PATCH /api/v1/workflows/{name}`: what is left out stays as it is.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PatchWorkflow {
     /// One or a few sentences.
@@ -282,7 +282,7 @@ impl VersionView {
 }
 
 /// `POST /api/v1/workflows/{name}/activate`.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Activate {
     /// The version that runs from now on; left out, the one before the active one.
@@ -322,7 +322,7 @@ pub type PatchSettings = BTreeMap<String, Option<Value>>;
 
 /// `POST /api/v1/workflows/{name}/runs`, and what a `request.json` file holds: a request
 /// to try a catch workflow with. For a pull, an empty object.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TestRequest {
     /// `POST` when it is left out.
@@ -546,6 +546,37 @@ pub struct RunEvent {
     /// The run as it is now: `running` when it starts, terminal when it ended.
     #[serde(flatten)]
     pub run: RunView,
+}
+
+/// The data of an event `lost` of `GET /api/v1/events`: the listener was too slow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct EventsLost {
+    /// Number of events that it will not get.
+    pub lost: u64,
+}
+
+/// `GET /api/v1/health`.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct HealthView {
+    /// Whether the host takes work.
+    pub ready: bool,
+    /// When the process became ready.
+    #[schema(value_type = String, format = DateTime)]
+    pub started_at: Timestamp,
+    /// Workflows that are not archived.
+    pub workflows: u64,
+    /// Runs in their sandbox.
+    pub runs_running: u64,
+    /// Runs that wait for a permit.
+    pub runs_waiting: u64,
+    /// Instances that exist.
+    pub instances_in_use: u64,
+    /// Instances that may exist.
+    pub instances_max: u64,
+    /// Linear memory of all instances, in bytes.
+    pub instances_memory_bytes: u64,
+    /// How the store is.
+    pub store: StoreHealth,
 }
 
 /// `GET /api/v1/version`.

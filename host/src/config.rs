@@ -104,6 +104,7 @@ pub struct Server {
     pub catch_url: String,
     pub connections_max: usize,
     pub header_timeout_ms: u64,
+    pub idle_timeout_ms: u64,
     pub header_bytes_max: usize,
     pub headers_max: usize,
     pub body_bytes_max: usize,
@@ -159,6 +160,7 @@ pub struct Egress {
     pub response_header_bytes_max: usize,
     pub requests_max: u32,
     pub concurrent_max: u32,
+    pub connections_max: usize,
     pub idle_per_host_max: usize,
     pub idle_timeout_ms: u64,
 }
@@ -289,6 +291,7 @@ impl Config {
         };
         at_least("server.connections_max", self.server.connections_max as u64, 1)?;
         at_least("server.header_timeout_ms", self.server.header_timeout_ms, 1)?;
+        at_least("server.idle_timeout_ms", self.server.idle_timeout_ms, 1)?;
         // hyper refuses a smaller read buffer.
         at_least("server.header_bytes_max", self.server.header_bytes_max as u64, 8192)?;
         at_least("server.headers_max", self.server.headers_max as u64, 1)?;
@@ -306,6 +309,7 @@ impl Config {
         at_least("run.concurrency_max", self.run.concurrency_max.into(), 1)?;
         at_least("run.log_bytes_max", self.run.log_bytes_max as u64, 1024)?;
         at_least("egress.concurrent_max", self.egress.concurrent_max.into(), 1)?;
+        at_least("egress.connections_max", self.egress.connections_max as u64, 1)?;
         at_least("store.flush_ms", self.store.flush_ms, 1)?;
         at_least("store.segment_bytes", self.store.segment_bytes, 1 << 20)?;
         at_least("schedule.batch_max", self.schedule.batch_max as u64, 1)?;

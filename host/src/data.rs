@@ -92,7 +92,10 @@ impl DataFolder {
         bytes.try_into().map_err(|_| DataError {
             action: "reading the artefact key",
             path: self.path.join(ARTEFACT_KEY_FILE),
-            source: std::io::Error::new(ErrorKind::InvalidData, "the key does not have 32 bytes; delete the file and components are compiled again"),
+            source: std::io::Error::new(
+                ErrorKind::InvalidData,
+                "the key does not have 32 bytes; delete the file and components are compiled again",
+            ),
         })
     }
 
@@ -129,7 +132,9 @@ impl DataFolder {
             }
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                 let mut bytes = Vec::new();
-                File::open(&path).and_then(|mut file| file.read_to_end(&mut bytes)).map_err(failed("reading"))?;
+                File::open(&path)
+                    .and_then(|mut file| file.read_to_end(&mut bytes))
+                    .map_err(failed("reading"))?;
                 Ok(bytes)
             }
             Err(error) => Err(failed("writing")(error)),

@@ -13,6 +13,7 @@ use futures::future::BoxFuture;
 use jiff::Timestamp;
 use serde_json::value::RawValue;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, oneshot};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::answer::{self, Answer};
@@ -89,6 +90,8 @@ pub struct Invoker {
     running: Mutex<HashMap<RunId, Run>>,
     queued: AtomicUsize,
     tasks: TaskTracker,
+    /// Cancelled when runs have had their time to end by themselves.
+    cut: CancellationToken,
 }
 
 impl Invoker {
@@ -112,6 +115,7 @@ impl Invoker {
             running: Mutex::default(),
             queued: AtomicUsize::new(0),
             tasks: TaskTracker::new(),
+            cut: CancellationToken::new(),
         }
     }
 
@@ -152,6 +156,22 @@ impl Invoker {
         self.finish(run, Vec::new()).await.0
     }
 
+    /// Records a request that was refused before it became a run, with what its caller is
+    /// answered.
+    pub async fn refuse(
+        &self,
+        entry: &Entry,
+        invocation: &Invocation,
+        fault: Fault,
+        answer: &Answer,
+    ) -> Arc<Run> {
+        let mut run = self.record(entry, invocation, Status::Cancelled);
+        run.finished_at = Some(Timestamp::now());
+        run.reply = Some(answer.record(self.config.run.record_body_bytes_max));
+        run.fault = Some(fault);
+        self.finish(run, Vec::new()).await.0
+    }
+
     /// The runs that have not ended, oldest first; of one workflow when it is named.
     pub fn running(&self, workflow: Option<WorkflowId>) -> Vec<Run> {
         let mut runs: Vec<Run> = self.lock_running().values().cloned().collect();
@@ -172,20 +192,14 @@ impl Invoker {
         InvokerGauges { running: self.lock_running().len().saturating_sub(queued), queued }
     }
 
-    /// Waits until all runs have ended, at most so long, and records those that have not
-    /// as interrupted.
+    /// Waits until all runs have ended. Those that have not within `patience` are cut, and
+    /// recorded as interrupted.
     pub async fn drain(&self, patience: Duration) {
         self.tasks.close();
-        if tokio::time::timeout(patience, self.tasks.wait()).await.is_ok() {
-            return;
-        }
-        let left: Vec<Run> = self.lock_running().drain().map(|(_, run)| run).collect();
-        tracing::warn!(runs = left.len(), "runs were cut by the end of the host");
-        for mut run in left {
-            run.status = Status::Interrupted;
-            run.finished_at = Some(Timestamp::now());
-            run.fault = Some(Fault::new(FaultKind::Interrupted, "the host stopped before the run ended"));
-            self.finish(run, Vec::new()).await;
+        if tokio::time::timeout(patience, self.tasks.wait()).await.is_err() {
+            tracing::warn!(runs = self.lock_running().len(), "runs are cut by the end of the host");
+            self.cut.cancel();
+            self.tasks.wait().await;
         }
     }
 
@@ -216,8 +230,17 @@ impl Invoker {
             Ok(prepared) => prepared,
             Err(fault) => return (self.unsuccessful(run, fault, Vec::new()).await, None),
         };
-        let (report, remains) = self.engine.run(&ready.program, call, permit).await;
+        let ran = tokio::select! {
+            biased;
+            ran = self.engine.run(&ready.program, call, permit) => Some(ran),
+            () = self.cut.cancelled() => None,
+        };
         drop(own_permit);
+        let Some((report, remains)) = ran else {
+            let fault = Fault::new(FaultKind::Interrupted, "the host stopped before the run ended");
+            run.settings_changed = committer.changed();
+            return (self.unsuccessful(run, fault, Vec::new()).await, None);
+        };
 
         let Report { end, mut log, log_summary, exchanges, mut usage, inputs } = report;
         usage.queue_us = queue_us;
@@ -279,6 +302,7 @@ impl Invoker {
         let own = &entry.workflow.limits;
         let engine = &self.config.engine;
         let call = Call {
+            workflow: entry.workflow.id,
             input: invocation.input,
             attempt: invocation.attempt,
             settings,
@@ -302,7 +326,8 @@ impl Invoker {
         committer: &RunSettings,
         log: &mut Vec<LogLine>,
     ) -> Result<Answer, Fault> {
-        let (answer, remarks) = answer::of_reply(outcome.reply, run.id, &self.config.run)?;
+        let shares_origin = self.config.server.catch_listen.is_empty();
+        let (answer, remarks) = answer::of_reply(outcome.reply, run.id, &self.config.run, shares_origin)?;
         for text in remarks {
             remark(log, run.usage.wall_us, text);
             run.log.lines += 1;
@@ -331,6 +356,7 @@ impl Invoker {
     async fn unsuccessful(&self, mut run: Run, fault: Fault, log: Vec<LogLine>) -> Finished {
         let answer = answer::of_fault(&fault, run.id);
         run.status = match fault.kind {
+            FaultKind::Interrupted => Status::Interrupted,
             FaultKind::Overload | FaultKind::Refused if run.started_at.is_none() => Status::Cancelled,
             _ => Status::Failed,
         };

@@ -2,14 +2,20 @@
 
 pub mod answer;
 pub mod api;
+pub mod app;
+pub mod cli;
 pub mod config;
+pub mod data;
 pub mod deploy;
 pub mod engine;
 pub mod invoker;
 pub mod programs;
+pub mod pulls;
 pub mod registry;
 pub mod run;
 pub mod schedule;
+pub mod scheduler;
+pub mod server;
 pub mod store;
 pub mod telemetry;
 pub mod workflow;

@@ -153,6 +153,7 @@ impl Entry {
 #[derive(Default)]
 struct Catalogue {
     by_name: BTreeMap<WorkflowName, Arc<Entry>>,
+    by_id: HashMap<WorkflowId, Arc<Entry>>,
     /// By the SHA-256 of the key: how long a lookup takes says nothing about a key.
     by_key: HashMap<Digest, Arc<Entry>>,
 }
@@ -163,13 +164,14 @@ impl Catalogue {
         if let Some(key) = &entry.workflow.catch_key {
             self.by_key.insert(Digest::of(key.expose().as_bytes()), entry.clone());
         }
+        self.by_id.insert(entry.workflow.id, entry.clone());
         self.by_name.insert(entry.workflow.name.clone(), entry);
     }
 
     fn remove(&mut self, name: &WorkflowName) {
-        if let Some(old) = self.by_name.remove(name)
-            && let Some(key) = &old.workflow.catch_key
-        {
+        let Some(old) = self.by_name.remove(name) else { return };
+        self.by_id.remove(&old.workflow.id);
+        if let Some(key) = &old.workflow.catch_key {
             self.by_key.remove(&Digest::of(key.expose().as_bytes()));
         }
     }
@@ -253,6 +255,11 @@ impl Registry {
     pub fn by_name(&self, name: &str) -> Option<Arc<Entry>> {
         let name: WorkflowName = name.parse().ok()?;
         self.read().by_name.get(&name).cloned()
+    }
+
+    /// The workflow with this id.
+    pub fn by_id(&self, id: WorkflowId) -> Option<Arc<Entry>> {
+        self.read().by_id.get(&id).cloned()
     }
 
     /// All workflows, in the order of their names.

@@ -109,6 +109,9 @@ pub enum Trigger {
 }
 
 impl Trigger {
+    /// What [`Trigger::word`] can be.
+    pub const WORDS: [&str; 4] = ["catch", "pull", "test", "replay"];
+
     /// One word: `catch`, `pull`, `test` or `replay`.
     pub fn word(&self) -> &'static str {
         match self {
@@ -139,6 +142,16 @@ pub enum Status {
 }
 
 impl Status {
+    /// All statuses.
+    pub const ALL: [Status; 6] = [
+        Status::Queued,
+        Status::Running,
+        Status::Succeeded,
+        Status::Failed,
+        Status::Interrupted,
+        Status::Cancelled,
+    ];
+
     /// The status as one word.
     pub fn word(self) -> &'static str {
         match self {

@@ -3,8 +3,8 @@
 //! Pure arithmetic on instants; no clock is read and nothing is stored here.
 //! [`crate::scheduler`] sleeps until the instants that this module computes.
 //!
-//! **Intervals** lie on a fixed grid, `anchor + n * interval`, in elapsed time: nothing
-//! drifts, and no zone matters.
+//! **Intervals** lie on a fixed grid, `anchor + n * interval` with n from 1, in elapsed
+//! time: nothing drifts, and no zone matters.
 //!
 //! **Cron expressions** name local times of a zone; [`expression`] has the dialect. Where
 //! the zone's clocks are moved, these rules hold, and a brute-force simulator in the tests
@@ -57,9 +57,10 @@ pub struct Schedule {
     pub name: String,
     /// The rule that gives the due instants.
     pub cadence: Cadence,
-    /// The first instant that can be due, and the origin of an interval's grid. Whoever
-    /// changes the cadence sets it to the time of the change ([`Schedule::replacing`]),
-    /// so that the new rule is not held against the past.
+    /// Only instants behind it are due, and an interval's grid begins at it: a schedule
+    /// that is deployed with its own time as anchor is first due one interval later, not at
+    /// once. Whoever changes the cadence sets it to the time of the change
+    /// ([`Schedule::replacing`]), so that the new rule is not held against the past.
     pub anchor: Timestamp,
     /// What happens to instants that cannot run on time.
     #[serde(default, skip_serializing_if = "Policy::is_default")]
@@ -292,21 +293,18 @@ enum Kind {
 }
 
 impl Rule {
-    /// The first due instant behind `after`, never before the anchor. `None` when the
-    /// calendar ends.
+    /// The first due instant behind `after` and behind the anchor. `None` when the calendar
+    /// ends.
     pub fn next_after(&self, after: Timestamp) -> Option<Timestamp> {
+        let after = after.max(self.anchor);
         match &self.kind {
-            Kind::Every { interval_ms } if after >= self.anchor => {
+            Kind::Every { interval_ms } => {
                 let interval_ns = i128::from(*interval_ms) * NS_PER_MS;
                 let anchor_ns = self.anchor.as_nanosecond();
                 let steps = (after.as_nanosecond() - anchor_ns) / interval_ns + 1;
                 Timestamp::from_nanosecond(anchor_ns + steps * interval_ns).ok()
             }
-            Kind::Every { .. } => Some(self.anchor),
-            Kind::Local(local) => {
-                let just_before = Timestamp::from_nanosecond(self.anchor.as_nanosecond() - 1);
-                local.next_after(just_before.map_or(after, |before| after.max(before)))
-            }
+            Kind::Local(local) => local.next_after(after),
         }
     }
 

@@ -22,12 +22,12 @@ use crate::store::{StoreHealth, TickState};
 /// The content type of [`Telemetry::render`]'s text.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Words of [`Trigger::word`].
-const TRIGGERS: [&str; 4] = ["catch", "pull", "test", "replay"];
+const TRIGGERS: [&str; 4] = Trigger::WORDS;
 
 /// What can become of a due instant once it is settled.
-const TICK_STATES: [TickState; 5] = [
+const TICK_STATES: [TickState; 6] = [
     TickState::Ran,
+    TickState::Interrupted,
     TickState::SkippedRunning,
     TickState::SkippedPaused,
     TickState::Missed,
@@ -68,6 +68,8 @@ pub struct Gauges {
     pub instances_in_use: u64,
     /// Instances that may exist.
     pub instances_max: u64,
+    /// Linear memory of all instances, in bytes.
+    pub instances_memory_bytes: u64,
     /// Runs that wait for a permit.
     pub runs_waiting: u64,
     /// Workflows that are not archived.
@@ -117,6 +119,7 @@ struct ResultLabels {
 struct GaugeHandles {
     instances_in_use: Gauge<u64, AtomicU64>,
     instances_max: Gauge<u64, AtomicU64>,
+    instances_memory_bytes: Gauge<u64, AtomicU64>,
     runs_waiting: Gauge<u64, AtomicU64>,
     workflows: Gauge<u64, AtomicU64>,
     store_stopped: Gauge<u64, AtomicU64>,
@@ -203,7 +206,7 @@ impl Telemetry {
             for fault in FaultKind::ALL {
                 let status = match fault {
                     FaultKind::Interrupted => Status::Interrupted,
-                    FaultKind::Skipped => Status::Cancelled,
+                    FaultKind::Refused | FaultKind::Overload | FaultKind::Skipped => Status::Cancelled,
                     _ => Status::Failed,
                 };
                 self.runs.get_or_create_owned(&RunLabels {
@@ -328,6 +331,7 @@ impl GaugeHandles {
         let list = [
             (&handles.instances_in_use, "instances_in_use", "Instances that exist"),
             (&handles.instances_max, "instances_max", "Instances that may exist"),
+            (&handles.instances_memory_bytes, "instances_memory_bytes", "Linear memory of all instances"),
             (&handles.runs_waiting, "runs_waiting", "Runs that wait for a permit"),
             (&handles.workflows, "workflows", "Workflows that are not archived"),
             (&handles.store_stopped, "store_stopped", "1 when the store stopped writing after an error"),
@@ -348,6 +352,7 @@ impl GaugeHandles {
     fn set(&self, now: &Gauges) {
         self.instances_in_use.set(now.instances_in_use);
         self.instances_max.set(now.instances_max);
+        self.instances_memory_bytes.set(now.instances_memory_bytes);
         self.runs_waiting.set(now.runs_waiting);
         self.workflows.set(now.workflows);
         self.store_stopped.set(u64::from(now.store.stopped.is_some()));
@@ -389,6 +394,7 @@ fn tick_word(state: TickState) -> &'static str {
     match state {
         TickState::Claimed => "claimed",
         TickState::Ran => "ran",
+        TickState::Interrupted => "interrupted",
         TickState::SkippedRunning => "skipped-running",
         TickState::SkippedPaused => "skipped-paused",
         TickState::Missed => "missed",
@@ -447,9 +453,11 @@ mod tests {
         Gauges {
             instances_in_use: 3,
             instances_max: 256,
+            instances_memory_bytes: 9,
             runs_waiting: 1,
             workflows: 12,
             store: StoreHealth {
+                warnings: Vec::new(),
                 stopped: Some("disk".to_owned()),
                 run_bytes: 1,
                 index_bytes: 2,
@@ -500,6 +508,7 @@ mod tests {
             "tidegate_ticks_total{state=\"ran\"} 0",
             "tidegate_compiles_total{result=\"compiled\"} 1",
             "tidegate_instances_in_use 3",
+            "tidegate_instances_memory_bytes 9",
             "tidegate_store_stopped 1",
             "tidegate_store_flush_microseconds 7",
             "# EOF",

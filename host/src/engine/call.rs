@@ -10,7 +10,7 @@ use super::bindings::runtime::Code as RuntimeCode;
 use super::bindings::workflow::tidegate::workflow::types;
 use super::state::CommitSettings;
 use crate::run::{Exchange, Fault, Inputs, LogLine, LogSummary, Usage};
-use crate::workflow::{SettingChange, Settings};
+use crate::workflow::{SettingChange, Settings, WorkflowId};
 
 /// An HTTP request for a catch workflow.
 #[derive(Clone)]
@@ -54,6 +54,8 @@ impl Source {
 
 /// One run, before it starts.
 pub struct Call {
+    /// Whose run it is. Only runs of one workflow share connections.
+    pub workflow: WorkflowId,
     /// What starts it.
     pub input: Input,
     /// 1 for the first attempt.

@@ -57,7 +57,7 @@ pub(super) async fn run(engine: &Engine, program: &Program, call: Call, permit: 
     let chance = Chance::fresh(span.started);
     let log = Log::new(span.started, call.limits.log_bytes_max);
     let text = call.source.as_ref().map(|source| source.text.clone()).unwrap_or_default();
-    let mut store = new_store(engine, span, &chance, &log, &call, text);
+    let mut store = new_store(engine, span, &chance, &log, &call, text, true);
     let settings = settings_for_guest(&call.settings);
     let trigger = call.input.into_trigger(call.attempt);
 
@@ -87,7 +87,12 @@ pub(super) async fn run(engine: &Engine, program: &Program, call: Call, permit: 
         Some(Ok(Err(failure))) => Err(fault_of_failure(failure, store.data())),
         Some(Ok(Ok(outcome))) => outcome_of(outcome),
     };
-    let exchanges = store.data_mut().egress.take_exchanges();
+    let egress = &mut store.data_mut().egress;
+    egress.end();
+    let exchanges = egress.exchanges();
+    for (at, text) in egress.remarks() {
+        log.remark(at, text);
+    }
     let (lines, log_summary) = log.finish();
     let usage = Usage {
         memory_peak_bytes: store.data().memory.peak_bytes(),
@@ -115,8 +120,8 @@ pub(super) async fn ask(
     let chance = Chance::fresh(span.started);
     let log = Log::new(span.started, call.limits.log_bytes_max);
     let text = call.source.as_ref().map(|source| source.text.clone()).unwrap_or_default();
-    let mut store = new_store(engine, span, &chance, &log, &call, text);
-    store.data_mut().egress.refuse_all();
+    // Importing a program must not call anybody.
+    let mut store = new_store(engine, span, &chance, &log, &call, text, false);
     let guest = async {
         let instance = pre.instantiate_async(&mut store).await?;
         Ok(match question {
@@ -146,8 +151,11 @@ fn new_store(
     log: &Log,
     call: &Call,
     text: Bytes,
+    open: bool,
 ) -> Store<State> {
-    let egress = engine.egress.for_run(RunEgressOptions { started: span.started, deadline: span.deadline });
+    let options =
+        RunEgressOptions { workflow: call.workflow, started: span.started, deadline: span.deadline, open };
+    let egress = engine.egress.for_run(options);
     let account = Account::new(engine.budget.clone(), call.limits.memory_bytes_max);
     let state = State::new(chance, egress, account, log.clone(), call.commit.clone(), text);
     let mut store = Store::new(&engine.wasmtime, state);

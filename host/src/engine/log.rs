@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
@@ -58,6 +58,13 @@ impl Log {
         self.lock().push(level, stream, text, fields);
     }
 
+    /// Adds the host's own remark on something that happened `at` that time of the run.
+    pub(super) fn remark(&self, at: Duration, text: String) {
+        let mut inner = self.lock();
+        let at_us = at.as_micros() as u64;
+        inner.keep(LogLine { at_us, level: Level::Warning, stream: Stream::Host, text, fields: Vec::new() });
+    }
+
     /// The sink for the guest's standard output (`Stream::Stdout`) or error.
     pub(super) fn sink(&self, stream: Stream) -> Sink {
         Sink { log: self.clone(), stream }
@@ -99,7 +106,10 @@ fn text_bytes(line: &LogLine) -> usize {
 impl Inner {
     fn push(&mut self, level: Level, stream: Stream, text: String, fields: Vec<(String, String)>) {
         let at_us = self.started.elapsed().as_micros() as u64;
-        let line = LogLine { at_us, level, stream, text, fields };
+        self.keep(LogLine { at_us, level, stream, text, fields });
+    }
+
+    fn keep(&mut self, line: LogLine) {
         let cost = text_bytes(&line) + LINE_OVERHEAD_BYTES;
         if self.tail.is_empty() && self.dropped_bytes == 0 && cost <= self.head_left {
             self.head_left -= cost;

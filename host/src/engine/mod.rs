@@ -43,7 +43,7 @@ use self::memory::Budget;
 use self::state::State;
 use crate::api::{Diagnostic, PackageView};
 use crate::run::{Fault, FaultKind};
-use crate::workflow::{Digest, Kind, Settings};
+use crate::workflow::{Digest, Kind, Settings, WorkflowId};
 
 /// The version of wasmtime, for artefacts and for people.
 pub const WASMTIME_VERSION: &str = "48.0.8";
@@ -220,10 +220,10 @@ impl Engine {
     /// # Errors
     /// When the artefact cannot be read, or does not fit the interface.
     pub async fn load(&self, digest: Digest) -> Result<Option<Program>, InstallError> {
+        let (artefacts, wasmtime) = (self.artefacts.clone(), self.wasmtime.clone());
         // Reading the artefact to check its tag takes milliseconds for a large one.
         let component: Option<Component> =
-            tokio::task::block_in_place(|| self.artefacts.load(&self.wasmtime, digest))
-                .map_err(InstallError::Artefact)?;
+            blocking(move || artefacts.load(&wasmtime, digest)).await?.map_err(InstallError::Artefact)?;
         let Some(component) = component else { return Ok(None) };
         let world = Program::world_of(&component);
         Program::link(digest, world, &component, &self.linker).map(Some).map_err(InstallError::Link)
@@ -307,6 +307,7 @@ impl Engine {
         let permit = self.permits.clone().acquire_owned().await;
         let permit = permit.map_err(|_| Fault::new(FaultKind::Overload, "the host is shutting down"))?;
         let call = Call {
+            workflow: WorkflowId::from_bytes([0; 16]),
             input: Input::Tick { schedule: String::new(), due: jiff::Timestamp::UNIX_EPOCH },
             attempt: 1,
             settings: Arc::new(Settings::default()),

@@ -245,7 +245,8 @@ fn sizes_and_surface(bytes: &[u8]) -> Result<Surface, ScanError> {
             }
             Payload::ComponentImportSection(section) if depth == 0 => {
                 // Imported types only give names to what an imported interface defines.
-                let needed = section.into_iter().flatten().filter(|one| !matches!(one.ty, ComponentTypeRef::Type(_)));
+                let needed =
+                    section.into_iter().flatten().filter(|one| !matches!(one.ty, ComponentTypeRef::Type(_)));
                 surface.imports.extend(needed.map(|import| import.name.name.to_owned()));
             }
             Payload::ComponentExportSection(section) if depth == 0 => {

@@ -13,7 +13,7 @@ use super::bindings::runtime::tidegate::workflow::program;
 use super::bindings::workflow::tidegate::workflow::settings::{self, CommitError};
 use super::bindings::workflow::tidegate::workflow::{log, types};
 use super::chance::Chance;
-use super::egress::RunEgress;
+use super::egress::{self, RunEgress};
 use super::log::Log;
 use super::memory::Account;
 use crate::run::{Level, Stream};
@@ -51,10 +51,12 @@ pub enum CommitRefusal {
 
 /// The data of one run's store.
 pub(super) struct State {
+    // Dropped first: a body that the guest did not finish must not look finished when the
+    // table drops it.
+    pub(super) egress: RunEgress,
     pub(super) table: ResourceTable,
     pub(super) wasi: WasiCtx,
     pub(super) http: WasiHttpCtx,
-    pub(super) egress: RunEgress,
     pub(super) memory: Account,
     pub(super) log: Log,
     pub(super) commit: Option<Arc<dyn CommitSettings>>,
@@ -90,7 +92,7 @@ impl State {
             .allow_udp(false)
             .allow_ip_name_lookup(false)
             .build();
-        Self { table, wasi, http, egress, memory, log, commit, source }
+        Self { egress, table, wasi, http, memory, log, commit, source }
     }
 }
 
@@ -111,6 +113,7 @@ pub(super) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<State
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
+    egress::replace_http_error_code(&mut linker)?;
     types::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
     log::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
     settings::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;

@@ -20,12 +20,14 @@
 //! are both restricted is due on days that match *either*; when one of them begins with
 //! `*` (or `?`), both must match, so that `0 9 */2 * 1` means Mondays on odd days.
 //!
-//! This is our own reader and not a library's, because which rule holds at clock changes
-//! depends on how the fields are written, and because errors point at the character.
-//! A test compares the common part of the dialect with the `cron` crate.
+//! The `cron` crate reads the fields' values. Before it, every field is checked and
+//! normalised here: crontab has five fields and counts Sunday as 0, and an error has to
+//! point at its character. What the crate cannot tell is kept beside its values: how the
+//! fields were written decides which days match and which rule holds at clock changes.
 
 use std::str::FromStr;
 
+use cron::TimeUnitSpec;
 use jiff::civil::{Date, DateTime, Time};
 
 /// Longest expression, in characters.
@@ -110,6 +112,9 @@ pub enum CronError {
         /// What other schedulers mean by it.
         meaning: &'static str,
     },
+    /// The `cron` crate refuses what passed all checks before it.
+    #[error("{0}")]
+    Library(String),
     /// A word with `@` is not known.
     #[error("{0:?} is not known")]
     Nickname(String),
@@ -128,7 +133,7 @@ impl CronError {
             CronError::Unsupported { .. } => {
                 "use a list of days, and return at once in the function on the others".to_owned()
             }
-            CronError::Fields(_) | CronError::TooLong | CronError::Field { .. } => {
+            CronError::Fields(_) | CronError::TooLong | CronError::Field { .. } | CronError::Library(_) => {
                 "for example `30 9 * * 1-5`: at 09:30 on weekdays".to_owned()
             }
         }
@@ -282,25 +287,34 @@ impl FromStr for Expression {
         if words.len() != FIELDS.len() {
             return Err(CronError::Fields(words.len()));
         }
-        let mut sets = [0; FIELDS.len()];
+        let mut normal = Vec::with_capacity(FIELDS.len());
         for (index, word) in words.iter().enumerate() {
             let number = if without_seconds { index } else { index + 1 };
-            sets[index] = Reader { field: &FIELDS[index], index, number }.field(word)?;
+            normal.push(Normalizer { field: &FIELDS[index], index, number }.field(word)?);
         }
-        let [seconds, minutes, hours, days, months, weekdays] = sets;
+        let read: cron::Schedule = normal
+            .join(" ")
+            .parse()
+            .map_err(|error: cron::error::Error| CronError::Library(error.to_string()))?;
+        let hours = set_of(read.hours());
         let is_open = |index: usize| words[index].text.starts_with(['*', '?']);
         let is_plain = |index: usize| !words[index].text.contains(['*', '-', '/']);
         Ok(Self {
-            seconds,
-            minutes,
+            seconds: set_of(read.seconds()),
+            minutes: set_of(read.minutes()),
             hours,
-            days,
-            months,
-            weekdays,
+            days: set_of(read.days_of_month()),
+            months: set_of(read.months()),
+            // The library counts Sunday as 1.
+            weekdays: set_of(read.days_of_week()) >> 1,
             either_day: !is_open(DAY) && !is_open(WEEKDAY),
             repeats: !is_plain(0) || !is_plain(1) || hours == (1 << 24) - 1,
         })
     }
+}
+
+fn set_of(values: &impl TimeUnitSpec) -> u64 {
+    values.iter().fold(0, |set, value| set | 1 << value)
 }
 
 fn nickname(text: &str) -> Result<&'static str, CronError> {
@@ -344,36 +358,35 @@ fn words(text: &str) -> Vec<Word<'_>> {
     words
 }
 
-/// Reads one field.
-struct Reader {
+/// Checks one field and writes it as the `cron` crate reads it.
+struct Normalizer {
     field: &'static Field,
     index: usize,
     number: usize,
 }
 
-impl Reader {
-    fn field(&self, word: &Word<'_>) -> Result<u64, CronError> {
-        let mut set = 0;
-        for item in word.split(|c| c == ',') {
-            set |= self.item(item)?;
-        }
-        Ok(set)
+impl Normalizer {
+    fn field(&self, word: &Word<'_>) -> Result<String, CronError> {
+        let items = word.split(|c| c == ',').into_iter().map(|item| self.item(item));
+        Ok(items.collect::<Result<Vec<_>, _>>()?.join(","))
     }
 
     /// `*`, a value or a range, each perhaps with a step.
-    fn item(&self, item: Word<'_>) -> Result<u64, CronError> {
+    fn item(&self, item: Word<'_>) -> Result<String, CronError> {
         let parts = item.split(|c| c == '/');
         let base = parts[0];
         let step = match parts[1..] {
-            [] => None,
-            [step] => Some(self.step(step)?),
+            [] => 1,
+            [step] => self.step(step)?,
             [..] => return Err(self.error(item, "one step, as in */15")),
         };
-        let (first, last) = self.range(base, step.is_some())?;
-        let values = (first..=last).step_by(step.unwrap_or(1) as usize);
-        // 7 is Sunday too.
-        let fold = |value: u32| if self.index == WEEKDAY { value % 7 } else { value };
-        Ok(values.fold(0, |set, value| set | 1 << fold(value)))
+        let (first, last) = self.range(base, parts.len() > 1)?;
+        if self.index != WEEKDAY {
+            return Ok(format!("{first}-{last}/{step}"));
+        }
+        // The library counts Sunday as 1, and has no range across the week's end.
+        let days = (first..=last).step_by(step as usize).map(|day| (day % 7 + 1).to_string());
+        Ok(days.collect::<Vec<_>>().join(","))
     }
 
     /// First and last value of what stands before a step.

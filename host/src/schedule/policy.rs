@@ -4,9 +4,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 /// Most instants that [`Missed::All`] makes up for.
-pub const BACKFILL_MAX: u32 = 100;
+pub(super) const BACKFILL_MAX: u32 = 100;
 /// Longest jitter, in milliseconds: an hour.
-pub const JITTER_MS_MAX: u64 = 3_600_000;
+pub(super) const JITTER_MS_MAX: u64 = 3_600_000;
 
 /// How a schedule treats instants that meet a running run, a host that was down, or a
 /// stampede. The default: no overlap, one run for missed instants, no deadline, no jitter.

@@ -29,9 +29,14 @@ fn dues(schedule: &Schedule, after: &str, n: usize) -> Vec<String> {
 #[test]
 fn interval_stays_on_its_grid() {
     let schedule = every(5_400_000, "2026-03-01T00:00:00.250Z");
-    // Never before the anchor, which is due itself.
-    assert_eq!(schedule.next_after(instant("2025-01-01T00:00:00Z")), Some(schedule.anchor));
-    assert_eq!(schedule.next_after(schedule.anchor), Some(instant("2026-03-01T01:30:00.250Z")));
+    // The anchor is not due itself.
+    let first = instant("2026-03-01T01:30:00.250Z");
+    for after in ["2025-01-01T00:00:00Z", "2026-03-01T00:00:00.250Z", "2026-03-01T01:30:00.249999999Z"] {
+        assert_eq!(schedule.next_after(instant(after)), Some(first));
+    }
+    assert_eq!(schedule.next_after(first), Some(instant("2026-03-01T03:00:00.250Z")));
+    let midnight = Schedule { anchor: instant("2026-03-01T00:00:00Z"), ..cron("0 0 * * *", "UTC") };
+    assert_eq!(midnight.next_after(Timestamp::MIN), Some(instant("2026-03-02T00:00:00Z")));
     // Ten years later it is where 90 minutes times n put it.
     let later = schedule.next_after(instant("2036-03-01T00:10:00Z")).unwrap();
     assert_eq!(later, instant("2036-03-01T01:30:00.250Z"));
@@ -261,7 +266,7 @@ fn ends_of_the_calendar_are_survived() {
 proptest! {
     #[test]
     fn next_after_is_the_first_one_behind(
-        expression in "[0-5]?[0-9](-5[0-9])?(/[1-9])?|\\*/[1-9]",
+        expression in "([0-5]?[0-9]|[0-2][0-9]-[3-5][0-9])(/[1-9])?|\\*/[1-9]",
         hour in "\\*|\\*/[1-9]|[0-9]|[1-3](-[4-6])?",
         zone in prop::sample::select(&["UTC", "Europe/Paris", "Australia/Lord_Howe", "Africa/Casablanca"]),
         after_ms in 1_577_836_800_000_i64..2_500_000_000_000,

@@ -8,6 +8,42 @@
 //! the end of the process *and* of the machine, with one exception that is asked for
 //! by name: [`Durability::Written`].
 
+mod blobs;
+mod checkpoint;
+mod embedded;
+mod export;
+mod flusher;
+mod folder;
+mod frame;
+mod indexing;
+mod keeper;
+mod keys;
+mod ledger;
+mod live;
+mod logfile;
+mod metadata;
+mod records;
+mod recovery;
+mod rows;
+mod segment;
+mod segments;
+mod shared;
+mod sidecar;
+mod status;
+mod verify;
+mod writer;
+
+#[cfg(test)]
+pub(crate) mod contract;
+#[cfg(test)]
+mod crash_tests;
+#[cfg(test)]
+mod damage_tests;
+#[cfg(test)]
+mod embedded_tests;
+#[cfg(test)]
+mod samples;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -16,6 +52,9 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+
+pub use embedded::{EmbeddedStore, PAGE_MAX};
+pub use shared::EmbeddedOptions;
 
 use crate::run::{LogLine, Run, RunId, Status};
 use crate::workflow::{
@@ -167,6 +206,8 @@ pub enum TickState {
     Claimed,
     /// Its run ended, in success or in failure.
     Ran,
+    /// The host ended before its run did.
+    Interrupted,
     /// The run of an earlier instant was still going.
     SkippedRunning,
     /// The workflow was paused.
@@ -196,10 +237,13 @@ pub struct Retention {
 }
 
 /// How the store is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct StoreHealth {
     /// Why the store stopped writing; `None` while it writes.
     pub stopped: Option<String>,
+    /// What an operator should look at: damage that was found, an index or a checkpoint
+    /// that was made again. One line each, at most 32.
+    pub warnings: Vec<String>,
     /// Bytes of run records and logs.
     pub run_bytes: u64,
     /// Bytes of the index and the metadata.

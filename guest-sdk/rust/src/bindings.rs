@@ -1,0 +1,10 @@
+//! What `wit-bindgen` makes of the world `workflow` in the repository's `wit/`.
+
+#![allow(missing_docs, unreachable_pub, clippy::all, clippy::undocumented_unsafe_blocks)]
+
+wit_bindgen::generate!({
+    path: "../../wit",
+    world: "workflow",
+    generate_all,
+    pub_export_macro: true,
+});

@@ -1,0 +1,47 @@
+//! Lists the files that the command line brings along: the guest SDKs and the interface,
+//! so that `tidegate new` and `tidegate build` need no checkout of this repository.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+/// Folders of the repository, and what the files in them end with.
+const FOLDERS: &[(&str, &[&str])] = &[
+    ("guest-sdk/python/tidegate_build", &["py", "txt"]),
+    ("guest-sdk/python/tidegate_runtime", &["py", "txt"]),
+    ("guest-sdk/rust", &["rs", "toml"]),
+    ("wit", &["wit"]),
+];
+
+fn main() {
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut files = Vec::new();
+    for (folder, endings) in FOLDERS {
+        collect(&repository.join(folder), endings, &mut files);
+    }
+    files.sort();
+    let mut list = String::from("&[\n");
+    for file in files {
+        let name = file.strip_prefix(&repository).expect("it is in the repository");
+        println!("cargo::rerun-if-changed={}", file.display());
+        writeln!(list, "({:?}, include_bytes!({:?})),", name, file).expect("a text takes everything");
+    }
+    list.push(']');
+    let out = std::env::var_os("OUT_DIR").expect("cargo sets it");
+    std::fs::write(Path::new(&out).join("sdk.rs"), list).expect("OUT_DIR can be written");
+    println!("cargo::rerun-if-changed=build.rs");
+}
+
+fn collect(folder: &Path, endings: &[&str], files: &mut Vec<PathBuf>) {
+    let Ok(entries) = std::fs::read_dir(folder) else { return };
+    for entry in entries.flatten() {
+        let path = entry.path();
+        let name = entry.file_name();
+        if path.is_dir() {
+            if !matches!(name.to_str(), Some("__pycache__" | "tests" | "target")) {
+                collect(&path, endings, files);
+            }
+        } else if path.extension().is_some_and(|ending| endings.iter().any(|known| ending == *known)) {
+            files.push(path);
+        }
+    }
+}

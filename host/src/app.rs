@@ -1,0 +1,323 @@
+//! The host put together: opens the parts in their order, serves, and takes them down
+//! again in the opposite order.
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+use crate::data::{DataError, DataFolder, HostFile};
+use crate::deploy::Deployer;
+use crate::engine::egress::{Egress, EgressError};
+use crate::engine::{Compiler, Engine, EngineError, EngineOptions};
+use crate::invoker::Invoker;
+use crate::programs::Programs;
+use crate::pulls::InvokedPulls;
+use crate::registry::Registry;
+use crate::scheduler::{self, Ledger, Scheduler, SystemClock};
+use crate::server::{self, Listeners};
+use crate::store::{EmbeddedOptions, EmbeddedStore, Retention, Store, StoreError};
+use crate::telemetry::Telemetry;
+use crate::workflow::Digest;
+
+/// How often retention is applied and garbage collected.
+const HOUSEKEEPING: Duration = Duration::from_secs(600);
+
+/// Why the host does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// The data folder.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The sandbox.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The way out.
+    #[error(transparent)]
+    Egress(#[from] EgressError),
+    /// An address is no address.
+    #[error("{key} is {value:?}, which is no address with a port")]
+    Address {
+        /// The configuration's key.
+        key: &'static str,
+        /// Its value.
+        value: String,
+    },
+    /// An address cannot be listened on.
+    #[error("listening on {address} failed")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// The system's error.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The host's own binary is not known.
+    #[error("the path of this program is not known")]
+    Program(#[source] std::io::Error),
+}
+
+impl AppError {
+    /// What to do next.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            AppError::Address { .. } => {
+                Some("write it like 127.0.0.1:8080; port 0 takes a free one".to_owned())
+            }
+            AppError::Listen { source, .. } if source.kind() == std::io::ErrorKind::AddrInUse => Some(
+                "another program listens there; choose another address with --listen, or port 0".to_owned(),
+            ),
+            AppError::Listen { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
+                Some("ports below 1024 need a privilege; choose a higher one with --listen".to_owned())
+            }
+            AppError::Store(StoreError::InUse { .. }) => {
+                Some("stop the other process, or give this one a folder of its own with --data".to_owned())
+            }
+            AppError::Data(_) | AppError::Store(StoreError::Folder { .. }) => {
+                Some("choose a folder that this user may write with --data".to_owned())
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Where the host listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Urls {
+    /// The management API.
+    pub api: SocketAddr,
+    /// The catch endpoints; the same as `api` when they share it.
+    pub catch: SocketAddr,
+    /// The URL before `/catch/`, without a slash at its end.
+    pub catch_url: String,
+}
+
+/// A host that runs.
+pub struct App {
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// What the host keeps.
+    pub store: Arc<dyn Store>,
+    /// The sandbox.
+    pub engine: Arc<Engine>,
+    /// The way out of it.
+    pub egress: Arc<Egress>,
+    /// The workflows.
+    pub registry: Arc<Registry>,
+    /// Uploads.
+    pub deployer: Arc<Deployer>,
+    /// Runs.
+    pub invoker: Arc<Invoker>,
+    /// The clock's runs.
+    pub scheduler: Arc<Scheduler>,
+    /// Counters.
+    pub telemetry: Arc<Telemetry>,
+    /// SHA-256 of the operator's token.
+    pub token: Digest,
+    /// Where it listens.
+    pub urls: Urls,
+    /// When it became ready.
+    pub started_at: Timestamp,
+}
+
+/// The parts that run workflows, without listeners: what `serve` and the local `run`
+/// have in common.
+pub struct Core {
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// What the host keeps.
+    pub store: Arc<dyn Store>,
+    /// The sandbox.
+    pub engine: Arc<Engine>,
+    /// The way out of it.
+    pub egress: Arc<Egress>,
+    /// The workflows.
+    pub registry: Arc<Registry>,
+    /// Uploads.
+    pub deployer: Arc<Deployer>,
+    /// Runs.
+    pub invoker: Arc<Invoker>,
+    /// Counters.
+    pub telemetry: Arc<Telemetry>,
+}
+
+impl Core {
+    /// Opens everything over a store. `artefacts` is the data folder whose compiled
+    /// components and key are used; `program` is this program, for compiling.
+    ///
+    /// # Errors
+    /// What cannot be opened.
+    pub async fn open(
+        config: Arc<Config>,
+        store: Arc<dyn Store>,
+        artefacts: &DataFolder,
+        program: PathBuf,
+        listeners: Vec<SocketAddr>,
+    ) -> Result<Self, AppError> {
+        let egress = Egress::new(&config.egress)?;
+        egress.refuse_listeners(listeners);
+        let options = EngineOptions {
+            artefacts: artefacts.artefacts(),
+            artefact_key: artefacts.artefact_key()?,
+            compiler: Compiler::Child {
+                program,
+                timeout: Duration::from_millis(config.engine.compile_timeout_ms),
+                memory_bytes_max: config.engine.compile_memory_bytes_max,
+            },
+            compiles_max: config.engine.compiles_max,
+            instances_max: config.engine.instances_max,
+            memory_bytes_max: config.engine.memory_bytes_max,
+            memory_total_bytes_max: config.engine.memory_total_bytes_max,
+            epoch_tick: Duration::from_millis(config.engine.epoch_tick_ms),
+        };
+        let engine = Arc::new(Engine::new(options, egress.clone())?);
+        let programs_max = NonZeroUsize::new(config.engine.programs_max).unwrap_or(NonZeroUsize::MIN);
+        let programs = Arc::new(Programs::new(engine.clone(), store.clone(), programs_max));
+        let registry = Arc::new(Registry::open(store.clone(), config.clone()).await?);
+        let telemetry = Arc::new(Telemetry::new());
+        let invoker = Arc::new(Invoker::new(
+            config.clone(),
+            engine.clone(),
+            registry.clone(),
+            programs.clone(),
+            store.clone(),
+            telemetry.clone(),
+        ));
+        let deployer = Arc::new(Deployer::new(
+            config.clone(),
+            engine.clone(),
+            programs,
+            registry.clone(),
+            store.clone(),
+        ));
+        Ok(Self { config, store, engine, egress, registry, deployer, invoker, telemetry })
+    }
+}
+
+/// Serves until `shutdown` is cancelled, then drains and closes. `ready` is told the
+/// addresses once requests are answered.
+///
+/// # Errors
+/// Why the host could not start, or not close cleanly.
+pub async fn serve(
+    config: Config,
+    data: &Path,
+    shutdown: CancellationToken,
+    ready: impl FnOnce(&Urls),
+) -> Result<(), AppError> {
+    let config = Arc::new(config);
+    let data = DataFolder::create(data)?;
+    let program = std::env::current_exe().map_err(AppError::Program)?;
+    // Listening comes first among what can fail for a reason outside; requests wait in
+    // the system's queue until the rest is open.
+    let api = listen("server.listen", &config.server.listen).await?;
+    let catch = match config.server.catch_listen.as_str() {
+        "" => None,
+        address => Some(listen("server.catch_listen", address).await?),
+    };
+    let listeners = Listeners { api, catch };
+    let urls = urls_of(&config, &listeners)?;
+
+    let options = EmbeddedOptions::from_config(&config);
+    let store: Arc<dyn Store> = EmbeddedStore::open(data.path(), options)?;
+    let core = Core::open(config.clone(), store, &data, program, vec![urls.api, urls.catch]).await?;
+    let pulls = InvokedPulls::new(
+        core.registry.clone(),
+        core.invoker.clone(),
+        core.store.clone(),
+        core.telemetry.clone(),
+    );
+    let options = scheduler::Options { batch_max: config.schedule.batch_max, ..Default::default() };
+    let ledger: Arc<dyn Ledger> = Arc::new(core.store.clone());
+    let scheduler = Scheduler::new(Arc::new(pulls), ledger, Arc::new(SystemClock), options);
+    let app = Arc::new(App {
+        config,
+        store: core.store,
+        engine: core.engine,
+        egress: core.egress,
+        registry: core.registry,
+        deployer: core.deployer,
+        invoker: core.invoker,
+        scheduler,
+        telemetry: core.telemetry,
+        token: Digest::of(data.admin_token()?.as_bytes()),
+        urls,
+        started_at: Timestamp::now(),
+    });
+    data.announce(&HostFile {
+        url: format!("http://{}", app.urls.api),
+        catch_url: app.urls.catch_url.clone(),
+        pid: std::process::id(),
+    })?;
+    ready(&app.urls);
+    let housekeeping = tokio::spawn(keep_house(app.clone(), shutdown.clone()));
+    let ticking = tokio::spawn(app.scheduler.clone().run(shutdown.clone()));
+    server::serve(app.clone(), listeners, shutdown).await;
+
+    // Runs whose callers went away may still be going.
+    app.invoker.drain(Config::ms(app.config.server.drain_ms)).await;
+    // Both end with the same token, the scheduler when its runs are settled. A panic in
+    // them was logged when it happened.
+    let _ = tokio::join!(housekeeping, ticking);
+    app.egress.close().await;
+    app.store.close().await?;
+    data.withdraw();
+    Ok(())
+}
+
+async fn listen(key: &'static str, value: &str) -> Result<TcpListener, AppError> {
+    let mut addresses = tokio::net::lookup_host(value)
+        .await
+        .map_err(|_| AppError::Address { key, value: value.to_owned() })?;
+    let address = addresses.next().ok_or_else(|| AppError::Address { key, value: value.to_owned() })?;
+    TcpListener::bind(address).await.map_err(|source| AppError::Listen { address, source })
+}
+
+fn urls_of(config: &Config, listeners: &Listeners) -> Result<Urls, AppError> {
+    let bound = |listener: &TcpListener| {
+        listener.local_addr().map_err(|source| {
+            let address = SocketAddr::from(([0, 0, 0, 0], 0));
+            AppError::Listen { address, source }
+        })
+    };
+    let api = bound(&listeners.api)?;
+    let catch = listeners.catch.as_ref().map_or(Ok(api), bound)?;
+    let catch_url = match config.server.catch_url.trim_end_matches('/') {
+        "" => format!("http://{catch}"),
+        url => url.to_owned(),
+    };
+    Ok(Urls { api, catch, catch_url })
+}
+
+/// Applies retention and collects garbage from time to time.
+async fn keep_house(app: Arc<App>, shutdown: CancellationToken) {
+    let mut interval = tokio::time::interval(HOUSEKEEPING);
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            _ = interval.tick() => {}
+        }
+        let days = i64::from(app.config.store.retention_days);
+        let retention = Retention {
+            accepted_before: Timestamp::now().checked_sub(SignedDuration::from_hours(24 * days)).ok(),
+            bytes_max: Some(app.config.store.retention_bytes_max),
+        };
+        match app.store.prune(retention).await {
+            Ok(0) => {}
+            Ok(runs) => tracing::info!(runs, "runs deleted by retention"),
+            Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "retention failed"),
+        }
+        if let Err(error) = app.store.collect_garbage(&[]).await {
+            tracing::error!(error = &error as &dyn std::error::Error, "collecting garbage failed");
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! What the commands read from their process: the environment and standard input.
+//!
+//! The only file of the command line that does; everything else is handed an
+//! [`Environment`].
+
+use std::ffi::OsString;
+use std::fmt;
+use std::io::{self, IsTerminal, Read, Write};
+use std::path::{Path, PathBuf};
+
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
+
+use super::error::{Explain, Failure, Result};
+
+/// A bearer token. Its `Debug` shows nothing.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Token(String);
+
+impl Token {
+    /// The token in this text, without the white space around it; `None` when nothing
+    /// is left.
+    pub(crate) fn new(text: &str) -> Option<Self> {
+        let text = text.trim();
+        (!text.is_empty()).then(|| Self(text.to_owned()))
+    }
+
+    /// The token as it is sent.
+    pub(crate) fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(..)")
+    }
+}
+
+/// What the environment says. An empty variable is one that is not set.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Environment {
+    /// `TIDEGATE_URL`: where the host is.
+    pub(crate) url: Option<String>,
+    /// `TIDEGATE_TOKEN`: the right to use it.
+    pub(crate) token: Option<Token>,
+    /// `TIDEGATE_DATA`: a data folder of this machine.
+    pub(crate) data: Option<PathBuf>,
+    /// The data folder that is used when none is named: `tidegate` in `XDG_DATA_HOME`,
+    /// or `~/.local/share/tidegate`; `None` without a home.
+    pub(crate) default_data: Option<PathBuf>,
+    /// `TIDEGATE_CACHE`: where builds keep tools and downloads; `tidegate` in
+    /// `XDG_CACHE_HOME`, or `~/.cache/tidegate`.
+    pub(crate) cache: Option<PathBuf>,
+    /// What `tidegate login` writes: `tidegate/profile.toml` in `XDG_CONFIG_HOME`, or
+    /// `~/.config/tidegate/profile.toml`; `None` without a home.
+    pub(crate) profile: Option<PathBuf>,
+}
+
+impl Environment {
+    /// The environment of this process.
+    ///
+    /// # Errors
+    /// A variable that is not UTF-8 where it must be.
+    pub(crate) fn of_process() -> Result<Self> {
+        Self::read(|name| std::env::var_os(name))
+    }
+
+    fn read(variable: impl Fn(&str) -> Option<OsString>) -> Result<Self> {
+        let set = |name: &str| variable(name).filter(|value| !value.is_empty());
+        let text = |name: &str| match set(name).map(OsString::into_string) {
+            None => Ok(None),
+            Some(Ok(value)) => Ok(Some(value)),
+            Some(Err(_)) => Err(Failure::configuration(format!("{name} is not valid UTF-8"))),
+        };
+        let home = set("HOME").map(PathBuf::from);
+        // The XDG base directory specification has relative paths ignored.
+        let base = |name: &str, below_home: &str| {
+            let named = set(name).map(PathBuf::from).filter(|path| path.is_absolute());
+            named.or_else(|| home.as_ref().map(|home| home.join(below_home)))
+        };
+        Ok(Self {
+            url: text("TIDEGATE_URL")?,
+            token: text("TIDEGATE_TOKEN")?.as_deref().and_then(Token::new),
+            data: set("TIDEGATE_DATA").map(PathBuf::from),
+            default_data: base("XDG_DATA_HOME", ".local/share").map(|path| path.join("tidegate")),
+            cache: set("TIDEGATE_CACHE")
+                .map(PathBuf::from)
+                .or_else(|| base("XDG_CACHE_HOME", ".cache").map(|path| path.join("tidegate"))),
+            profile: base("XDG_CONFIG_HOME", ".config").map(|path| path.join("tidegate/profile.toml")),
+        })
+    }
+}
+
+/// Where a command reads what it was not given as an argument.
+pub(crate) struct Input {
+    reader: Box<dyn Read>,
+    /// Whether a person types.
+    pub(crate) is_terminal: bool,
+}
+
+/// The most that is read from standard input, in bytes: the default limit of an upload.
+const STDIN_BYTES_MAX: u64 = 64 << 20;
+
+impl Input {
+    /// The process's standard input.
+    pub(crate) fn of_process() -> Self {
+        Self { reader: Box::new(io::stdin()), is_terminal: io::stdin().is_terminal() }
+    }
+
+    /// Input that is not typed.
+    #[cfg(test)]
+    pub(crate) fn holding(text: &str) -> Self {
+        Self { reader: Box::new(io::Cursor::new(text.as_bytes().to_vec())), is_terminal: false }
+    }
+
+    /// All of it.
+    ///
+    /// # Errors
+    /// It cannot be read, is not UTF-8, or is over 64 MiB.
+    pub(crate) fn text(&mut self) -> Result<String> {
+        let mut bytes = Vec::new();
+        let mut limited = self.reader.by_ref().take(STDIN_BYTES_MAX + 1);
+        limited.read_to_end(&mut bytes).context("read standard input")?;
+        if bytes.len() as u64 > STDIN_BYTES_MAX {
+            return Err(Failure::new("standard input is over 64 MiB"));
+        }
+        String::from_utf8(bytes).map_err(|_| Failure::new("standard input is not valid UTF-8"))
+    }
+
+    /// A value that nobody should see: typed without echo where a person types, else
+    /// all of standard input without its last line break.
+    ///
+    /// # Errors
+    /// As [`Input::text`].
+    pub(crate) fn secret(&mut self, prompt: &str) -> Result<String> {
+        if !self.is_terminal {
+            let mut text = self.text()?;
+            if text.ends_with('\n') {
+                text.pop();
+                if text.ends_with('\r') {
+                    text.pop();
+                }
+            }
+            return Ok(text);
+        }
+        let mut stderr = io::stderr();
+        let _ = write!(stderr, "{prompt}");
+        let _ = stderr.flush();
+        let silence = Silence::start();
+        let mut line = String::new();
+        let read = io::stdin().read_line(&mut line);
+        drop(silence);
+        let _ = writeln!(stderr);
+        if read.context("read the terminal")? == 0 {
+            return Err(Failure::new("nothing was typed"));
+        }
+        Ok(line.trim_end_matches(['\r', '\n']).to_owned())
+    }
+}
+
+/// Turns the terminal's echo off until it is dropped.
+struct Silence(Option<Termios>);
+
+impl Silence {
+    fn start() -> Self {
+        let before = tcgetattr(io::stdin()).ok();
+        if let Some(before) = &before {
+            let mut quiet = before.clone();
+            quiet.local_modes.remove(LocalModes::ECHO);
+            quiet.local_modes.insert(LocalModes::ICANON | LocalModes::ISIG);
+            let _ = tcsetattr(io::stdin(), OptionalActions::Flush, &quiet);
+        }
+        Self(before)
+    }
+}
+
+impl Drop for Silence {
+    fn drop(&mut self) {
+        if let Some(before) = &self.0 {
+            let _ = tcsetattr(io::stdin(), OptionalActions::Flush, before);
+        }
+    }
+}
+
+/// The file's text; `-` is standard input.
+///
+/// # Errors
+/// It cannot be read or is not UTF-8.
+pub(crate) fn text_of(path: &Path, input: &mut Input) -> Result<String> {
+    if path == Path::new("-") {
+        return input.text();
+    }
+    let bytes = std::fs::read(path).context(format!("read {}", path.display()))?;
+    String::from_utf8(bytes).map_err(|_| Failure::new(format!("{} is not valid UTF-8", path.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::error::Exit;
+
+    fn environment(pairs: &[(&str, &str)]) -> Result<Environment> {
+        Environment::read(|name| {
+            pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| OsString::from(value))
+        })
+    }
+
+    #[test]
+    fn folders_follow_the_xdg_variables() {
+        let home = environment(&[("HOME", "/h")]).unwrap();
+        assert_eq!(home.profile.unwrap(), Path::new("/h/.config/tidegate/profile.toml"));
+        assert_eq!(home.default_data.unwrap(), Path::new("/h/.local/share/tidegate"));
+        let xdg = [("HOME", "/h"), ("XDG_CONFIG_HOME", "/c"), ("XDG_DATA_HOME", "relative")];
+        let xdg = environment(&xdg).unwrap();
+        assert_eq!(xdg.profile.unwrap(), Path::new("/c/tidegate/profile.toml"));
+        assert_eq!(xdg.default_data.unwrap(), Path::new("/h/.local/share/tidegate"));
+        assert!(environment(&[]).unwrap().profile.is_none());
+    }
+
+    #[test]
+    fn empty_variables_are_not_set_and_tokens_are_never_shown() {
+        let set = [("TIDEGATE_URL", ""), ("TIDEGATE_TOKEN", " s3cret\n"), ("TIDEGATE_DATA", "")];
+        let read = environment(&set).unwrap();
+        assert_eq!((read.url.as_ref(), read.data.as_ref()), (None, None));
+        assert_eq!(read.token.as_ref().unwrap().expose(), "s3cret");
+        assert!(!format!("{read:?}").contains("s3cret"));
+    }
+
+    #[test]
+    fn a_variable_that_is_not_utf8_is_bad_configuration() {
+        use std::os::unix::ffi::OsStringExt;
+        let failure =
+            Environment::read(|name| (name == "TIDEGATE_URL").then(|| OsString::from_vec(vec![0xff])))
+                .unwrap_err();
+        assert_eq!(
+            (failure.exit, failure.line().as_str()),
+            (Exit::Configuration, "TIDEGATE_URL is not valid UTF-8")
+        );
+    }
+
+    #[test]
+    fn a_secret_from_a_pipe_loses_only_its_last_line_break() {
+        for (given, kept) in [("a", "a"), ("a\n", "a"), ("a\r\n", "a"), ("a\nb\n\n", "a\nb\n"), ("", "")] {
+            assert_eq!(Input::holding(given).secret("? ").unwrap(), kept);
+        }
+    }
+}

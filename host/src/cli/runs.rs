@@ -1,0 +1,161 @@
+//! `tidegate runs`.
+
+use clap::Args;
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+
+use super::client::{Client, with_query};
+use super::error::{Failure, Result};
+use super::human::{duration, short_time, since};
+use super::table::{Column, Shown, Table, Tone};
+use super::{Context, Format};
+use crate::api::RunView;
+use crate::run::Status;
+use crate::workflow::WorkflowName;
+
+/// List a workflow's runs, newest first
+#[derive(Debug, Args)]
+pub(crate) struct RunsArgs {
+    /// The workflow
+    name: WorkflowName,
+    /// Only runs with this status
+    #[arg(long)]
+    status: Option<Status>,
+    /// Only runs since then: so long ago (10m, 2h, 7d), or an instant (RFC 3339)
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+    /// At most so many
+    #[arg(long, default_value_t = 20, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    limit: u32,
+    #[command(flatten)]
+    format: Format,
+}
+
+/// Runs that one request asks for.
+const PAGE: usize = 100;
+
+/// Which runs are asked for.
+pub(crate) struct Query<'a> {
+    /// Of this workflow.
+    pub(crate) name: &'a WorkflowName,
+    /// With this status.
+    pub(crate) status: Option<Status>,
+    /// Accepted at or after this instant.
+    pub(crate) since: Option<Timestamp>,
+    /// At most so many.
+    pub(crate) limit: usize,
+}
+
+/// The instant that `--since` names.
+///
+/// # Errors
+/// It names none.
+pub(crate) fn since_argument(text: Option<&str>) -> Result<Option<Timestamp>> {
+    let parsed = text.map(|text| since(text, Timestamp::now()));
+    parsed.transpose().map_err(|reason| {
+        Failure::usage(format!("--since {:?} is no time", text.unwrap_or_default())).hint(reason)
+    })
+}
+
+/// Lists the runs.
+pub(crate) fn run(args: &RunsArgs, context: &mut Context) -> Result<()> {
+    let since = since_argument(args.since.as_deref())?;
+    let client = context.client()?;
+    let query = Query { name: &args.name, status: args.status, since, limit: args.limit as usize };
+    let (runs, next) = pages(&client, &query)?;
+    let out = &mut context.out;
+    if args.format.json {
+        return out.json(&json!({"runs": runs, "next": next}));
+    }
+    if runs.is_empty() {
+        let filtered = args.status.is_some() || since.is_some();
+        out.note(if filtered { "no run matches" } else { "there are no runs yet" });
+        return Ok(());
+    }
+    let now = Timestamp::now();
+    let mut table = Table::new([
+        Column::text("RUN"),
+        Column::text("STATUS"),
+        Column::text("TRIGGER"),
+        Column::text("STARTED"),
+        Column::number("DURATION"),
+        Column::number("REPLY").spare(),
+        Column::number("VERSION").spare(),
+    ]);
+    for run in runs {
+        let run: RunView = serde_json::from_value(Value::Object(run))?;
+        let note = fault_line(&run).map(|line| Shown::toned(line, Tone::Dim));
+        let cells = [
+            Shown::from(run.id),
+            status(run.status),
+            run.trigger.as_str().into(),
+            short_time(run.started_at.unwrap_or(run.accepted_at), now, &out.zone).into(),
+            Shown::maybe(run.duration_ms.map(duration)),
+            Shown::maybe(run.reply_status),
+            Shown::maybe(run.version),
+        ];
+        table.row_with(cells, note);
+    }
+    table.print(out)?;
+    if next.is_some() {
+        out.hint("there are more: --limit shows them, --status and --since choose");
+    }
+    Ok(())
+}
+
+/// What went wrong, one line.
+pub(crate) fn fault_line(run: &RunView) -> Option<String> {
+    let message = run.message.as_deref().unwrap_or_default();
+    run.fault.map(|fault| format!("{fault}: {message}"))
+}
+
+/// A status in its colour.
+pub(crate) fn status(status: Status) -> Shown {
+    Shown::toned(status, tone(status))
+}
+
+/// The colour of a status.
+pub(crate) fn tone(status: Status) -> Tone {
+    match status {
+        Status::Succeeded => Tone::Good,
+        Status::Failed | Status::Interrupted => Tone::Bad,
+        Status::Cancelled => Tone::Warn,
+        Status::Queued | Status::Running => Tone::Dim,
+    }
+}
+
+/// Asks page by page. The runs stay as the host sent them, so that `--json` loses
+/// nothing that a newer host adds.
+///
+/// # Errors
+/// As [`Client::get`].
+pub(crate) fn pages(client: &Client, query: &Query<'_>) -> Result<(Vec<Map<String, Value>>, Option<Value>)> {
+    #[derive(serde::Deserialize)]
+    struct Page {
+        runs: Vec<Map<String, Value>>,
+        next: Option<Value>,
+    }
+    let mut runs = Vec::new();
+    let mut cursor: Option<Value> = None;
+    loop {
+        let wanted = (query.limit - runs.len()).min(PAGE);
+        let path = with_query(
+            &format!("/api/v1/workflows/{}/runs", query.name),
+            &[
+                ("status", query.status.map(|status| status.to_string())),
+                ("since", query.since.map(|since| since.to_string())),
+                ("limit", Some(wanted.to_string())),
+                ("cursor", cursor.as_ref().and_then(Value::as_str).map(str::to_owned)),
+            ],
+        );
+        let page: Page = client.get(&path)?;
+        let got = page.runs.len();
+        runs.extend(page.runs);
+        runs.truncate(query.limit);
+        // A page that brings nothing will never bring more.
+        if runs.len() >= query.limit || page.next.is_none() || got == 0 {
+            return Ok((runs, page.next));
+        }
+        cursor = page.next;
+    }
+}

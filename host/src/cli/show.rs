@@ -1,0 +1,107 @@
+//! `tidegate show`.
+
+use clap::Args;
+use serde_json::Value;
+
+use super::error::Result;
+use super::human::{bytes, duration_ms, relative, time};
+use super::output::{clean, clean_lines};
+use super::page::Fields;
+use super::table::{Column, Shown, Table, Tone};
+use super::{Context, Format};
+use crate::api::WorkflowView;
+use crate::workflow::{Kind, State, WorkflowName};
+
+/// Show a workflow: its URL or schedules, its version, its limits
+#[derive(Debug, Args)]
+pub(crate) struct ShowArgs {
+    /// The workflow
+    name: WorkflowName,
+    #[command(flatten)]
+    format: Format,
+}
+
+/// Shows a workflow.
+pub(crate) fn run(args: &ShowArgs, context: &mut Context) -> Result<()> {
+    let client = context.client()?;
+    let path = format!("/api/v1/workflows/{}", args.name);
+    let out = &mut context.out;
+    if args.format.json {
+        return out.json(&client.get::<Value>(&path)?);
+    }
+    let view: WorkflowView = client.get(&path)?;
+    let now = jiff::Timestamp::now();
+    let state = match view.state {
+        State::Active => out.paint.good("active"),
+        State::Paused => out.paint.warn("paused"),
+    };
+    out.line(format!("{}  {}, {state}", out.paint.bold(&view.name), view.kind))?;
+    if !view.description.is_empty() {
+        out.line(clean_lines(&view.description))?;
+    }
+    out.line("")?;
+    fields(&view, out, now).print(out)?;
+    if !view.schedules.is_empty() {
+        out.line("")?;
+        schedules(&view, out, now)?;
+    }
+    out.flush()?;
+    if view.active_version.is_none() {
+        out.hint(format!("nothing is deployed yet: `tidegate deploy PATH --name {}`", view.name));
+    }
+    Ok(())
+}
+
+fn fields(view: &WorkflowView, out: &super::output::Output, now: jiff::Timestamp) -> Fields {
+    let at = |instant| format!("{} ({})", time(instant, &out.zone), relative(instant, now));
+    let mut fields = Fields::default();
+    fields.maybe("url", view.url.as_deref().map(clean));
+    fields.add("version", view.active_version.map_or("none yet".to_owned(), |version| version.to_string()));
+    if view.kind == Kind::Catch {
+        let endpoint = &view.endpoint;
+        let bodies = if endpoint.raw_bodies { "bodies of any type" } else { "JSON and forms" };
+        fields.add("accepts", clean(&format!("{} with {bodies}", endpoint.methods.join(", "))));
+        let origins = match endpoint.cors_origins.as_slice() {
+            [] => "no browser".to_owned(),
+            [any] if any == "*" => "browsers of any origin".to_owned(),
+            origins => format!("browsers of {}", origins.join(", ")),
+        };
+        fields.add("callable by", clean(&origins));
+    }
+    let limits = [
+        view.limits.deadline_ms.map(|ms| format!("deadline {}", duration_ms(ms))),
+        view.limits.memory_bytes_max.map(|size| format!("memory {}", bytes(size))),
+        view.limits.concurrency_max.map(|runs| format!("{runs} runs at a time")),
+    ];
+    let limits: Vec<String> = limits.into_iter().flatten().collect();
+    fields.add("limits", if limits.is_empty() { "those of the host".to_owned() } else { limits.join(", ") });
+    fields.maybe("owner", view.owner.as_deref().map(clean));
+    if !view.managers.is_empty() {
+        fields.add("managers", clean(&view.managers.join(", ")));
+    }
+    if view.private {
+        fields.add("private", "only its owner, its managers and admins see it");
+    }
+    fields.add("created", at(view.created_at));
+    fields.add("changed", at(view.updated_at));
+    fields.add("id", view.id);
+    fields
+}
+
+fn schedules(view: &WorkflowView, out: &mut super::output::Output, now: jiff::Timestamp) -> Result<()> {
+    let mut table = Table::new([
+        Column::text("SCHEDULE"),
+        Column::text("RULE").cut(),
+        Column::text("NEXT DUE"),
+        Column::text("").spare(),
+    ]);
+    for schedule in &view.schedules {
+        table.row([
+            Shown::toned(&schedule.name, Tone::Bold),
+            schedule.description.as_str().into(),
+            Shown::maybe(schedule.next_due.map(|next| time(next, &out.zone))),
+            Shown::toned(schedule.next_due.map(|next| relative(next, now)).unwrap_or_default(), Tone::Dim),
+        ]);
+    }
+    table.print(out)
+}

@@ -1,0 +1,123 @@
+//! One run's way out: `wasi:http/outgoing-handler` as the guest sees it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::Request;
+use http_body_util::BodyExt;
+use wasmtime_wasi_http::{Error as WasiError, RequestOptions, Result as WasiResult, WasiBody, WasiHttpHooks};
+
+use super::Egress;
+use super::client::{self, Times};
+use super::ledger::{Caps, Ledger};
+use crate::run::Exchange;
+use crate::workflow::WorkflowId;
+
+/// Most bytes of a request's body that a guest hands over at once.
+const BODY_CHUNK_BYTES: usize = 64 << 10;
+
+/// What a run brings along.
+#[derive(Debug, Clone, Copy)]
+pub struct RunEgressOptions {
+    /// Whose run it is. Only runs of one workflow share connections.
+    pub workflow: WorkflowId,
+    /// When the run started: the record's times count from here.
+    pub started: Instant,
+    /// When the run is cut: no exchange outlives it.
+    pub deadline: Instant,
+    /// Whether it may send anything at all; importing a program may not.
+    pub open: bool,
+}
+
+/// The hooks of one run's store.
+///
+/// Put it in front of the resource table among the store's fields, or call
+/// [`RunEgress::end`] before the store is dropped: a body that the guest had not finished
+/// is then not taken for a finished one.
+pub struct RunEgress {
+    egress: Arc<Egress>,
+    workflow: WorkflowId,
+    ledger: Arc<Ledger>,
+}
+
+/// The future by which `wasi:http` gets a response.
+type Sending = Box<dyn Future<Output = WasiResult<(http::Response<WasiBody>, Processing)>> + Send>;
+/// The future by which a request's own end could be told. Ours has nothing to tell.
+type Processing = Box<dyn Future<Output = WasiResult<()>> + Send>;
+
+impl RunEgress {
+    pub(super) fn new(egress: Arc<Egress>, options: RunEgressOptions) -> Self {
+        let RunEgressOptions { workflow, started, deadline, open } = options;
+        let caps = egress.limits.caps;
+        let caps = if open { caps } else { Caps { requests_max: 0, ..caps } };
+        let ledger = Ledger::new(started, deadline, caps, egress.counters.clone());
+        Self { egress, workflow, ledger }
+    }
+
+    /// The run's exchanges as far as they came, in the order they began. May be called at
+    /// any time; those that still go on are shown as if they were given up now.
+    pub fn exchanges(&self) -> Vec<Exchange> {
+        self.ledger.exchanges()
+    }
+
+    /// What the log should say about exchanges that were refused or failed, with the time
+    /// since the run started: the words of the record do not name rule and address.
+    pub fn remarks(&self) -> Vec<(Duration, String)> {
+        self.ledger.remarks()
+    }
+
+    /// The guest is gone: what it had not finished to send is not sent.
+    pub fn end(&mut self) {
+        self.ledger.end();
+    }
+
+    fn times(&self, options: Option<RequestOptions>) -> Times {
+        let limits = &self.egress.limits;
+        let options = options.unwrap_or_default();
+        let clamp = |wish: Option<Duration>, limit: Duration| wish.map_or(limit, |wish| wish.min(limit));
+        let now = Instant::now();
+        let until = now.checked_add(limits.exchange_timeout).unwrap_or(self.ledger.deadline());
+        Times {
+            connect: clamp(options.connect_timeout, limits.connect_timeout),
+            first_byte: clamp(options.first_byte_timeout, limits.first_byte_timeout),
+            between: clamp(options.between_bytes_timeout, limits.first_byte_timeout),
+            until: until.min(self.ledger.deadline()).into(),
+        }
+    }
+}
+
+impl Drop for RunEgress {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl WasiHttpHooks for RunEgress {
+    /// It is set from the URL, whatever the guest says.
+    fn set_host_header(&mut self) -> bool {
+        false
+    }
+
+    /// One chunk is buffered for each body that is being sent.
+    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        BODY_CHUNK_BYTES
+    }
+
+    fn send_request(
+        &mut self,
+        request: Request<WasiBody>,
+        options: Option<RequestOptions>,
+        _processed: Box<dyn Future<Output = Result<(), WasiError>> + Send>,
+    ) -> Sending {
+        let begun = self.ledger.begin(request.method(), request.uri());
+        let times = self.times(options);
+        let (egress, workflow) = (self.egress.clone(), self.workflow);
+        Box::new(async move {
+            let ongoing = begun.map_err(|failure| failure.to_wasi())?;
+            let response = client::exchange(&egress, ongoing, workflow, request, times).await;
+            let response = response.map_err(|failure| failure.to_wasi())?;
+            let processing: Processing = Box::new(async { Ok(()) });
+            Ok((response.map(BodyExt::boxed_unsync), processing))
+        })
+    }
+}

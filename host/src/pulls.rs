@@ -1,0 +1,130 @@
+//! The scheduler's ticks as runs: what [`crate::scheduler`] decides on is run and
+//! recorded by [`crate::invoker`].
+
+use std::sync::Arc;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use tokio::sync::watch;
+
+use crate::engine::Input;
+use crate::invoker::{Invocation, Invoker};
+use crate::registry::{Entry, Registry};
+use crate::run::{Fault, FaultKind, Status, Trigger};
+use crate::scheduler::{Due, PullSchedule, Pulls, RunEnd, Unrun};
+use crate::store::{Store, Tick, TickState};
+use crate::telemetry::Telemetry;
+use crate::workflow::{Kind, State, WorkflowId};
+
+/// Runs ticks through the invoker.
+pub struct InvokedPulls(Arc<Parts>);
+
+struct Parts {
+    registry: Arc<Registry>,
+    invoker: Arc<Invoker>,
+    store: Arc<dyn Store>,
+    telemetry: Arc<Telemetry>,
+}
+
+impl InvokedPulls {
+    /// Pulls over the host's parts.
+    pub fn new(
+        registry: Arc<Registry>,
+        invoker: Arc<Invoker>,
+        store: Arc<dyn Store>,
+        telemetry: Arc<Telemetry>,
+    ) -> Self {
+        Self(Arc::new(Parts { registry, invoker, store, telemetry }))
+    }
+}
+
+impl Parts {
+    fn entry(&self, id: WorkflowId) -> Option<Arc<Entry>> {
+        self.registry.by_id(id)
+    }
+
+    async fn run_due(self: Arc<Self>, due: Due) -> RunEnd {
+        self.telemetry.tick_claimed(due.lateness);
+        let Some(entry) = self.entry(due.tick.workflow) else {
+            // Archived since it was due: nothing of it is kept, this run neither.
+            return RunEnd::Ended;
+        };
+        let finished = self.invoker.invoke(&entry, invocation(&due.tick)).await;
+        let end = match finished.run.fault.as_ref().map(|fault| fault.kind) {
+            Some(FaultKind::Overload | FaultKind::Refused) => RunEnd::Refused,
+            Some(FaultKind::Interrupted) => RunEnd::Interrupted,
+            _ => RunEnd::Ended,
+        };
+        self.telemetry.tick_settled(match end {
+            RunEnd::Ended => TickState::Ran,
+            RunEnd::Refused => TickState::Refused,
+            RunEnd::Interrupted => TickState::Interrupted,
+        });
+        end
+    }
+
+    async fn record(self: Arc<Self>, unrun: Unrun) {
+        self.telemetry.tick_settled(unrun.tick.state);
+        let Some(entry) = self.entry(unrun.tick.workflow) else { return };
+        let fault = Fault::new(FaultKind::Skipped, unrun.message);
+        self.invoker.record_unrun(&entry, &invocation(&unrun.tick), Status::Cancelled, fault).await;
+    }
+
+    async fn recover_tick(self: Arc<Self>, tick: Tick) -> TickState {
+        // The record is written before the ledger is: it may be there.
+        if let Ok(Some(_)) = self.store.run(tick.run).await {
+            return TickState::Ran;
+        }
+        self.telemetry.tick_settled(TickState::Interrupted);
+        if let Some(entry) = self.entry(tick.workflow) {
+            let fault = Fault::new(FaultKind::Interrupted, "the host ended before the run did");
+            self.invoker.record_unrun(&entry, &invocation(&tick), Status::Interrupted, fault).await;
+        }
+        TickState::Interrupted
+    }
+}
+
+fn invocation(tick: &Tick) -> Invocation {
+    let (schedule, due) = (tick.schedule.clone(), tick.due);
+    Invocation {
+        id: tick.run,
+        trigger: Trigger::Pull { schedule: schedule.clone(), due },
+        input: Input::Tick { schedule, due },
+        attempt: 1,
+        accepted_at: tick.claimed_at,
+    }
+}
+
+impl Pulls for InvokedPulls {
+    fn schedules(&self) -> Vec<PullSchedule> {
+        let mut schedules = Vec::new();
+        for entry in self.0.registry.list() {
+            let Some(version) = entry.version.as_ref().filter(|_| entry.workflow.kind == Kind::Pull) else {
+                continue;
+            };
+            schedules.extend(entry.workflow.schedules.iter().map(|schedule| PullSchedule {
+                workflow: entry.workflow.id,
+                schedule: schedule.clone(),
+                since: version.created_at,
+                paused: entry.workflow.state == State::Paused,
+            }));
+        }
+        schedules
+    }
+
+    fn changes(&self) -> watch::Receiver<u64> {
+        self.0.registry.changes()
+    }
+
+    fn run(&self, due: Due) -> BoxFuture<'static, RunEnd> {
+        self.0.clone().run_due(due).boxed()
+    }
+
+    fn record_unrun(&self, unrun: Unrun) -> BoxFuture<'static, ()> {
+        self.0.clone().record(unrun).boxed()
+    }
+
+    fn recover(&self, tick: Tick) -> BoxFuture<'static, TickState> {
+        self.0.clone().recover_tick(tick).boxed()
+    }
+}

@@ -1,0 +1,380 @@
+//! The scheduler: sleeps until an instant is due, claims it in the store, and has it run.
+//!
+//! It decides *when*; what runs, and how it is recorded, is behind [`Pulls`], and what is
+//! remembered is behind [`Ledger`]. It must never run an instant that it has not claimed,
+//! and never drop one without an entry in the ledger:
+//!
+//! - **Claims.** Of everybody who ever names the same instant of a schedule exactly one gets
+//!   it. So neither a restart nor a clock that is set back repeats a run, and several hosts
+//!   could share a store.
+//! - **Overlap** is judged per schedule: an instant whose predecessor's run is still going
+//!   is recorded as skipped, waits, or runs beside it, as the policy says. Two schedules of
+//!   one workflow are independent of each other.
+//! - **Missed instants.** A schedule's instants that have passed unseen (the host was down,
+//!   the machine was suspended, the clock was set forward, every place was taken) are one
+//!   backlog: the policy picks those that still run, late, and the others are recorded as
+//!   missed. The [`MISSED_ENTRIES_MAX`] latest of them have an entry each; one more entry
+//!   stands for all before them and says how many.
+//! - **Pauses.** Instants of a paused workflow are recorded as skipped, at most one entry an
+//!   hour and schedule, which stands for all since the one before, and one at the end of the
+//!   pause: a schedule that is due every second does not fill the store in a weekend's
+//!   pause.
+//! - **Clocks.** Waiting is monotonic, due instants are wall-clock instants. No sleep is
+//!   longer than [`Options::sleep_max`], so that a clock that was set, or a machine that was
+//!   suspended (monotonic time stands still then), is noticed. This is the only polling.
+//!   A clock that is set forward makes a backlog. One that is set back makes instants come
+//!   again: those that were claimed are not repeated, those that were passed over run.
+//!
+//! The app starts it after the registry, and stops it before the invoker drains.
+
+mod agenda;
+mod ledger;
+mod plan;
+mod tick;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use jiff::Timestamp;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::schedule::Schedule;
+use crate::store::{Tick, TickState};
+use crate::workflow::WorkflowId;
+use agenda::Agenda;
+pub use ledger::Ledger;
+use tick::{Context, Done, Work};
+
+/// Missed instants of one backlog that have an entry of their own in the ledger.
+pub const MISSED_ENTRIES_MAX: usize = 10;
+/// Up to here the instants that one entry stands for are counted exactly.
+pub const STANDS_FOR_MAX: u64 = 10_000;
+
+/// Ledger reads and recoveries at the same time, at start.
+const READS_MAX: usize = 64;
+/// How long a store that failed is left alone.
+const RETRY: Duration = Duration::from_secs(5);
+/// Differences between wall and monotonic clock that are worth a line in the log.
+const JUMP_MS_MIN: i128 = 1_000;
+
+/// What the scheduler has run. The invoker's side of it.
+pub trait Pulls: Send + Sync + 'static {
+    /// All schedules of all workflows that have an active version, as they are now.
+    fn schedules(&self) -> Vec<PullSchedule>;
+
+    /// Told after everything that changes what [`Pulls::schedules`] returns: deploy, change,
+    /// pause, resume, archive.
+    fn changes(&self) -> watch::Receiver<u64>;
+
+    /// Runs a claimed instant to its end and records the run under `due.tick.run`. It must
+    /// end some time, also while the host stops: the scheduler waits for it.
+    fn run(&self, due: Due) -> BoxFuture<'static, RunEnd>;
+
+    /// Records that an instant did not run. Its workflow may be gone by now.
+    fn record_unrun(&self, unrun: Unrun) -> BoxFuture<'static, ()>;
+
+    /// Decides on an instant that the host had claimed when it ended abruptly: records its
+    /// run as interrupted and returns [`TickState::Interrupted`]; or returns
+    /// [`TickState::Ran`] when the run's record shows that it had ended.
+    fn recover(&self, tick: Tick) -> BoxFuture<'static, TickState>;
+}
+
+/// A schedule and whose it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PullSchedule {
+    /// The workflow.
+    pub workflow: WorkflowId,
+    /// One of its schedules.
+    pub schedule: Schedule,
+    /// Since when it can run: the creation of its active version. What was due before is
+    /// not missed.
+    pub since: Timestamp,
+    /// Whether the workflow is paused.
+    pub paused: bool,
+}
+
+/// A claimed instant that is to run now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Due {
+    /// Its entry in the ledger.
+    pub tick: Tick,
+    /// From the due instant (and the schedule's jitter behind it) to now.
+    pub lateness: Duration,
+}
+
+/// How a run ended, as far as the ledger is concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RunEnd {
+    /// In success or in failure.
+    Ended,
+    /// It never began: the host had no room for it.
+    Refused,
+    /// It was cut by the end of the host.
+    Interrupted,
+}
+
+/// A claimed instant that does not run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unrun {
+    /// Its entry in the ledger, with its final state.
+    pub tick: Tick,
+    /// How many due instants the entry stands for, itself included; counted up to
+    /// [`STANDS_FOR_MAX`].
+    pub stands_for: u64,
+    /// Why it does not run, one line.
+    pub message: String,
+}
+
+/// The time of day. Durations are measured by tokio's clock, which tests can pause.
+pub trait Clock: Send + Sync + 'static {
+    /// The wall clock; it may jump.
+    fn now(&self) -> Timestamp;
+}
+
+/// The machine's clock.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::now()
+    }
+}
+
+/// Bounds of the scheduler's work.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// Schedules that are looked at before finished runs and changes are seen to.
+    pub batch_max: usize,
+    /// Instants between their claim and the end of their run. Further ones wait unclaimed,
+    /// in the order in which they are due, and start late rather than being refused.
+    pub in_flight_max: usize,
+    /// The longest sleep: how late a clock that was set, or the end of a suspension, is
+    /// noticed.
+    pub sleep_max: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { batch_max: 1_024, in_flight_max: 1_024, sleep_max: Duration::from_secs(10) }
+    }
+}
+
+/// The scheduler. [`Scheduler::run`] is its one task; the rest reads what it published.
+pub struct Scheduler {
+    context: Arc<Context>,
+    options: Options,
+    next: NextDue,
+}
+
+/// The next due instant of each schedule.
+type NextDue = Mutex<BTreeMap<Key, Timestamp>>;
+/// Names a schedule: whose it is, and its own name.
+type Key = (WorkflowId, Arc<str>);
+
+impl Scheduler {
+    /// A scheduler that does nothing yet.
+    pub fn new(
+        pulls: Arc<dyn Pulls>,
+        ledger: Arc<dyn Ledger>,
+        clock: Arc<dyn Clock>,
+        options: Options,
+    ) -> Arc<Self> {
+        let context = Arc::new(Context::new(pulls, ledger, clock));
+        Arc::new(Self { context, options, next: Mutex::default() })
+    }
+
+    /// The next due instant of each of a workflow's schedules, by name. Empty until the
+    /// scheduler has seen the workflow. While a workflow is paused, these instants will be
+    /// skipped.
+    pub fn next_due(&self, workflow: WorkflowId) -> Vec<(String, Timestamp)> {
+        let next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        next.range((workflow, Arc::from(""))..)
+            .take_while(|((id, _), _)| *id == workflow)
+            .map(|((_, name), due)| (name.to_string(), *due))
+            .collect()
+    }
+
+    /// Works until `shutdown`; then claims nothing more, waits until the runs it started
+    /// have ended and are settled, and returns. To be called once.
+    pub async fn run(self: Arc<Self>, shutdown: CancellationToken) {
+        let mut agenda = Agenda::default();
+        let mut tasks = JoinSet::new();
+        if shutdown.run_until_cancelled(self.recover()).await.is_some() {
+            self.work(&mut agenda, &mut tasks, &shutdown).await;
+        }
+        self.context.stopping.cancel();
+        while let Some(done) = tasks.join_next().await {
+            finish(&mut agenda, done, self.context.clock.now());
+        }
+    }
+
+    async fn work(&self, agenda: &mut Agenda, tasks: &mut JoinSet<Done>, shutdown: &CancellationToken) {
+        let mut changes = self.context.pulls.changes();
+        let mut may_change = true;
+        let mut jumps = Jumps::new(self.context.clock.now());
+        // When to read the schedules again, if they changed.
+        let mut sync_at = Some(Instant::now());
+        loop {
+            if sync_at.is_some_and(|at| at <= Instant::now()) {
+                let synced = shutdown.run_until_cancelled(self.sync(agenda, tasks)).await;
+                sync_at = (synced == Some(false)).then(|| Instant::now() + RETRY);
+            }
+            let now = self.context.clock.now();
+            if jumps.went_back(now) {
+                agenda.turn_back(now).into_iter().for_each(|id| self.publish(agenda, id));
+            }
+            let wait = self.dispatch(agenda, tasks, now);
+            let wake_at = Instant::now() + wait;
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => return,
+                changed = changes.changed(), if may_change => {
+                    may_change = changed.is_ok();
+                    sync_at = Some(Instant::now());
+                }
+                Some(done) = tasks.join_next() => finish(agenda, done, self.context.clock.now()),
+                () = tokio::time::sleep_until(sync_at.map_or(wake_at, |at| at.min(wake_at))) => {}
+            }
+        }
+    }
+
+    /// Settles what an abrupt end of the host left behind.
+    async fn recover(&self) {
+        let Context { pulls, ledger, .. } = &*self.context;
+        let unsettled = match ledger.unsettled_ticks().await {
+            Ok(unsettled) => unsettled,
+            Err(error) => {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "unsettled ticks could not be read"
+                );
+                return;
+            }
+        };
+        if !unsettled.is_empty() {
+            tracing::warn!(ticks = unsettled.len(), "the host ended before the runs of these ticks did");
+        }
+        futures::stream::iter(unsettled)
+            .for_each_concurrent(READS_MAX, |tick| async move {
+                let state = pulls.recover(tick.clone()).await;
+                self.context.settle(&tick, state).await;
+            })
+            .await;
+    }
+
+    /// Starts what is due, and returns how long there is nothing more to start.
+    fn dispatch(&self, agenda: &mut Agenda, tasks: &mut JoinSet<Done>, now: Timestamp) -> Duration {
+        for _ in 0..self.options.batch_max.max(1) {
+            if tasks.len() >= self.options.in_flight_max.max(1) {
+                return self.options.sleep_max;
+            }
+            let Some((id, work)) = agenda.take_due(now) else { break };
+            self.publish(agenda, id);
+            self.start(tasks, work);
+        }
+        let Some(wake) = agenda.wake() else { return self.options.sleep_max };
+        let wait = Duration::try_from(wake.duration_since(now)).unwrap_or_default();
+        wait.min(self.options.sleep_max)
+    }
+
+    fn start(&self, tasks: &mut JoinSet<Done>, work: Option<Work>) {
+        if let Some(work) = work {
+            tasks.spawn(self.context.clone().carry_out(work));
+        }
+    }
+
+    /// Takes over the schedules as they are now; `false` when the store could not be asked
+    /// about new ones.
+    async fn sync(&self, agenda: &mut Agenda, tasks: &mut JoinSet<Done>) -> bool {
+        let wanted = self.context.pulls.schedules();
+        let now = self.context.clock.now();
+        let difference = agenda.sync(wanted, now);
+        for work in difference.work {
+            self.start(tasks, Some(work));
+        }
+        {
+            let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+            for key in &difference.removed {
+                next.remove(key);
+            }
+        }
+        difference.changed.iter().for_each(|id| self.publish(agenda, *id));
+        // Where each new schedule stands is in the ledger.
+        let ledger = &self.context.ledger;
+        let mut located = futures::stream::iter(difference.added)
+            .map(|pull| async move {
+                let last = ledger.ticks(pull.workflow, Some(&pull.schedule.name), 1).await;
+                (pull, last)
+            })
+            .buffer_unordered(READS_MAX);
+        let mut is_complete = true;
+        while let Some((pull, last)) = located.next().await {
+            match last {
+                Ok(ticks) => {
+                    if let Some(id) = agenda.add(pull, ticks.first().map(|tick| tick.due), now) {
+                        self.publish(agenda, id);
+                    }
+                }
+                Err(error) => {
+                    is_complete = false;
+                    tracing::error!(
+                        workflow = %pull.workflow,
+                        schedule = pull.schedule.name,
+                        error = &error as &dyn std::error::Error,
+                        "the ledger of a schedule could not be read"
+                    );
+                }
+            }
+        }
+        is_complete
+    }
+
+    fn publish(&self, agenda: &Agenda, id: u64) {
+        let Some((key, due)) = agenda.next(id) else { return };
+        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        match due {
+            Some(due) => drop(next.insert(key, due)),
+            None => drop(next.remove(&key)),
+        }
+    }
+}
+
+fn finish(agenda: &mut Agenda, done: Result<Done, tokio::task::JoinError>, now: Timestamp) {
+    match done {
+        Ok(done) => agenda.finish(done, now),
+        // Nothing aborts these tasks, and their panics are caught inside.
+        Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "a tick's task was lost"),
+    }
+}
+
+/// Notices jumps of the wall clock, for the log.
+struct Jumps {
+    wall: Timestamp,
+    monotonic: Instant,
+}
+
+impl Jumps {
+    fn new(wall: Timestamp) -> Self {
+        Self { wall, monotonic: Instant::now() }
+    }
+
+    fn went_back(&mut self, wall: Timestamp) -> bool {
+        let elapsed_ms = i128::try_from(self.monotonic.elapsed().as_millis()).unwrap_or(i128::MAX);
+        let by_ms = wall.duration_since(self.wall).as_millis() - elapsed_ms;
+        if by_ms.abs() >= JUMP_MS_MIN {
+            tracing::warn!(by_ms = by_ms as i64, "the wall clock jumped");
+        }
+        *self = Self::new(wall);
+        by_ms <= -JUMP_MS_MIN
+    }
+}
+
+#[cfg(test)]
+mod tests;

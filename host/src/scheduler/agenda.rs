@@ -1,0 +1,273 @@
+//! What the scheduler knows of each schedule, in the order in which they want attention.
+//! No IO: it is told the time, and returns the work.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::plan::{Plan, Situation, plan};
+use super::tick::{Done, Lane, Work};
+use super::{Key, PullSchedule, RETRY};
+use crate::schedule::{Overlap, Rule, Schedule};
+use crate::workflow::{Digest, WorkflowId};
+
+/// How often a paused schedule gets an entry in the ledger.
+const PAUSED_EVERY: SignedDuration = SignedDuration::from_hours(1);
+
+/// All schedules.
+#[derive(Default)]
+pub(super) struct Agenda {
+    entries: HashMap<u64, Entry>,
+    ids: HashMap<Key, u64>,
+    /// When each entry is to be looked at, for those that are ever due.
+    order: BTreeSet<(Timestamp, u64)>,
+    ids_given: u64,
+}
+
+/// One schedule.
+struct Entry {
+    key: Key,
+    schedule: Schedule,
+    rule: Rule,
+    jitter: SignedDuration,
+    is_paused: bool,
+    /// What is due up to here was dealt with.
+    last: Timestamp,
+    /// The first one that was not.
+    next: Option<Timestamp>,
+    /// It is not looked at before, even if it is due.
+    not_before: Option<Timestamp>,
+    /// Its place in the order.
+    wake: Option<Timestamp>,
+    /// Its runs that are going, or wait for one that is.
+    active: u32,
+    lane: Arc<Lane>,
+}
+
+/// What [`Agenda::sync`] found.
+#[derive(Default)]
+pub(super) struct Difference {
+    /// Schedules that are to be [added](Agenda::add).
+    pub(super) added: Vec<PullSchedule>,
+    /// Schedules that changed.
+    pub(super) changed: Vec<u64>,
+    /// Schedules that are gone.
+    pub(super) removed: Vec<Key>,
+    /// Instants that fell due before the change.
+    pub(super) work: Vec<Work>,
+}
+
+impl Agenda {
+    /// When something is to be done next.
+    pub(super) fn wake(&self) -> Option<Timestamp> {
+        self.order.first().map(|(wake, _)| *wake)
+    }
+
+    /// A schedule's next due instant.
+    pub(super) fn next(&self, id: u64) -> Option<(Key, Option<Timestamp>)> {
+        self.entries.get(&id).map(|entry| (entry.key.clone(), entry.next))
+    }
+
+    /// Deals with the schedule that has waited longest, if its time has come.
+    pub(super) fn take_due(&mut self, now: Timestamp) -> Option<(u64, Option<Work>)> {
+        let &(_, id) = self.order.first().filter(|(wake, _)| *wake <= now)?;
+        Some((id, self.look(id, now)))
+    }
+
+    /// Takes a schedule in that was last due at `last`, as far as the ledger knows. Times
+    /// in the future were written under a clock that was wrong.
+    pub(super) fn add(&mut self, pull: PullSchedule, last: Option<Timestamp>, now: Timestamp) -> Option<u64> {
+        let PullSchedule { workflow, schedule, since, paused } = pull;
+        let rule = rule_of(workflow, &schedule)?;
+        let key: Key = (workflow, Arc::from(schedule.name.as_str()));
+        let last = last.map_or(since, |last| last.max(since)).min(now);
+        self.ids_given += 1;
+        let id = self.ids_given;
+        let entry = Entry {
+            jitter: jitter_of(&key, &schedule),
+            next: rule.next_after(last),
+            rule,
+            schedule,
+            is_paused: paused,
+            last,
+            not_before: None,
+            wake: None,
+            active: 0,
+            lane: Arc::new(Lane::new(paused)),
+            key: key.clone(),
+        };
+        self.entries.insert(id, entry);
+        if let Some(old) = self.ids.insert(key, id) {
+            self.remove(old);
+        }
+        self.reorder(id);
+        Some(id)
+    }
+
+    /// Compares with the schedules as they are now.
+    pub(super) fn sync(&mut self, wanted: Vec<PullSchedule>, now: Timestamp) -> Difference {
+        let mut difference = Difference::default();
+        let mut seen = HashSet::with_capacity(wanted.len());
+        for pull in wanted {
+            let key: Key = (pull.workflow, Arc::from(pull.schedule.name.as_str()));
+            let Some(&id) = self.ids.get(&key) else {
+                difference.added.push(pull);
+                continue;
+            };
+            seen.insert(id);
+            if self.differs(id, &pull) {
+                // Up to now the old rule held.
+                difference.work.extend(self.look(id, now));
+                self.change(id, pull);
+                difference.changed.push(id);
+            }
+        }
+        let gone: Vec<Key> =
+            self.ids.iter().filter(|(_, id)| !seen.contains(id)).map(|(key, _)| key.clone()).collect();
+        for key in &gone {
+            if let Some(id) = self.ids.remove(key) {
+                self.remove(id);
+            }
+        }
+        difference.removed = gone;
+        difference
+    }
+
+    /// Follows a clock that was set back: what is due from now on is due, also where it was
+    /// dealt with before the change. What ran is claimed, and does not run again.
+    /// Returns the schedules.
+    pub(super) fn turn_back(&mut self, now: Timestamp) -> Vec<u64> {
+        let ids: Vec<u64> = self.entries.keys().copied().collect();
+        for &id in &ids {
+            let Some(entry) = self.entries.get_mut(&id) else { continue };
+            entry.last = entry.last.min(now);
+            let next = entry.rule.next_after(now);
+            // What was due before the change and waits still, waits on.
+            entry.next = [entry.next, next].into_iter().flatten().min();
+            entry.not_before = None;
+            self.reorder(id);
+        }
+        ids
+    }
+
+    /// Notes that a piece of work is over.
+    pub(super) fn finish(&mut self, done: Done, now: Timestamp) {
+        let Some(entry) = self.entries.get_mut(&done.entry) else { return };
+        if done.has_run {
+            entry.active = entry.active.saturating_sub(1);
+        }
+        if let Some(unclaimed) = done.unclaimed_from {
+            entry.next = Some(entry.next.map_or(unclaimed, |next| next.min(unclaimed)));
+            entry.not_before = now.checked_add(RETRY).ok();
+            self.reorder(done.entry);
+        }
+    }
+
+    /// Plans what is due of a schedule, and moves on.
+    fn look(&mut self, id: u64, now: Timestamp) -> Option<Work> {
+        let entry = self.entries.get_mut(&id)?;
+        let first = entry.next?;
+        let policy = &entry.schedule.policy;
+        let active_max = match policy.overlap {
+            Overlap::Forbid => 1,
+            Overlap::QueueOne => 2,
+            Overlap::Allow => u32::MAX,
+        };
+        let situation = Situation {
+            now,
+            is_paused: entry.is_paused,
+            is_taken: entry.active >= active_max,
+            jitter: entry.jitter,
+        };
+        let Plan { unrun, runs, last } = plan(&entry.rule, policy, first, situation);
+        entry.not_before = None;
+        if let Some(last) = last {
+            entry.last = last;
+            entry.next = entry.rule.next_after(last);
+            if entry.is_paused {
+                entry.not_before = now.checked_add(PAUSED_EVERY).ok();
+            }
+        }
+        entry.active += u32::from(!runs.is_empty());
+        let work = Work {
+            entry: id,
+            workflow: entry.key.0,
+            schedule: entry.key.1.clone(),
+            jitter: entry.jitter,
+            unrun,
+            runs,
+            is_exclusive: policy.overlap != Overlap::Allow,
+            lane: entry.lane.clone(),
+        };
+        self.reorder(id);
+        (!work.unrun.is_empty() || !work.runs.is_empty()).then_some(work)
+    }
+
+    fn differs(&self, id: u64, pull: &PullSchedule) -> bool {
+        self.entries
+            .get(&id)
+            .is_some_and(|entry| entry.is_paused != pull.paused || entry.schedule != pull.schedule)
+    }
+
+    fn change(&mut self, id: u64, pull: PullSchedule) {
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        entry.is_paused = pull.paused;
+        entry.not_before = None;
+        entry.lane.set_paused(pull.paused);
+        let is_moved =
+            entry.schedule.cadence != pull.schedule.cadence || entry.schedule.anchor != pull.schedule.anchor;
+        if is_moved && let Some(rule) = rule_of(pull.workflow, &pull.schedule) {
+            // The anchor of a new rule keeps it out of the past.
+            entry.next = rule.next_after(entry.last);
+            entry.rule = rule;
+        }
+        entry.jitter = jitter_of(&entry.key, &pull.schedule);
+        entry.schedule = pull.schedule;
+        self.reorder(id);
+    }
+
+    fn remove(&mut self, id: u64) {
+        if let Some(entry) = self.entries.remove(&id) {
+            entry.lane.remove();
+            if let Some(wake) = entry.wake {
+                self.order.remove(&(wake, id));
+            }
+        }
+    }
+
+    fn reorder(&mut self, id: u64) {
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        if let Some(wake) = entry.wake.take() {
+            self.order.remove(&(wake, id));
+        }
+        // An instant whose delay lies behind the calendar's end is never due.
+        let ready = entry.next.and_then(|next| next.checked_add(entry.jitter).ok());
+        entry.wake = ready.map(|ready| entry.not_before.map_or(ready, |bound| bound.max(ready)));
+        if let Some(wake) = entry.wake {
+            self.order.insert((wake, id));
+        }
+    }
+}
+
+fn rule_of(workflow: WorkflowId, schedule: &Schedule) -> Option<Rule> {
+    schedule
+        .rule()
+        .inspect_err(|error| {
+            // It was validated when it was stored: a zone may have left the database.
+            let error = error as &dyn std::error::Error;
+            tracing::error!(%workflow, schedule = schedule.name, error, "a stored schedule cannot be used");
+        })
+        .ok()
+}
+
+/// The delay of a schedule's runs: the same every time, spread evenly over the schedules.
+fn jitter_of(key: &Key, schedule: &Schedule) -> SignedDuration {
+    let jitter_ms = schedule.policy.jitter_ms;
+    let mut name = key.0.as_bytes().to_vec();
+    name.extend_from_slice(key.1.as_bytes());
+    let digest = Digest::of(&name);
+    let place = digest.as_bytes().iter().take(8).fold(0_u64, |place, byte| place << 8 | u64::from(*byte));
+    let delay_ms = place.checked_rem(jitter_ms.saturating_add(1)).unwrap_or(0);
+    SignedDuration::from_millis(i64::try_from(delay_ms).unwrap_or(0))
+}

@@ -1,0 +1,229 @@
+//! Claims instants, has them run, and settles them: the scheduler's IO.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures::FutureExt;
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio_util::sync::CancellationToken;
+
+use super::plan::Group;
+use super::{Clock, Due, Ledger, Pulls, RunEnd, Unrun};
+use crate::run::RunId;
+use crate::store::{Claim, StoreError, Tick, TickState};
+use crate::workflow::WorkflowId;
+
+/// What the instants of all schedules share.
+pub(super) struct Context {
+    pub(super) pulls: Arc<dyn Pulls>,
+    pub(super) ledger: Arc<dyn Ledger>,
+    pub(super) clock: Arc<dyn Clock>,
+    /// No instant that has to wait for its turn starts any more.
+    pub(super) stopping: CancellationToken,
+    /// The last claim failed: 10,000 schedules say so once.
+    is_failing: AtomicBool,
+}
+
+/// Instants of one schedule that are to be dealt with, in the order in which they were due.
+pub(super) struct Work {
+    pub(super) entry: u64,
+    pub(super) workflow: WorkflowId,
+    pub(super) schedule: Arc<str>,
+    pub(super) jitter: SignedDuration,
+    pub(super) unrun: Vec<Group>,
+    pub(super) runs: Vec<Timestamp>,
+    /// Only one run of the schedule goes at a time.
+    pub(super) is_exclusive: bool,
+    pub(super) lane: Arc<Lane>,
+}
+
+/// A piece of work that is over.
+pub(super) struct Done {
+    pub(super) entry: u64,
+    /// It had something to run.
+    pub(super) has_run: bool,
+    /// The first instant that could not be claimed, because the store failed.
+    pub(super) unclaimed_from: Option<Timestamp>,
+}
+
+/// Where the runs of one schedule take their turns.
+pub(super) struct Lane {
+    turn: Semaphore,
+    is_paused: AtomicBool,
+    is_removed: AtomicBool,
+}
+
+impl Lane {
+    pub(super) fn new(is_paused: bool) -> Self {
+        Self {
+            turn: Semaphore::new(1),
+            is_paused: AtomicBool::new(is_paused),
+            is_removed: AtomicBool::new(false),
+        }
+    }
+
+    pub(super) fn set_paused(&self, is_paused: bool) {
+        self.is_paused.store(is_paused, Ordering::Relaxed);
+    }
+
+    pub(super) fn remove(&self) {
+        self.is_removed.store(true, Ordering::Relaxed);
+    }
+
+    /// Why nothing more starts; `None` when it does.
+    fn closed(&self) -> Option<(TickState, &'static str)> {
+        if self.is_removed.load(Ordering::Relaxed) {
+            return Some((TickState::Missed, "its schedule was removed before its turn came"));
+        }
+        let is_paused = self.is_paused.load(Ordering::Relaxed);
+        is_paused.then_some((TickState::SkippedPaused, "the workflow was paused before its turn came"))
+    }
+}
+
+/// The answer to a claim.
+enum Claimed {
+    Ours(Tick),
+    /// Somebody has it, or the workflow is gone.
+    NotOurs,
+    StoreFailed,
+}
+
+impl Context {
+    pub(super) fn new(pulls: Arc<dyn Pulls>, ledger: Arc<dyn Ledger>, clock: Arc<dyn Clock>) -> Self {
+        Self { pulls, ledger, clock, stopping: CancellationToken::new(), is_failing: AtomicBool::new(false) }
+    }
+
+    pub(super) async fn carry_out(self: Arc<Self>, work: Work) -> Done {
+        let (entry, has_run) = (work.entry, !work.runs.is_empty());
+        // A panic costs this schedule these instants, not the host its scheduler. Their
+        // claims are settled at the next start.
+        let unclaimed_from = AssertUnwindSafe(self.work(work)).catch_unwind().await.unwrap_or_else(|_| {
+            tracing::error!("the host failed while it ran a tick");
+            None
+        });
+        Done { entry, has_run, unclaimed_from }
+    }
+
+    /// Records what became of a claimed instant.
+    pub(super) async fn settle(&self, tick: &Tick, state: TickState) {
+        match self.ledger.settle(tick.workflow, &tick.schedule, tick.due, state).await {
+            Ok(()) => {}
+            // Archived while it ran: its ledger went with it.
+            Err(StoreError::Missing { .. }) => {}
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(run = %tick.run, error, "a tick could not be settled");
+            }
+        }
+    }
+
+    async fn work(&self, work: Work) -> Option<Timestamp> {
+        for group in &work.unrun {
+            match self.claim(&work, group.last, group.state).await {
+                Claimed::Ours(tick) => {
+                    let (stands_for, message) = (group.count, group.message.clone());
+                    self.pulls.record_unrun(Unrun { tick, stands_for, message }).await;
+                }
+                Claimed::NotOurs => {}
+                Claimed::StoreFailed => return Some(group.first),
+            }
+        }
+        // All of them before the first runs: what is claimed is in the ledger, whatever
+        // happens to the host meanwhile.
+        let mut ticks = Vec::with_capacity(work.runs.len());
+        let mut unclaimed_from = None;
+        for &due in &work.runs {
+            match self.claim(&work, due, TickState::Claimed).await {
+                Claimed::Ours(tick) => ticks.push(tick),
+                Claimed::NotOurs => {}
+                Claimed::StoreFailed => {
+                    unclaimed_from = Some(due);
+                    break;
+                }
+            }
+        }
+        for (index, tick) in ticks.into_iter().enumerate() {
+            self.take_turn(&work, tick, index > 0).await;
+        }
+        unclaimed_from
+    }
+
+    async fn claim(&self, work: &Work, due: Timestamp, state: TickState) -> Claimed {
+        let tick = Tick {
+            workflow: work.workflow,
+            schedule: work.schedule.to_string(),
+            due,
+            run: RunId::new(),
+            claimed_at: self.clock.now(),
+            state,
+        };
+        let claimed = match self.ledger.claim(tick.clone()).await {
+            Ok(Claim::Claimed) => Claimed::Ours(tick),
+            Ok(Claim::Taken) | Err(StoreError::Missing { .. }) => Claimed::NotOurs,
+            Err(error) => {
+                if !self.is_failing.swap(true, Ordering::Relaxed) {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::error!(error, "due instants cannot be claimed, nothing runs on schedule");
+                }
+                return Claimed::StoreFailed;
+            }
+        };
+        if self.is_failing.swap(false, Ordering::Relaxed) {
+            tracing::info!("due instants can be claimed again");
+        }
+        claimed
+    }
+
+    /// Runs a claimed instant when no other run of its schedule is in the way.
+    async fn take_turn(&self, work: &Work, tick: Tick, is_further: bool) {
+        let turn = match self.turn(work, is_further).await {
+            Ok(turn) => turn,
+            Err((state, message)) => return self.give_up(tick, state, message).await,
+        };
+        let ready = tick.due.checked_add(work.jitter).unwrap_or(tick.due);
+        let lateness = Duration::try_from(self.clock.now().duration_since(ready)).unwrap_or_default();
+        let end = self.pulls.run(Due { tick: tick.clone(), lateness }).await;
+        let state = match end {
+            RunEnd::Ended => TickState::Ran,
+            RunEnd::Refused => TickState::Refused,
+            RunEnd::Interrupted => TickState::Interrupted,
+        };
+        self.settle(&tick, state).await;
+        drop(turn);
+    }
+
+    async fn turn<'a>(
+        &self,
+        work: &'a Work,
+        is_further: bool,
+    ) -> Result<Option<SemaphorePermit<'a>>, (TickState, &'static str)> {
+        let stopped = (TickState::Missed, "the host stopped before its turn came");
+        if is_further && self.stopping.is_cancelled() {
+            return Err(stopped);
+        }
+        let turn = if !work.is_exclusive {
+            None
+        } else if let Ok(turn) = work.lane.turn.try_acquire() {
+            Some(turn)
+        } else {
+            tokio::select! {
+                biased;
+                () = self.stopping.cancelled() => return Err(stopped),
+                turn = work.lane.turn.acquire() => turn.ok(),
+            }
+        };
+        match work.lane.closed() {
+            Some(reason) => Err(reason),
+            None => Ok(turn),
+        }
+    }
+
+    async fn give_up(&self, mut tick: Tick, state: TickState, message: &str) {
+        self.settle(&tick, state).await;
+        tick.state = state;
+        self.pulls.record_unrun(Unrun { tick, stands_for: 1, message: message.to_owned() }).await;
+    }
+}

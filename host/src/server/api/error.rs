@@ -1,0 +1,110 @@
+//! Why a request to the management API failed.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+
+use crate::deploy::DeployError;
+use crate::registry::RegistryError;
+use crate::server::body::BodyError;
+use crate::server::framing::FramingError;
+use crate::store::StoreError;
+
+/// Why a request failed. What its caller is told is in [`crate::server::reply`].
+#[derive(Debug, thiserror::Error)]
+pub(in crate::server) enum ApiError {
+    /// No route has this path.
+    #[error("there is nothing at this path")]
+    NoRoute,
+    /// The route does not answer this method.
+    #[error("the path does not answer this method")]
+    Method,
+    /// There is no `Host`, or there are several.
+    #[error("the request needs exactly one Host header")]
+    Host,
+    /// There is no valid token.
+    #[error("a valid token is needed")]
+    Unauthorized,
+    /// A part of the path cannot be read.
+    #[error("the path cannot be read: {0}")]
+    Path(String),
+    /// The query cannot be read.
+    #[error("the query is wrong: {0}")]
+    Query(String),
+    /// The body is not JSON, or not the JSON that is asked for.
+    #[error("the body is wrong: {reason}")]
+    Json {
+        /// What is wrong, and where.
+        reason: String,
+        /// It is JSON, and its content is wrong.
+        is_data: bool,
+    },
+    /// The body has a type that the route does not take.
+    #[error("the content-type {found} is not taken here: send {wanted}")]
+    MediaType {
+        /// What was sent, quoted, or `(none)`.
+        found: String,
+        /// What can be sent.
+        wanted: &'static str,
+    },
+    /// A field has a value that is not allowed.
+    #[error("{field}: {reason}")]
+    Field {
+        /// The field's name.
+        field: &'static str,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The thing does not exist.
+    #[error("{what} does not exist")]
+    Missing {
+        /// What was looked for.
+        what: String,
+    },
+    /// The workflow has no version.
+    #[error("nothing is deployed to the workflow {name} yet")]
+    NothingDeployed {
+        /// The workflow.
+        name: String,
+    },
+    /// The run's record does not hold what it was handed.
+    #[error("the run {run} cannot be run again: {reason}")]
+    NotReplayable {
+        /// The run.
+        run: String,
+        /// What is missing.
+        reason: &'static str,
+    },
+    /// All event streams are in use.
+    #[error("{limit} event streams are open already")]
+    StreamsTaken {
+        /// Their number.
+        limit: usize,
+    },
+    /// The body was not read.
+    #[error(transparent)]
+    Body(#[from] BodyError),
+    /// The request is malformed.
+    #[error(transparent)]
+    Framing(#[from] FramingError),
+    /// The registry refused.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// The deployer refused.
+    #[error(transparent)]
+    Deploy(#[from] DeployError),
+    /// The store refused.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl IntoResponse for ApiError {
+    /// An empty response that carries the error: the connection knows the request's id,
+    /// and writes the body.
+    fn into_response(self) -> Response {
+        let mut response = Response::new(Body::empty());
+        response.extensions_mut().insert(Arc::new(self));
+        response
+    }
+}

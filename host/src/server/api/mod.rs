@@ -1,0 +1,124 @@
+//! The management API: JSON over HTTP for the command line, the console and programs.
+//!
+//! Handlers translate between [`crate::api`]'s wire types and the verbs of
+//! [`crate::registry`], [`crate::deploy`], [`crate::invoker`] and [`crate::store`];
+//! they decide nothing themselves. Errors leave as [`ApiError`] and get their status in
+//! [`super::reply`].
+
+mod auth;
+mod error;
+mod events;
+mod extract;
+mod openapi;
+mod probes;
+mod replay;
+mod request;
+mod runs;
+mod runtimes;
+mod settings;
+mod versions;
+mod view;
+mod workflows;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{MatchedPath, Request};
+use axum::middleware::{self, Next};
+use axum::response::Response;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+pub(super) use self::error::ApiError;
+use crate::app::App;
+
+/// What handlers work with.
+struct Api {
+    app: Arc<App>,
+    /// Cancelled when the host stops taking requests.
+    draining: CancellationToken,
+    /// Event streams that may still be opened.
+    streams: Arc<Semaphore>,
+    /// The OpenAPI document as it is sent.
+    document: String,
+}
+
+type Shared = axum::extract::State<Arc<Api>>;
+
+/// The client's address, in a request's extensions.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Peer(pub(super) SocketAddr);
+
+/// The route that answered, in a response's extensions: a pattern for counters, never a
+/// path.
+#[derive(Debug, Clone)]
+pub(super) enum Route {
+    Fixed(&'static str),
+    Matched(MatchedPath),
+}
+
+impl Route {
+    /// No route at all.
+    pub(super) const NONE: Route = Route::Fixed("none");
+
+    pub(super) fn pattern(&self) -> &str {
+        match self {
+            Route::Fixed(pattern) => pattern,
+            Route::Matched(path) => path.as_str(),
+        }
+    }
+}
+
+/// The router of everything but the catch endpoints.
+pub(super) fn router(app: Arc<App>, draining: CancellationToken) -> Router {
+    let (router, document) = routes().split_for_parts();
+    let document = openapi::complete(document);
+    let document = serde_json::to_string(&document).expect("the document is texts, numbers and maps");
+    let streams = Arc::new(Semaphore::new(events::STREAMS_MAX));
+    let api = Arc::new(Api { app, draining, streams, document });
+    let authorise = middleware::from_fn_with_state(api.clone(), auth::authorise);
+    router
+        .route_layer(authorise)
+        .route_layer(middleware::from_fn(remember_route))
+        .fallback(async || ApiError::NoRoute)
+        .method_not_allowed_fallback(async || ApiError::Method)
+        .with_state(api)
+}
+
+/// Every route, with its documentation.
+fn routes() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::default()
+        .routes(routes!(workflows::list, workflows::create))
+        .routes(routes!(workflows::show, workflows::change, workflows::archive))
+        .routes(routes!(versions::list, versions::upload))
+        .routes(routes!(versions::source))
+        .routes(routes!(versions::activate))
+        .routes(routes!(settings::list, settings::change))
+        .routes(routes!(runs::list_of_workflow, runs::test))
+        .routes(routes!(runs::ticks))
+        .routes(routes!(runs::list))
+        .routes(routes!(runs::show))
+        .routes(routes!(runs::log))
+        .routes(routes!(replay::replay))
+        .routes(routes!(events::events))
+        .routes(routes!(runtimes::list))
+        .routes(routes!(runtimes::install))
+        .routes(routes!(probes::version))
+        .routes(routes!(probes::health))
+        .routes(routes!(openapi::document))
+        .routes(routes!(probes::healthz))
+        .routes(routes!(probes::readyz))
+        .routes(routes!(probes::metrics))
+        .routes(routes!(probes::root))
+}
+
+async fn remember_route(path: Option<MatchedPath>, request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    if let Some(path) = path {
+        response.extensions_mut().insert(Route::Matched(path));
+    }
+    response
+}

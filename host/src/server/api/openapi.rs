@@ -1,0 +1,128 @@
+//! The OpenAPI 3.1 document: what the handlers' own descriptions leave to be said once.
+
+use axum::extract::State;
+use axum::http::header;
+use axum::response::IntoResponse;
+use utoipa::openapi::path::{HttpMethod, Operation, PathItem};
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::{
+    Components, ContentBuilder, Info, License, OpenApi, Ref, RefOr, Response, ResponseBuilder,
+};
+use utoipa::{PartialSchema, ToSchema};
+
+use super::{Shared, auth};
+use crate::api::{ErrorBody, EventsLost, RunEvent};
+use crate::server::catch;
+
+/// The name of the security scheme.
+const TOKEN: &str = "token";
+
+/// This document.
+#[utoipa::path(
+    get, path = "/api/v1/openapi.json", tag = "host", security(()),
+    responses((status = 200, description = "The OpenAPI document", body = serde_json::Value)),
+)]
+pub(super) async fn document(State(api): Shared) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "application/json")], api.document.clone())
+}
+
+/// Adds to the handlers' descriptions what is the same for all of them, and the catch
+/// endpoints, which the router does not serve.
+pub(super) fn complete(mut document: OpenApi) -> OpenApi {
+    document.info = Info::new("Tidegate", env!("CARGO_PKG_VERSION"));
+    document.info.description = Some(
+        "The management API and the catch endpoints of a Tidegate host. Every answer that is not a success has \
+         the body `ErrorBody`, whose `code` is a stable word."
+            .to_owned(),
+    );
+    document.info.license = Some(License::new("Apache-2.0"));
+    let components = document.components.get_or_insert_with(Components::new);
+    for (name, schema) in [
+        (ErrorBody::name(), ErrorBody::schema()),
+        (RunEvent::name(), RunEvent::schema()),
+        (EventsLost::name(), EventsLost::schema()),
+    ] {
+        components.schemas.insert(name.into_owned(), schema);
+    }
+    let bearer = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
+    components.security_schemes.insert(TOKEN.to_owned(), RefOr::T(bearer));
+    for (path, item) in &mut document.paths.paths {
+        let needs_token = !auth::OPEN.contains(&path.as_str()) && path != auth::METRICS;
+        for operation in operations(item) {
+            common_answers(operation, needs_token);
+        }
+    }
+    let (path, item) = catch_endpoint();
+    document.paths.paths.insert(path, item);
+    document
+}
+
+fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
+    [&mut item.get, &mut item.post, &mut item.put, &mut item.patch, &mut item.delete]
+        .into_iter()
+        .filter_map(Option::as_mut)
+}
+
+/// Answers that any route can give; what a handler says of itself stands.
+fn common_answers(operation: &mut Operation, needs_token: bool) {
+    let mut add = |status: &str, description: &str| {
+        let answers = &mut operation.responses.responses;
+        answers.entry(status.to_owned()).or_insert_with(|| RefOr::T(error(description)));
+    };
+    add("400", "The request, its path or its query is malformed");
+    add("default", "Any other error");
+    if needs_token {
+        add("401", "A valid token is needed");
+        add("500", "The host failed; its log has the cause under the `request_id`");
+        add("503", "The host has no room for this now; `Retry-After` says when to try again");
+    }
+    if operation.request_body.is_some() {
+        add("408", "The body did not come in time");
+        add("413", "The body is too large");
+        add("415", "The body's content type is not taken here");
+        add("422", "A field is wrong; the message names it");
+    }
+    if needs_token && operation.security.is_none() {
+        operation.security = Some(vec![SecurityRequirement::new(TOKEN, Vec::<String>::new())]);
+    }
+}
+
+fn error(description: &str) -> Response {
+    let body = ContentBuilder::new().schema(Some(Ref::from_schema_name(ErrorBody::name()))).build();
+    ResponseBuilder::new().description(description).content("application/json", body).build()
+}
+
+/// `POST /catch/{key}`. Which methods and types it takes is each workflow's to say; this
+/// is the default.
+fn catch_endpoint() -> (String, PathItem) {
+    #[utoipa::path(
+        post, path = "/catch/{key}", tag = "catch", security(()),
+        description = "Runs a catch workflow and answers what it returns. The reply header `tidegate-run` names the run; on a failure `tidegate-fault` is `caller`, `guest` or `host`.",
+        params(("key" = String, Path, description = "The secret part of the workflow's URL")),
+        request_body(content(
+            (std::collections::BTreeMap<String, serde_json::Value> = "application/json"),
+            (std::collections::BTreeMap<String, String> = "application/x-www-form-urlencoded"),
+            (std::collections::BTreeMap<String, String> = "multipart/form-data"),
+        ), description = "A JSON object or a form"),
+        responses(
+            (status = 200, description = "What the workflow returned, or `{\"run\", \"status\"}`; it chooses status, headers and body", body = serde_json::Value),
+            (status = 400, description = "The body is not valid JSON, or no object", body = ErrorBody),
+            (status = 404, description = "There is no such endpoint", body = ErrorBody),
+            (status = 405, description = "The endpoint does not accept the method; `Allow` says which it does", body = ErrorBody),
+            (status = 408, description = "The body did not come in time", body = ErrorBody),
+            (status = 413, description = "The body is too large", body = ErrorBody),
+            (status = 415, description = "The content type is not one that workflows understand", body = ErrorBody),
+            (status = 502, description = "The workflow failed; its run's record says why", body = ErrorBody),
+            (status = 503, description = "The workflow is paused or has no version, or the host has no room; `Retry-After` says when to try again", body = ErrorBody),
+            (status = 504, description = "The workflow took longer than its deadline", body = ErrorBody),
+            (status = "default", description = "Whatever status the workflow chose", body = serde_json::Value),
+        ),
+    )]
+    #[expect(dead_code, reason = "it carries the description of what server/catch answers")]
+    fn catch_post() {}
+
+    use utoipa::Path as _;
+    debug_assert!(__path_catch_post::path().starts_with(catch::PREFIX));
+    let item = PathItem::new(HttpMethod::Post, __path_catch_post::operation());
+    (__path_catch_post::path(), item)
+}

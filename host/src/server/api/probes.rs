@@ -1,0 +1,114 @@
+//! How the host is: probes for machines, numbers for Prometheus, details for people.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+
+use super::{Api, Shared};
+use crate::api::{About, ErrorBody, HealthView};
+use crate::engine::WASMTIME_VERSION;
+use crate::telemetry::{self, Gauges};
+
+/// What a browser or `curl` is shown at `/`.
+const ROOT: &str = "This is Tidegate, a host for sandboxed workflows.\n\n\
+    The management API is described at /api/v1/openapi.json.\n\
+    `tidegate --help` lists the commands that use it.\n";
+
+/// Whether the process answers at all.
+#[utoipa::path(
+    get, path = "/healthz", tag = "host", security(()),
+    responses((status = 200, description = "It does", body = String, content_type = "text/plain")),
+)]
+pub(super) async fn healthz() -> &'static str {
+    "ok\n"
+}
+
+/// Whether the host takes work: not while it stops, and not when the store has stopped
+/// writing.
+#[utoipa::path(
+    get, path = "/readyz", tag = "host", security(()),
+    responses(
+        (status = 200, description = "It takes work", body = String, content_type = "text/plain"),
+        (status = 503, description = "It does not", body = String, content_type = "text/plain"),
+    ),
+)]
+pub(super) async fn readyz(State(api): Shared) -> (StatusCode, &'static str) {
+    match not_ready(&api) {
+        None => (StatusCode::OK, "ready\n"),
+        Some(reason) => (StatusCode::SERVICE_UNAVAILABLE, reason),
+    }
+}
+
+fn not_ready(api: &Api) -> Option<&'static str> {
+    if api.draining.is_cancelled() {
+        return Some("stopping\n");
+    }
+    api.app.store.health().stopped.is_some().then_some("the store stopped writing\n")
+}
+
+/// All counters, in the OpenMetrics text format. Programs on the host's own machine need
+/// no token.
+#[utoipa::path(
+    get, path = "/metrics", tag = "host", security((), ("token" = [])),
+    responses(
+        (status = 200, description = "The counters", body = String, content_type = "application/openmetrics-text"),
+        (status = 401, description = "A token is needed", body = ErrorBody),
+    ),
+)]
+pub(super) async fn metrics(State(api): Shared) -> impl IntoResponse {
+    let app = &api.app;
+    let engine = app.engine.gauges();
+    let text = app.telemetry.render(&Gauges {
+        instances_in_use: engine.instances.into(),
+        instances_max: engine.instances_max.into(),
+        instances_memory_bytes: engine.memory_bytes,
+        runs_waiting: app.invoker.gauges().queued as u64,
+        workflows: app.registry.list().len() as u64,
+        store: app.store.health(),
+    });
+    ([(header::CONTENT_TYPE, telemetry::CONTENT_TYPE)], text)
+}
+
+/// Versions.
+#[utoipa::path(
+    get, path = "/api/v1/version", tag = "host",
+    responses((status = 200, description = "The versions", body = About)),
+)]
+pub(super) async fn version(State(api): Shared) -> Json<About> {
+    Json(About {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        wasmtime: WASMTIME_VERSION.to_owned(),
+        started_at: api.app.started_at,
+    })
+}
+
+/// How the host is, in detail.
+#[utoipa::path(
+    get, path = "/api/v1/health", tag = "host",
+    responses((status = 200, description = "The host", body = HealthView)),
+)]
+pub(super) async fn health(State(api): Shared) -> Json<HealthView> {
+    let app = &api.app;
+    let (engine, invoker) = (app.engine.gauges(), app.invoker.gauges());
+    Json(HealthView {
+        ready: not_ready(&api).is_none(),
+        started_at: app.started_at,
+        workflows: app.registry.list().len() as u64,
+        runs_running: invoker.running as u64,
+        runs_waiting: invoker.queued as u64,
+        instances_in_use: engine.instances.into(),
+        instances_max: engine.instances_max.into(),
+        instances_memory_bytes: engine.memory_bytes,
+        store: app.store.health(),
+    })
+}
+
+/// A few words for people.
+#[utoipa::path(
+    get, path = "/", tag = "host", security(()),
+    responses((status = 200, description = "The words", body = String, content_type = "text/plain")),
+)]
+pub(super) async fn root() -> &'static str {
+    ROOT
+}

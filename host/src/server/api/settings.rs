@@ -1,0 +1,59 @@
+//! Settings: write-only, unless they are marked plain.
+
+use axum::Json;
+use axum::extract::State;
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use super::extract::{JsonBody, Params, Segments};
+use super::{ApiError, Shared, view};
+use crate::api::{ErrorBody, PatchSettings, SettingList};
+use crate::workflow::Visibility;
+
+/// How settings are written.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ChangeParams {
+    /// Marks the settings that are set; left out, they keep what they have, and new ones
+    /// are secret.
+    visibility: Option<Visibility>,
+}
+
+/// The names of the settings, and the values of those that are plain.
+#[utoipa::path(
+    get, path = "/api/v1/workflows/{name}/settings", tag = "settings",
+    params(("name" = String, Path, description = "The workflow's name")),
+    responses(
+        (status = 200, description = "The settings", body = SettingList),
+        (status = 404, description = "There is no such workflow", body = ErrorBody),
+    ),
+)]
+pub(super) async fn list(
+    State(api): Shared,
+    Segments(name): Segments<String>,
+) -> Result<Json<SettingList>, ApiError> {
+    Ok(Json(view::settings(&*api.app.registry.settings(&name).await?)))
+}
+
+/// Sets and deletes settings, all or none: a JSON merge patch over their names, in which
+/// `null` deletes.
+#[utoipa::path(
+    patch, path = "/api/v1/workflows/{name}/settings", tag = "settings",
+    params(("name" = String, Path, description = "The workflow's name"), ChangeParams),
+    request_body(content = std::collections::BTreeMap<String, Option<serde_json::Value>>, description = "Names and new values"),
+    responses(
+        (status = 200, description = "The settings as they are now", body = SettingList),
+        (status = 404, description = "There is no such workflow", body = ErrorBody),
+        (status = 422, description = "A name or a value is not allowed", body = ErrorBody),
+    ),
+)]
+pub(super) async fn change(
+    State(api): Shared,
+    Segments(name): Segments<String>,
+    Params(params): Params<ChangeParams>,
+    JsonBody(patch): JsonBody<PatchSettings>,
+) -> Result<Json<SettingList>, ApiError> {
+    let settings = api.app.registry.change_settings(&name, patch, params.visibility).await?;
+    Ok(Json(view::settings(&settings)))
+}

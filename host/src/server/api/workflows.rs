@@ -1,0 +1,97 @@
+//! Workflows: list, create, show, change, archive.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+
+use super::extract::{JsonBody, Segments};
+use super::{ApiError, Shared, view};
+use crate::api::{CreateWorkflow, ErrorBody, PatchWorkflow, WorkflowList, WorkflowView};
+
+/// All workflows, by name.
+#[utoipa::path(
+    get, path = "/api/v1/workflows", tag = "workflows",
+    responses((status = 200, description = "The workflows", body = WorkflowList)),
+)]
+pub(super) async fn list(State(api): Shared) -> Json<WorkflowList> {
+    let entries = api.app.registry.list();
+    let workflows = entries.iter().map(|entry| view::workflow(entry, &api.app.urls)).collect();
+    Json(WorkflowList { workflows })
+}
+
+/// Creates a workflow. It runs nothing until a version is deployed to it.
+#[utoipa::path(
+    post, path = "/api/v1/workflows", tag = "workflows",
+    request_body = CreateWorkflow,
+    responses(
+        (status = 201, description = "The workflow", body = WorkflowView,
+            headers(("location" = String, description = "Its path"))),
+        (status = 409, description = "The name is taken, or something is not for this kind", body = ErrorBody),
+        (status = 422, description = "A field is wrong; the message names it", body = ErrorBody),
+    ),
+)]
+pub(super) async fn create(
+    State(api): Shared,
+    JsonBody(request): JsonBody<CreateWorkflow>,
+) -> Result<impl IntoResponse, ApiError> {
+    let entry = api.app.registry.create(request).await?;
+    let location = format!("/api/v1/workflows/{}", entry.workflow.name);
+    let view = view::workflow(&entry, &api.app.urls);
+    Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(view)))
+}
+
+/// A workflow.
+#[utoipa::path(
+    get, path = "/api/v1/workflows/{name}", tag = "workflows",
+    params(("name" = String, Path, description = "The workflow's name")),
+    responses(
+        (status = 200, description = "The workflow", body = WorkflowView),
+        (status = 404, description = "There is no such workflow", body = ErrorBody),
+    ),
+)]
+pub(super) async fn show(
+    State(api): Shared,
+    Segments(name): Segments<String>,
+) -> Result<Json<WorkflowView>, ApiError> {
+    let entry = api.app.registry.find(&name)?;
+    Ok(Json(view::workflow(&entry, &api.app.urls)))
+}
+
+/// Changes a workflow: pause, resume, schedules, endpoint, limits, a new URL.
+#[utoipa::path(
+    patch, path = "/api/v1/workflows/{name}", tag = "workflows",
+    params(("name" = String, Path, description = "The workflow's name")),
+    request_body = PatchWorkflow,
+    responses(
+        (status = 200, description = "The workflow as it is now", body = WorkflowView),
+        (status = 404, description = "There is no such workflow", body = ErrorBody),
+        (status = 409, description = "It was changed at the same time, or something is not for its kind", body = ErrorBody),
+        (status = 422, description = "A field is wrong; the message names it", body = ErrorBody),
+    ),
+)]
+pub(super) async fn change(
+    State(api): Shared,
+    Segments(name): Segments<String>,
+    JsonBody(patch): JsonBody<PatchWorkflow>,
+) -> Result<Json<WorkflowView>, ApiError> {
+    let entry = api.app.registry.change(&name, patch).await?;
+    Ok(Json(view::workflow(&entry, &api.app.urls)))
+}
+
+/// Deletes a workflow with its versions, settings and runs, for good.
+#[utoipa::path(
+    delete, path = "/api/v1/workflows/{name}", tag = "workflows",
+    params(("name" = String, Path, description = "The workflow's name")),
+    responses(
+        (status = 204, description = "It is gone"),
+        (status = 404, description = "There is no such workflow", body = ErrorBody),
+    ),
+)]
+pub(super) async fn archive(
+    State(api): Shared,
+    Segments(name): Segments<String>,
+) -> Result<StatusCode, ApiError> {
+    api.app.registry.archive(&name).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,223 @@
+//! The catch endpoints: one request in, one run, one reply out.
+//!
+//! This is the path that is measured against a bare HTTP server: it routes by key in
+//! memory, allocates what the guest and the reply need, and takes no lock of its own.
+//! Everything that happens inside the sandbox is [`crate::invoker`]'s.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hyper::header::{self, HeaderValue};
+use hyper::http::request::Parts;
+use hyper::http::uri::PathAndQuery;
+use hyper::{Method, Request, Response, StatusCode};
+use jiff::Timestamp;
+
+use super::body::{self, BodyError, Patience, ReplyBody, RequestBody};
+use super::framing::{FramingError, Verdict};
+use super::payload::{Payload, PayloadError};
+use super::reply::Problem;
+use super::request_id::RequestId;
+use super::{Front, cors, headers};
+use crate::answer::Answer;
+use crate::engine::{self, Input};
+use crate::invoker::Invocation;
+use crate::registry::Entry;
+use crate::run::{Fault, FaultKind, RunId, Trigger};
+use crate::workflow::{Endpoint, State};
+
+/// The prefix of the path of every endpoint; the key follows, and nothing else.
+pub(super) const PREFIX: &str = "/catch/";
+
+/// The reply header that names the run.
+const RUN: header::HeaderName = header::HeaderName::from_static("tidegate-run");
+
+/// Why a request did not become a run.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Refusal {
+    /// No workflow has this key.
+    #[error("there is no such endpoint")]
+    NoEndpoint,
+    /// The workflow takes no new work.
+    #[error("the workflow is paused")]
+    Paused,
+    /// The workflow has no version yet.
+    #[error("nothing is deployed to this workflow yet")]
+    NothingDeployed,
+    /// The endpoint does not accept this method.
+    #[error("the endpoint accepts {allow}")]
+    Method {
+        /// What it accepts, as in `Allow`.
+        allow: String,
+    },
+    /// The content type or the body is nothing for a workflow.
+    #[error(transparent)]
+    Payload(#[from] PayloadError),
+    /// The body was not read.
+    #[error(transparent)]
+    Body(#[from] BodyError),
+    /// The body's chunks are malformed.
+    #[error(transparent)]
+    Framing(#[from] FramingError),
+}
+
+impl Refusal {
+    /// Whether the workflow's author should see it among the runs: what the caller did
+    /// wrong with the request itself.
+    fn is_recorded(&self) -> bool {
+        match self {
+            Refusal::Method { .. } | Refusal::Payload(_) => true,
+            Refusal::Body(BodyError::TooLarge { .. } | BodyError::TimedOut { .. }) => true,
+            Refusal::Body(BodyError::Broken(_)) | Refusal::Framing(_) => false,
+            Refusal::NoEndpoint | Refusal::Paused | Refusal::NothingDeployed => false,
+        }
+    }
+}
+
+/// Answers a request whose path begins with [`PREFIX`].
+pub(super) async fn answer(
+    front: &Front,
+    verdict: &Verdict,
+    request: Request<RequestBody>,
+    request_id: &RequestId,
+) -> Response<ReplyBody> {
+    let (head, body) = request.into_parts();
+    let key = head.uri.path().strip_prefix(PREFIX).unwrap_or_default();
+    let Some(entry) = front.app.registry.by_key(key) else {
+        return Problem::from(&Refusal::NoEndpoint).response(request_id);
+    };
+    let endpoint = &entry.workflow.endpoint;
+    let mut response = if head.method == Method::OPTIONS {
+        cors::preflight(endpoint, &head.headers)
+    } else {
+        run(front, verdict, &entry, &head, body, request_id).await
+    };
+    cors::expose(endpoint, &head.headers, response.headers_mut());
+    response
+}
+
+async fn run(
+    front: &Front,
+    verdict: &Verdict,
+    entry: &Arc<Entry>,
+    head: &Parts,
+    body: RequestBody,
+    request_id: &RequestId,
+) -> Response<ReplyBody> {
+    let (id, accepted_at) = (RunId::new(), Timestamp::now());
+    let mut bytes = Bytes::new();
+    let accepted = accept(front, verdict, entry, head, body, &mut bytes).await;
+    if let Err(refusal) = &accepted
+        && !refusal.is_recorded()
+    {
+        return Problem::from(refusal).response(request_id);
+    }
+    let input = Input::Request(engine::Request {
+        method: head.method.as_str().to_owned(),
+        path_with_query: head.uri.path_and_query().map_or("/", PathAndQuery::as_str).to_owned(),
+        headers: headers::for_guest(&head.headers),
+        body: bytes,
+    });
+    let invocation = Invocation { id, trigger: Trigger::Catch, input, attempt: 1, accepted_at };
+    let answer = match accepted {
+        Ok(()) => front.app.invoker.invoke(entry, invocation).await.answer,
+        Err(refusal) => {
+            let answer = Problem::from(&refusal).answer(id);
+            let fault = Fault::new(FaultKind::Refused, refusal.to_string());
+            front.app.invoker.refuse(entry, &invocation, fault, &answer).await;
+            answer
+        }
+    };
+    let mut response = send(answer, front.shares_origin);
+    response
+        .headers_mut()
+        .insert(RUN, HeaderValue::try_from(id.to_string()).expect("an id is letters and digits"));
+    response
+}
+
+/// Reads the body into `bytes` if the endpoint accepts the request: cheapest checks
+/// first.
+async fn accept(
+    front: &Front,
+    verdict: &Verdict,
+    entry: &Entry,
+    head: &Parts,
+    body: RequestBody,
+    bytes: &mut Bytes,
+) -> Result<(), Refusal> {
+    let endpoint = &entry.workflow.endpoint;
+    if entry.workflow.state == State::Paused {
+        return Err(Refusal::Paused);
+    }
+    if entry.version.is_none() {
+        return Err(Refusal::NothingDeployed);
+    }
+    check_method(endpoint, &head.method)?;
+    let has_body = !http_body::Body::is_end_stream(&body);
+    let content_type = head.headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+    let payload = announced(endpoint, &head.method, content_type, has_body)?;
+    *bytes = body::read(body, front.body_bytes_max, Patience::Whole(front.body_timeout)).await?;
+    verdict.check()?;
+    payload.check(bytes)?;
+    Ok(())
+}
+
+/// # Errors
+/// The endpoint does not accept this method.
+fn check_method(endpoint: &Endpoint, method: &Method) -> Result<(), Refusal> {
+    if cors::accepts(endpoint, method) {
+        return Ok(());
+    }
+    Err(Refusal::Method { allow: cors::allow(endpoint) })
+}
+
+fn announced(
+    endpoint: &Endpoint,
+    method: &Method,
+    content_type: Option<&[u8]>,
+    has_body: bool,
+) -> Result<Payload, PayloadError> {
+    let bodyless = matches!(*method, Method::GET | Method::HEAD | Method::DELETE) && !has_body;
+    if endpoint.raw_bodies || bodyless {
+        return Ok(Payload::None);
+    }
+    let text = content_type.map(String::from_utf8_lossy);
+    Payload::announced(text.as_deref(), has_body)
+}
+
+/// What [`accept`] checks, for a request that is whole already: a test run or a replay.
+///
+/// # Errors
+/// What the endpoint would have refused.
+pub(super) fn check(endpoint: &Endpoint, request: &engine::Request) -> Result<(), Refusal> {
+    let method = Method::from_bytes(request.method.as_bytes())
+        .map_err(|_| Refusal::Method { allow: cors::allow(endpoint) })?;
+    check_method(endpoint, &method)?;
+    let content_type = request.headers.iter().find(|(name, _)| name == "content-type");
+    let content_type = content_type.map(|(_, value)| value.as_bytes());
+    announced(endpoint, &method, content_type, !request.body.is_empty())?.check(&request.body)?;
+    Ok(())
+}
+
+/// The response with this answer.
+fn send(answer: Answer, shares_origin: bool) -> Response<ReplyBody> {
+    let mut response = Response::new(ReplyBody::full(answer.body));
+    *response.status_mut() = StatusCode::from_u16(answer.status).expect("an answer's status is 200 to 599");
+    let headers = response.headers_mut();
+    headers.reserve(answer.headers.len() + 4);
+    for (name, value) in answer.headers {
+        headers.append(name, value);
+    }
+    if shares_origin && !is_inert(headers.get(header::CONTENT_TYPE)) {
+        headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox"));
+    }
+    response
+}
+
+/// Whether browsers show the type without running anything in it. Other replies lose
+/// their origin where it is the console's too.
+fn is_inert(content_type: Option<&HeaderValue>) -> bool {
+    let Some(value) = content_type else { return true };
+    let essence = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+    essence.eq_ignore_ascii_case(b"application/json") || essence.eq_ignore_ascii_case(b"text/plain")
+}

@@ -1,0 +1,225 @@
+//! One connection: hyper's limits, and what is the same for each of its requests.
+
+use std::any::Any;
+use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt as _;
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::http::Version;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tower::ServiceExt as _;
+
+use super::api::{ApiError, Peer, Route};
+use super::body::{ReplyBody, RequestBody};
+use super::framing::{Scanner, Verdict};
+use super::reply::Problem;
+use super::request_id::{self, RequestId};
+use super::wire::{Timeouts, Wire};
+use super::{Answered, Front, Serves, catch};
+use crate::config;
+use crate::telemetry::CATCH_ROUTE;
+
+/// hyper's own number of headers; asking for another costs an allocation per request.
+const HYPER_HEADERS_MAX: usize = 100;
+/// hyper reads with a buffer of at least this size, and heads fit into it.
+const READ_BUFFER_BYTES_MIN: usize = 64 << 10;
+
+/// What a client may make the host hold and wait for.
+pub(super) struct Limits {
+    http: http1::Builder,
+    head_bytes_max: usize,
+    timeouts: Timeouts,
+}
+
+impl Limits {
+    pub(super) fn new(config: &config::Server) -> Self {
+        let mut http = http1::Builder::new();
+        // Heads are timed by the wire, which tells a slow head from an idle connection.
+        http.header_read_timeout(None)
+            .max_header_size(config.header_bytes_max)
+            .max_buf_size(config.header_bytes_max.max(READ_BUFFER_BYTES_MIN))
+            // A client that is done sending still gets its answer.
+            .half_close(true);
+        if config.headers_max != HYPER_HEADERS_MAX {
+            http.max_headers(config.headers_max);
+        }
+        let timeouts = Timeouts {
+            head: Duration::from_millis(config.header_timeout_ms),
+            idle: Duration::from_millis(config.idle_timeout_ms),
+            write: Duration::from_millis(config.body_timeout_ms),
+        };
+        Self { http, head_bytes_max: config.header_bytes_max, timeouts }
+    }
+}
+
+struct Session {
+    front: Arc<Front>,
+    serves: Serves,
+    peer: SocketAddr,
+    verdict: Arc<Verdict>,
+}
+
+/// Serves one connection to its end.
+pub(super) async fn serve(front: Arc<Front>, socket: TcpStream, peer: SocketAddr, serves: Serves) {
+    let _open = front.app.telemetry.connection_opened();
+    // Without it a reply can wait for the client's acknowledgement of the one before.
+    // A socket that refuses it is closed already.
+    let _ = socket.set_nodelay(true);
+    let verdict = Arc::new(Verdict::default());
+    let limits = &front.limits;
+    let scanner = Scanner::new(limits.head_bytes_max);
+    let wire = TokioIo::new(Wire::new(socket, scanner, verdict.clone(), limits.timeouts));
+    let session = Arc::new(Session { front: front.clone(), serves, peer, verdict });
+    let service = service_fn(move |request| session.clone().answer(request));
+    let mut connection = pin!(limits.http.serve_connection(wire, service));
+    let ended = tokio::select! {
+        biased;
+        ended = connection.as_mut() => ended,
+        () = front.draining.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        front.app.telemetry.connection_failed(reason(&error));
+        tracing::debug!(%error, "connection ended early");
+    }
+}
+
+/// One word for why a connection ended early.
+fn reason(error: &hyper::Error) -> &'static str {
+    if error.is_timeout() || is_timed_out(error) {
+        "timeout"
+    } else if error.is_parse() {
+        "malformed"
+    } else if error.is_incomplete_message() {
+        "incomplete"
+    } else {
+        "reset"
+    }
+}
+
+fn is_timed_out(error: &hyper::Error) -> bool {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<std::io::Error>());
+    cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::TimedOut)
+}
+
+impl Session {
+    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Answered<ReplyBody> {
+        let request_id = RequestId::of(request.headers());
+        let answering = AssertUnwindSafe(self.dispatch(request, &request_id)).catch_unwind();
+        let (mut response, route) = match answering.await {
+            Ok(answered) => answered,
+            Err(panic) => (self.contain(&panic, &request_id), Route::NONE),
+        };
+        let headers = response.headers_mut();
+        headers.insert(request_id::HEADER, request_id.header());
+        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        // What follows a malformed request cannot be told from it.
+        if self.verdict.check().is_err() {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        self.front.app.telemetry.request_answered(route.pattern(), response.status().as_u16());
+        Ok(response)
+    }
+
+    async fn dispatch(
+        &self,
+        request: Request<Incoming>,
+        request_id: &RequestId,
+    ) -> (Response<ReplyBody>, Route) {
+        let front = &*self.front;
+        let is_catch = self.serves != Serves::Api && request.uri().path().starts_with(catch::PREFIX);
+        let route = if is_catch { Route::Fixed(CATCH_ROUTE) } else { Route::NONE };
+        if let Err(error) = self.verdict.check() {
+            return (Problem::from(&error).response(request_id), route);
+        }
+        if !has_one_host(&request) {
+            return (Problem::from(&ApiError::Host).response(request_id), route);
+        }
+        let held_back = expects_continue(request.headers());
+        let request = request.map(|incoming| RequestBody::new(incoming, held_back, &front.linger));
+        if is_catch {
+            return (catch::answer(front, &self.verdict, request, request_id).await, route);
+        }
+        if self.serves == Serves::Catch && !is_probe(request.uri().path()) {
+            return (Problem::not_found().response(request_id), route);
+        }
+        self.api(request, request_id).await
+    }
+
+    async fn api(
+        &self,
+        request: Request<RequestBody>,
+        request_id: &RequestId,
+    ) -> (Response<ReplyBody>, Route) {
+        let mut request = request.map(axum::body::Body::new);
+        request.extensions_mut().insert(Peer(self.peer));
+        request.extensions_mut().insert(self.verdict.clone());
+        let answered = self.front.router.clone().oneshot(request).await;
+        let mut response = match answered {
+            Ok(response) => response,
+            Err(impossible) => match impossible {},
+        };
+        let route = response.extensions_mut().remove::<Route>().unwrap_or(Route::NONE);
+        let mut response = match response.extensions_mut().remove::<Arc<ApiError>>() {
+            Some(error) => {
+                let problem = Problem::from(&*error);
+                problem.log(&*error, request_id);
+                let mut told = problem.response(request_id);
+                // axum knows what a route allows.
+                if let Some(allow) = response.headers_mut().remove(header::ALLOW) {
+                    told.headers_mut().insert(header::ALLOW, allow);
+                }
+                told
+            }
+            None => response.map(ReplyBody::Api),
+        };
+        protect(response.headers_mut());
+        (response, route)
+    }
+
+    fn contain(&self, panic: &(dyn Any + Send), request_id: &RequestId) -> Response<ReplyBody> {
+        let message = panic.downcast_ref::<&str>().copied();
+        let message = message.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+        tracing::error!(request_id = request_id.as_str(), panic = message, "a request panicked");
+        self.front.app.telemetry.panicked();
+        Problem::panicked().response(request_id)
+    }
+}
+
+/// Answers of the API are data for programs: no browser shall keep, frame, run or refer
+/// from one. Pages say otherwise for themselves.
+fn protect(headers: &mut HeaderMap) {
+    for (name, value) in [
+        (header::CACHE_CONTROL, "no-store"),
+        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
+        (header::REFERRER_POLICY, "no-referrer"),
+    ] {
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
+    }
+}
+
+/// RFC 9112 section 3.2: HTTP/1.1 requests have exactly one `Host`.
+fn has_one_host<B>(request: &Request<B>) -> bool {
+    let hosts = request.headers().get_all(header::HOST).iter().count();
+    hosts == 1 || hosts == 0 && request.version() < Version::HTTP_11
+}
+
+fn expects_continue(headers: &HeaderMap) -> bool {
+    headers.get(header::EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+}
+
+/// Probes are answered on every listener.
+fn is_probe(path: &str) -> bool {
+    matches!(path, "/healthz" | "/readyz")
+}

@@ -1,0 +1,333 @@
+//! The one table from errors to what a caller is told: status, stable code, message,
+//! hint. Nothing else in the program knows status codes of errors, but for the ends of
+//! runs, which are [`crate::answer`]'s.
+//!
+//! No match here has a wildcard arm, so that a new error cannot reach a caller before
+//! somebody has thought about its status. Messages of the host's own errors stop at
+//! the outermost layer; their causes are logged, once, by [`Problem::log`].
+
+use std::error::Error;
+
+use bytes::Bytes;
+use hyper::header::{self, HeaderValue};
+use hyper::{Response, StatusCode};
+use serde::Serialize;
+
+use super::api::ApiError;
+use super::body::{BodyError, ReplyBody};
+use super::catch::Refusal;
+use super::framing::FramingError;
+use super::payload::PayloadError;
+use super::request_id::RequestId;
+use crate::answer::Answer;
+use crate::api::{Diagnostic, ErrorBody};
+use crate::deploy::DeployError;
+use crate::engine::{CompileError, InstallError};
+use crate::registry::RegistryError;
+use crate::run::{Blame, RunId};
+use crate::store::StoreError;
+
+/// The content type of everything that the host itself answers.
+pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// The reply header that says who has to act on a failure.
+pub(super) const FAULT: header::HeaderName = header::HeaderName::from_static("tidegate-fault");
+
+/// What a caller is told about an error.
+#[derive(Debug, Clone)]
+pub(super) struct Problem {
+    pub(super) status: StatusCode,
+    /// A stable word.
+    pub(super) code: &'static str,
+    pub(super) message: String,
+    pub(super) hint: Option<String>,
+    pub(super) diagnostics: Vec<Diagnostic>,
+    /// Header of its own: `Allow`, `WWW-Authenticate` or `Retry-After`.
+    header: Option<(header::HeaderName, HeaderValue)>,
+}
+
+impl Problem {
+    fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self { status, code, message: message.into(), hint: None, diagnostics: Vec::new(), header: None }
+    }
+
+    fn of(status: StatusCode, code: &'static str, error: &dyn Error) -> Self {
+        // A caller's error is told with its causes, which say what and where.
+        let message = if status.is_client_error() { chain(error) } else { error.to_string() };
+        Self::new(status, code, message)
+    }
+
+    fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    fn header(mut self, name: header::HeaderName, value: HeaderValue) -> Self {
+        self.header = Some((name, value));
+        self
+    }
+
+    fn retry_later(self) -> Self {
+        self.header(header::RETRY_AFTER, retry_after())
+    }
+
+    /// A panic of the host that was contained.
+    pub(super) fn panicked() -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the host failed on this request")
+            .hint("the host's log has the cause under this request_id")
+    }
+
+    /// The answer to a request for something that is not there.
+    pub(super) fn not_found() -> Self {
+        Problem::from(&ApiError::NoRoute)
+    }
+
+    /// Logs an error of the host with all its causes; errors of callers are theirs.
+    pub(super) fn log(&self, error: &dyn Error, request_id: &RequestId) {
+        if self.status.is_server_error() && self.status != StatusCode::SERVICE_UNAVAILABLE {
+            tracing::error!(request_id = request_id.as_str(), error = chain(error), "request failed");
+        }
+    }
+
+    /// The answer's headers, besides those that every answer has.
+    fn headers(&self) -> Vec<(header::HeaderName, HeaderValue)> {
+        let blame = if self.status.is_client_error() { Blame::Caller } else { Blame::Host };
+        let mut headers = vec![(header::CONTENT_TYPE, JSON), (FAULT, HeaderValue::from_static(blame.word()))];
+        headers.extend(self.header.clone());
+        headers
+    }
+
+    /// The answer, for a request that no run was recorded for.
+    pub(super) fn response(&self, request_id: &RequestId) -> Response<ReplyBody> {
+        let body = ErrorBody {
+            code: self.code.to_owned(),
+            message: self.message.clone(),
+            hint: self.hint.clone(),
+            request_id: request_id.as_str().to_owned(),
+            diagnostics: self.diagnostics.clone(),
+        };
+        let mut response = Response::new(ReplyBody::full(json(&body)));
+        *response.status_mut() = self.status;
+        response.headers_mut().extend(self.headers());
+        response
+    }
+
+    /// The answer, for a request that is recorded as a run.
+    pub(super) fn answer(&self, run: RunId) -> Answer {
+        let body = RunFailure { run, code: self.code, message: &self.message, hint: self.hint.as_deref() };
+        Answer { status: self.status.as_u16(), headers: self.headers(), body: json(&body) }
+    }
+}
+
+fn json(body: &impl Serialize) -> Bytes {
+    serde_json::to_vec(body).expect("texts and ids always serialise").into()
+}
+
+/// The body of an answer about a run that failed.
+#[derive(Serialize)]
+struct RunFailure<'a> {
+    run: RunId,
+    code: &'a str,
+    message: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<&'a str>,
+}
+
+/// 1 to 5 seconds, so that callers who were refused together do not come back together.
+fn retry_after() -> HeaderValue {
+    HeaderValue::from(rand::random_range(1..=5_u16))
+}
+
+/// An error with its causes, outermost first.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let layer = error.to_string();
+        // A transparent error says what its cause says.
+        if !text.ends_with(&layer) {
+            text.push_str(": ");
+            text.push_str(&layer);
+        }
+        cause = error.source();
+    }
+    text
+}
+
+impl From<&FramingError> for Problem {
+    fn from(error: &FramingError) -> Self {
+        Self::of(StatusCode::BAD_REQUEST, "malformed-request", error)
+    }
+}
+
+impl From<&BodyError> for Problem {
+    fn from(error: &BodyError) -> Self {
+        match error {
+            BodyError::TooLarge { .. } => Self::of(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", error),
+            BodyError::TimedOut { .. } => Self::of(StatusCode::REQUEST_TIMEOUT, "body-timeout", error),
+            // The cause is hyper's, and says nothing that the client could act on.
+            BodyError::Broken(_) => Self::new(StatusCode::BAD_REQUEST, "malformed-body", error.to_string()),
+        }
+    }
+}
+
+impl From<&PayloadError> for Problem {
+    fn from(error: &PayloadError) -> Self {
+        if error.is_type() {
+            let hint = "send application/json, application/x-www-form-urlencoded or multipart/form-data";
+            return Self::of(StatusCode::UNSUPPORTED_MEDIA_TYPE, error.code(), error).hint(hint);
+        }
+        Self::of(StatusCode::BAD_REQUEST, error.code(), error)
+    }
+}
+
+impl From<&Refusal> for Problem {
+    fn from(error: &Refusal) -> Self {
+        let unavailable = |code| Self::of(StatusCode::SERVICE_UNAVAILABLE, code, error).retry_later();
+        match error {
+            Refusal::NoEndpoint => Self::of(StatusCode::NOT_FOUND, "no-endpoint", error)
+                .hint("check the URL: its last part is the key, and a rotated key stops working at once"),
+            Refusal::Paused => unavailable("paused"),
+            Refusal::NothingDeployed => unavailable("nothing-deployed"),
+            Refusal::Method { allow } => {
+                let problem = Self::of(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", error);
+                match HeaderValue::from_str(allow) {
+                    Ok(value) => problem.header(header::ALLOW, value),
+                    Err(_) => problem,
+                }
+            }
+            Refusal::Payload(error) => Self::from(error),
+            Refusal::Body(error) => Self::from(error),
+            Refusal::Framing(error) => Self::from(error),
+        }
+    }
+}
+
+impl From<&ApiError> for Problem {
+    fn from(error: &ApiError) -> Self {
+        let of = |status, code| Self::of(status, code, error);
+        match error {
+            ApiError::NoRoute => {
+                of(StatusCode::NOT_FOUND, "not-found").hint("GET /api/v1/openapi.json lists every route")
+            }
+            ApiError::Host => of(StatusCode::BAD_REQUEST, "malformed-request"),
+            ApiError::Method => of(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed"),
+            ApiError::Unauthorized => of(StatusCode::UNAUTHORIZED, "unauthorized")
+                .hint("send the header Authorization: Bearer TOKEN; the host wrote one to admin.token in its data folder")
+                .header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"tidegate\"")),
+            ApiError::Query(_) => of(StatusCode::BAD_REQUEST, "invalid-query"),
+            ApiError::Path(_) => of(StatusCode::BAD_REQUEST, "invalid-path"),
+            ApiError::Json { is_data: false, .. } => of(StatusCode::BAD_REQUEST, "invalid-json"),
+            ApiError::Json { is_data: true, .. } => of(StatusCode::UNPROCESSABLE_ENTITY, "invalid-field"),
+            ApiError::MediaType { .. } => of(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-content-type"),
+            ApiError::Field { .. } => of(StatusCode::UNPROCESSABLE_ENTITY, "invalid-field"),
+            ApiError::Missing { .. } => of(StatusCode::NOT_FOUND, "missing"),
+            ApiError::NothingDeployed { .. } => of(StatusCode::CONFLICT, "nothing-deployed")
+                .hint("deploy a version first: POST its code to .../versions"),
+            ApiError::NotReplayable { .. } => of(StatusCode::CONFLICT, "not-replayable")
+                .hint("send the whole request as the body of the replay"),
+            ApiError::StreamsTaken { .. } => {
+                of(StatusCode::SERVICE_UNAVAILABLE, "too-many-streams").retry_later()
+            }
+            ApiError::Body(error) => Self::from(error),
+            ApiError::Framing(error) => Self::from(error),
+            ApiError::Registry(error) => Self::from(error),
+            ApiError::Deploy(error) => Self::from(error),
+            ApiError::Store(error) => Self::from(error),
+        }
+    }
+}
+
+impl From<&RegistryError> for Problem {
+    fn from(error: &RegistryError) -> Self {
+        let of = |status, code| Self::of(status, code, error);
+        match error {
+            RegistryError::Name(_) => of(StatusCode::UNPROCESSABLE_ENTITY, "invalid-name"),
+            RegistryError::NameTaken(_) => of(StatusCode::CONFLICT, "name-taken")
+                .hint("choose another name, or deploy a new version of the workflow that has it"),
+            RegistryError::Missing { .. } => of(StatusCode::NOT_FOUND, "missing"),
+            RegistryError::Schedule { source, .. } => {
+                of(StatusCode::UNPROCESSABLE_ENTITY, "invalid-schedule").hint(source.hint())
+            }
+            RegistryError::Interval { .. } => of(StatusCode::UNPROCESSABLE_ENTITY, "invalid-schedule")
+                .hint("write it like 90s, 15m, 1h30m or 2d"),
+            RegistryError::Invalid { .. } => of(StatusCode::UNPROCESSABLE_ENTITY, "invalid-field"),
+            RegistryError::WrongKind { .. } => of(StatusCode::CONFLICT, "wrong-kind"),
+            RegistryError::Conflict(_) => {
+                of(StatusCode::CONFLICT, "conflict").hint("read it again and repeat the change")
+            }
+            RegistryError::Limit { .. } => of(StatusCode::UNPROCESSABLE_ENTITY, "over-limit"),
+            RegistryError::Store(error) => Self::from(error),
+        }
+    }
+}
+
+impl From<&DeployError> for Problem {
+    fn from(error: &DeployError) -> Self {
+        let refused = |code| Self::of(StatusCode::UNPROCESSABLE_ENTITY, code, error);
+        match error {
+            DeployError::Registry(error) => Self::from(error),
+            DeployError::Name(_) => refused("invalid-name"),
+            DeployError::Scan(scan) => refused("component-refused").hint(scan.hint()),
+            DeployError::Install(error) => Self::from(error),
+            DeployError::World { .. } => refused("wrong-world")
+                .hint("a workflow is deployed to a workflow, a language runtime is installed as a runtime"),
+            DeployError::Source(diagnostics) => {
+                let mut problem = refused("source-refused");
+                problem.diagnostics.clone_from(diagnostics);
+                problem
+            }
+            DeployError::Check(_) => refused("source-check-failed"),
+            DeployError::NoRuntime { known, .. } => refused("no-runtime").hint(match known.as_slice() {
+                [] => "no runtime is installed: `tidegate runtime build` makes one".to_owned(),
+                known => format!("installed are: {}", known.join(", ")),
+            }),
+            DeployError::Load(_) => Self::of(StatusCode::INTERNAL_SERVER_ERROR, "runtime-unusable", error),
+            DeployError::Store(error) => Self::from(error),
+        }
+    }
+}
+
+impl From<&InstallError> for Problem {
+    fn from(error: &InstallError) -> Self {
+        let refused = |code| Self::of(StatusCode::UNPROCESSABLE_ENTITY, code, error);
+        let failed = |code| Self::of(StatusCode::INTERNAL_SERVER_ERROR, code, error);
+        match error {
+            InstallError::Scan(scan) => refused("component-refused").hint(scan.hint()),
+            InstallError::Link(_) => refused("component-refused"),
+            InstallError::Compile(error) => Self::from(error),
+            InstallError::Artefact(_) => failed("artefact-failed"),
+        }
+    }
+}
+
+impl From<&CompileError> for Problem {
+    fn from(error: &CompileError) -> Self {
+        match error {
+            CompileError::Refused(_) | CompileError::Timeout(_) | CompileError::Killed { .. } => {
+                Self::of(StatusCode::UNPROCESSABLE_ENTITY, "compile-failed", error)
+            }
+            CompileError::Run(_) => Self::of(StatusCode::INTERNAL_SERVER_ERROR, "compiler-unusable", error),
+        }
+    }
+}
+
+impl From<&StoreError> for Problem {
+    fn from(error: &StoreError) -> Self {
+        let of = |status, code| Self::of(status, code, error);
+        match error {
+            StoreError::NameTaken(_) => of(StatusCode::CONFLICT, "name-taken"),
+            StoreError::Missing { .. } => of(StatusCode::NOT_FOUND, "missing"),
+            StoreError::Conflict { .. } => of(StatusCode::CONFLICT, "conflict"),
+            StoreError::Limit { .. } => of(StatusCode::UNPROCESSABLE_ENTITY, "over-limit"),
+            StoreError::Folder { .. } | StoreError::InUse { .. } | StoreError::Format { .. } => {
+                of(StatusCode::INTERNAL_SERVER_ERROR, "store-unusable")
+            }
+            StoreError::Damaged { .. } => of(StatusCode::INTERNAL_SERVER_ERROR, "store-damaged")
+                .hint("`tidegate doctor` checks everything that is stored"),
+            StoreError::Io { .. } => of(StatusCode::INTERNAL_SERVER_ERROR, "store-failed"),
+            StoreError::Stopped(_) => of(StatusCode::INTERNAL_SERVER_ERROR, "store-stopped")
+                .hint("nothing is written any more: see the host's log, mend the disk, restart the host"),
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! A client's socket: scanned on the way in, and cut when the client keeps it waiting.
+//!
+//! hyper has one time-out for heads, which also runs while a connection is idle, and none
+//! for what it writes. The three are told apart here. A body's time is its reader's.
+
+use std::future::Future as _;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep};
+
+use super::framing::{Phase, Scanner, Verdict};
+
+/// How long a client may keep the host waiting.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Timeouts {
+    /// For a whole head, from its first byte; also for that byte, from accept.
+    pub(super) head: Duration,
+    /// For the first byte of the next request.
+    pub(super) idle: Duration,
+    /// For making room for more bytes of a reply.
+    pub(super) write: Duration,
+}
+
+/// A client's socket.
+pub(super) struct Wire<S> {
+    socket: S,
+    scanner: Scanner,
+    verdict: Arc<Verdict>,
+    timeouts: Timeouts,
+    read: Wait,
+    write: Wait,
+}
+
+/// A wait for the client that has an end.
+#[derive(Default)]
+struct Wait {
+    /// Set while there is something to wait for.
+    deadline: Option<Instant>,
+    /// Stays armed from one wait to the next: setting a timer anew for every request
+    /// would cost more than looking at the clock when an old one fires too early.
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Wait {
+    /// Ready when `timeout` has passed since the first call after [`Wait::end`].
+    fn poll(&mut self, cx: &mut Context<'_>, timeout: Duration) -> Poll<io::Error> {
+        let deadline = *self.deadline.get_or_insert_with(|| Instant::now() + timeout);
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        if timer.deadline() > deadline {
+            timer.as_mut().reset(deadline);
+        }
+        loop {
+            ready!(timer.as_mut().poll(cx));
+            if timer.deadline() >= deadline {
+                return Poll::Ready(io::ErrorKind::TimedOut.into());
+            }
+            timer.as_mut().reset(deadline);
+        }
+    }
+
+    fn end(&mut self) {
+        self.deadline = None;
+    }
+}
+
+impl<S> Wire<S> {
+    /// What is wrong with the bytes that come in is told to `verdict`.
+    pub(super) fn new(socket: S, scanner: Scanner, verdict: Arc<Verdict>, timeouts: Timeouts) -> Self {
+        let (read, write) = (Wait::default(), Wait::default());
+        Self { socket, scanner, verdict, timeouts, read, write }
+    }
+
+    fn scan(&mut self, bytes: &[u8]) {
+        let before = self.scanner.phase();
+        if let Err(error) = self.scanner.scan(bytes) {
+            self.verdict.set(error);
+        }
+        let now = self.scanner.phase();
+        // What has begun and not ended goes on: a client that sends a byte now and then
+        // gains no time. A whole request in one read goes from idle to idle.
+        if before != now || now == Phase::Idle {
+            self.read.end();
+        }
+    }
+
+    /// The result of a write, or an error when writes have waited for too long.
+    fn written<T>(&mut self, cx: &mut Context<'_>, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if result.is_ready() {
+            self.write.end();
+            // Being idle begins when the reply is out.
+            self.read.end();
+            return result;
+        }
+        self.write.poll(cx, self.timeouts.write).map(Err)
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        match Pin::new(&mut self.socket).poll_read(cx, buf) {
+            Poll::Ready(result) => {
+                self.scan(&buf.filled()[before..]);
+                Poll::Ready(result)
+            }
+            Poll::Pending => {
+                let timeout = match self.scanner.phase() {
+                    Phase::Body => return Poll::Pending,
+                    Phase::Idle => self.timeouts.idle,
+                    Phase::New | Phase::Head => self.timeouts.head,
+                };
+                self.read.poll(cx, timeout).map(Err)
+            }
+        }
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Wire<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.socket).poll_write(cx, buf);
+        self.written(cx, result)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.socket).poll_write_vectored(cx, bufs);
+        self.written(cx, result)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.socket.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+    const SOON: Duration = Duration::from_millis(5);
+    const PATIENT: Timeouts = Timeouts { head: HOUR, idle: HOUR, write: HOUR };
+
+    fn pair(timeouts: Timeouts) -> (Wire<DuplexStream>, DuplexStream, Arc<Verdict>) {
+        let (ours, theirs) = tokio::io::duplex(64);
+        let verdict = Arc::new(Verdict::default());
+        (Wire::new(ours, Scanner::new(8192), verdict.clone(), timeouts), theirs, verdict)
+    }
+
+    async fn error_after(
+        wire: &mut Wire<DuplexStream>,
+        client: &mut DuplexStream,
+        sent: &str,
+    ) -> io::ErrorKind {
+        client.write_all(sent.as_bytes()).await.unwrap();
+        let mut all = vec![0; sent.len()];
+        wire.read_exact(&mut all).await.unwrap();
+        wire.read_u8().await.unwrap_err().kind()
+    }
+
+    const REQUEST: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+
+    #[tokio::test]
+    async fn a_head_that_does_not_come_or_end_is_given_up() {
+        for begun in ["", "\r\n", "GET / HT"] {
+            let (mut wire, mut client, _) = pair(Timeouts { head: SOON, ..PATIENT });
+            assert_eq!(error_after(&mut wire, &mut client, begun).await, io::ErrorKind::TimedOut);
+        }
+    }
+
+    #[tokio::test]
+    async fn an_idle_connection_is_closed_after_a_time_of_its_own() {
+        let (mut wire, mut client, _) = pair(Timeouts { idle: SOON, ..PATIENT });
+        assert_eq!(error_after(&mut wire, &mut client, REQUEST).await, io::ErrorKind::TimedOut);
+
+        let (mut wire, mut client, _) = pair(Timeouts { head: SOON, ..PATIENT });
+        client.write_all(REQUEST.as_bytes()).await.unwrap();
+        wire.read_exact(&mut [0; REQUEST.len()]).await.unwrap();
+        assert!(is_waiting(&mut wire).await && wire.read.deadline.unwrap() > Instant::now() + HOUR / 2);
+        // The head behind it has little time again, although the timer was set for later.
+        assert_eq!(error_after(&mut wire, &mut client, "GET").await, io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test]
+    async fn each_byte_of_a_reply_begins_a_new_idle_time() {
+        let (mut wire, mut client, _) = pair(PATIENT);
+        client.write_all(REQUEST.as_bytes()).await.unwrap();
+        wire.read_exact(&mut [0; REQUEST.len()]).await.unwrap();
+        assert!(is_waiting(&mut wire).await);
+        wire.write_all(b"x").await.unwrap();
+        assert_eq!(wire.read.deadline, None);
+    }
+
+    #[tokio::test]
+    async fn a_timer_that_fires_early_waits_on() {
+        let mut wait = Wait { deadline: None, timer: Some(Box::pin(tokio::time::sleep(SOON))) };
+        let error = std::future::poll_fn(|cx| wait.poll(cx, SOON * 4)).await;
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(wait.deadline.unwrap() <= Instant::now());
+    }
+
+    #[tokio::test]
+    async fn a_client_that_stops_reading_is_cut() {
+        let (mut wire, _client, _) = pair(Timeouts { write: SOON, ..PATIENT });
+        wire.write_all(&[b'x'; 64]).await.unwrap();
+        let error = wire.write_all(b"x").await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test]
+    async fn each_write_that_succeeds_begins_a_new_wait() {
+        let (mut wire, mut client, _) = pair(PATIENT);
+        wire.write_all(&[b'y'; 64]).await.unwrap();
+        let wait = std::future::poll_fn(|cx| Poll::Ready(Pin::new(&mut wire).poll_write(cx, b"z"))).await;
+        assert!(wait.is_pending() && wire.write.deadline.is_some());
+        client.read_exact(&mut [0; 1]).await.unwrap();
+        wire.write_all(b"z").await.unwrap();
+        assert_eq!(wire.write.deadline, None);
+    }
+
+    #[tokio::test]
+    async fn what_comes_in_is_scanned() {
+        let (mut wire, mut client, verdict) = pair(PATIENT);
+        client.write_all(b"GET / HTTP/1.1\n").await.unwrap();
+        let mut read = [0; 15];
+        wire.read_exact(&mut read).await.unwrap();
+        assert_eq!(&read, b"GET / HTTP/1.1\n");
+        assert!(verdict.check().is_err());
+    }
+
+    async fn is_waiting(wire: &mut Wire<DuplexStream>) -> bool {
+        let mut byte = [0; 1];
+        let mut buf = ReadBuf::new(&mut byte);
+        std::future::poll_fn(|cx| Poll::Ready(Pin::new(&mut *wire).poll_read(cx, &mut buf)))
+            .await
+            .is_pending()
+    }
+}

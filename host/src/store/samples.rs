@@ -1,0 +1,114 @@
+//! Values for the tests of this module.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::{Tick, TickState};
+use crate::run::{
+    Body, FORMAT, Inputs, Level, LogLine, LogSummary, ReplyRecord, RequestRecord, Run, RunId, Status, Stream,
+    Trigger, Usage,
+};
+use crate::workflow::{
+    CatchKey, Code, Digest, Endpoint, Kind, LimitOverrides, Revision, SettingChange, State, Workflow,
+    WorkflowId,
+};
+
+pub(crate) fn workflow(name: &str) -> Workflow {
+    let now = Timestamp::now();
+    Workflow {
+        id: WorkflowId::new(),
+        name: name.parse().unwrap(),
+        description: "says hello".to_owned(),
+        kind: Kind::Catch,
+        owner: None,
+        managers: vec!["ada".to_owned()],
+        private: false,
+        state: State::Active,
+        catch_key: Some(CatchKey::random()),
+        endpoint: Endpoint::default(),
+        schedules: Vec::new(),
+        limits: LimitOverrides::default(),
+        active_version: None,
+        created_at: now,
+        updated_at: now,
+        revision: Revision(1),
+    }
+}
+
+pub(crate) fn run(workflow: WorkflowId) -> Run {
+    let now = Timestamp::now();
+    Run {
+        format: FORMAT,
+        id: RunId::new(),
+        workflow,
+        workflow_name: "hello".parse().unwrap(),
+        version: Some(1),
+        trigger: Trigger::Catch,
+        attempt: 1,
+        status: Status::Succeeded,
+        fault: None,
+        accepted_at: now,
+        started_at: Some(now),
+        finished_at: Some(now),
+        request: Some(RequestRecord {
+            method: "POST".to_owned(),
+            path_with_query: "/catch/key?a=1".to_owned(),
+            headers: vec![("content-type".to_owned(), "application/json".to_owned())],
+            body: Body::cut(vec![b'x'; 300].into(), 1 << 16),
+        }),
+        reply: Some(ReplyRecord {
+            status: 200,
+            headers: Vec::new(),
+            body: Body::cut(vec![b'y'; 200].into(), 1 << 16),
+        }),
+        value: None,
+        log: LogSummary { lines: 3, bytes: 60, dropped_bytes: 0 },
+        exchanges: Vec::new(),
+        settings_changed: vec!["CURSOR".to_owned()],
+        usage: Usage {
+            memory_peak_bytes: 1 << 20,
+            cpu_us: 900,
+            wall_us: 1200,
+            instantiate_us: 40,
+            queue_us: 3,
+        },
+        inputs: Inputs::default(),
+    }
+}
+
+pub(crate) fn log(lines: usize) -> Arc<[LogLine]> {
+    (0..lines)
+        .map(|number| LogLine {
+            at_us: number as u64,
+            level: Level::Info,
+            stream: Stream::Stdout,
+            text: format!("line {number}\nwith a break"),
+            fields: vec![("number".to_owned(), number.to_string())],
+        })
+        .collect()
+}
+
+pub(crate) fn tick(workflow: WorkflowId, schedule: &str, due: Timestamp) -> Tick {
+    Tick {
+        workflow,
+        schedule: schedule.to_owned(),
+        due,
+        run: RunId::new(),
+        claimed_at: Timestamp::now(),
+        state: TickState::Claimed,
+    }
+}
+
+pub(crate) fn component(component: Digest) -> Code {
+    Code::Component { component, component_bytes: 3 }
+}
+
+pub(crate) fn set(name: &str, json: &str) -> SettingChange {
+    let value = serde_json::value::RawValue::from_string(json.to_owned()).unwrap();
+    SettingChange { name: name.to_owned(), value: Some(value), visibility: None }
+}
+
+pub(crate) fn unset(name: &str) -> SettingChange {
+    SettingChange { name: name.to_owned(), value: None, visibility: None }
+}

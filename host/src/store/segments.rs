@@ -1,0 +1,369 @@
+//! The segments of run records, as readers see them.
+//!
+//! Readers take the list, then search without any lock that the writer needs. A
+//! segment's rows are in memory while it is written and until its index file is there;
+//! afterwards only a summary is.
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::PathBuf;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, RwLock};
+
+use jiff::Timestamp;
+use lru::LruCache;
+
+use super::frame;
+use super::logfile::Purpose;
+use super::records;
+use super::rows::{Newest, Place, RunRow, Selection, TickKey};
+use super::segment::{Rows, Segment, scan};
+use super::sidecar::{self, Sidecar, SidecarError};
+use super::status::{Status, lock, read, write};
+use super::{Result, Retention, StoreError, Tick, indexing};
+use crate::run::RunId;
+use crate::workflow::WorkflowId;
+
+/// Bytes of index files that are kept in memory.
+const CACHE_BYTES_MAX: usize = 64 << 20;
+
+/// All segments.
+pub(super) struct Segments {
+    folder: PathBuf,
+    list: RwLock<BTreeMap<u64, Arc<Segment>>>,
+    hidden: RwLock<Arc<HashSet<WorkflowId>>>,
+    cache: Mutex<Cache>,
+    status: Arc<Status>,
+}
+
+struct Cache {
+    sidecars: LruCache<u64, Arc<Sidecar>>,
+    bytes: usize,
+}
+
+impl Segments {
+    pub(super) fn new(folder: PathBuf, status: Arc<Status>) -> Self {
+        let cache = Mutex::new(Cache { sidecars: LruCache::unbounded(), bytes: 0 });
+        Self { folder, list: RwLock::default(), hidden: RwLock::default(), cache, status }
+    }
+
+    /// Adds a segment, or puts it in the place of the one with the same number.
+    pub(super) fn put(&self, segment: Arc<Segment>) {
+        write(&self.list).insert(segment.number, segment);
+    }
+
+    /// All segments, the newest first.
+    pub(super) fn list(&self) -> Vec<Arc<Segment>> {
+        read(&self.list).values().rev().cloned().collect()
+    }
+
+    /// Bytes of segments, and bytes of index files.
+    pub(super) fn bytes(&self) -> (u64, u64) {
+        read(&self.list).values().fold((0, 0), |(records, indexes), segment| {
+            (records + segment.bytes(), indexes + segment.index_bytes)
+        })
+    }
+
+    /// Workflows whose rows are not shown.
+    pub(super) fn hidden(&self) -> Arc<HashSet<WorkflowId>> {
+        read(&self.hidden).clone()
+    }
+
+    /// Shows the rows of a workflow no more, or again.
+    pub(super) fn hide(&self, workflow: WorkflowId, is_hidden: bool) {
+        let mut hidden = write(&self.hidden);
+        if hidden.contains(&workflow) == is_hidden {
+            return;
+        }
+        let hidden = Arc::make_mut(&mut hidden);
+        if is_hidden {
+            hidden.insert(workflow)
+        } else {
+            hidden.remove(&workflow)
+        };
+    }
+
+    /// The number of runs that are shown.
+    pub(super) fn count_runs(&self) -> u64 {
+        let hidden = self.hidden();
+        if hidden.is_empty() {
+            return self.list().iter().map(|segment| segment.runs_len()).sum();
+        }
+        let shown = |segment: &Arc<Segment>| -> u64 {
+            let counts = segment.runs_by_workflow().into_iter();
+            counts.filter(|(workflow, _)| !hidden.contains(workflow)).map(|(_, runs)| runs).sum()
+        };
+        self.list().iter().map(shown).sum()
+    }
+
+    /// The newest rows that the selection takes, newest first, at most `limit`.
+    pub(super) fn select(&self, selection: &Selection, limit: usize) -> Result<Vec<(Arc<Segment>, RunRow)>> {
+        let mut newest = Newest::new(limit);
+        let mut complete = Vec::new();
+        for segment in self.list() {
+            match &segment.rows {
+                Rows::Live(live) => {
+                    live.select(selection, |row| {
+                        if newest.takes(row.id) {
+                            newest.insert(row.id, (segment.clone(), row));
+                        }
+                    });
+                }
+                Rows::Complete(summary) if summary.may_have(selection) => {
+                    complete.extend(summary.ids.map(|(_, largest)| (largest, segment)));
+                }
+                Rows::Complete(_) => {}
+            }
+        }
+        complete.sort_by_key(|(largest, _)| std::cmp::Reverse(*largest));
+        for (largest, segment) in complete {
+            if !newest.takes(largest) {
+                break;
+            }
+            let Some(sidecar) = self.sidecar(&segment)? else { continue };
+            sidecar.select(selection, |row| {
+                let is_taken = newest.takes(row.id);
+                if is_taken {
+                    newest.insert(row.id, (segment.clone(), row));
+                }
+                is_taken
+            });
+        }
+        Ok(newest.into_rows().collect())
+    }
+
+    /// The row of a run, unless it is hidden.
+    pub(super) fn run(&self, id: RunId) -> Result<Option<(Arc<Segment>, RunRow)>> {
+        for segment in self.list() {
+            let row = match &segment.rows {
+                Rows::Live(live) => live.run(id),
+                Rows::Complete(summary) => match summary.ids {
+                    Some((smallest, largest)) if smallest <= id && id <= largest => {
+                        self.sidecar(&segment)?.and_then(|sidecar| sidecar.run(id))
+                    }
+                    _ => None,
+                },
+            };
+            if let Some(row) = row {
+                return Ok((!self.hidden().contains(&row.workflow)).then_some((segment, row)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The newest ticks of a workflow, or of one of its schedules, by due instant.
+    pub(super) fn ticks(
+        &self,
+        workflow: WorkflowId,
+        schedule: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Tick>> {
+        // What was written later says what became of an instant: newer segments first.
+        let mut found: BTreeMap<(Timestamp, String), (Arc<Segment>, Place)> = BTreeMap::new();
+        for segment in self.list() {
+            let rows = match &segment.rows {
+                Rows::Live(live) => live.ticks(workflow, schedule),
+                Rows::Complete(summary) => {
+                    let has_ticks = summary.share(workflow).is_some_and(|(_, share)| share.ticks > 0);
+                    let is_late_enough = found.len() < limit
+                        || found
+                            .first_key_value()
+                            .is_some_and(|((due, _), _)| summary.due_newest >= Some(*due));
+                    if !has_ticks || !is_late_enough {
+                        continue;
+                    }
+                    self.sidecar(&segment)?
+                        .map(|sidecar| sidecar.ticks(workflow, schedule, limit))
+                        .unwrap_or_default()
+                }
+            };
+            for (key, place) in rows {
+                found.entry((key.due, key.schedule)).or_insert_with(|| (segment.clone(), place));
+            }
+            while found.len() > limit {
+                found.pop_first();
+            }
+        }
+        found.values().rev().map(|(segment, place)| self.read_tick(segment, *place)).collect()
+    }
+
+    /// A tick as it was written last.
+    pub(super) fn tick(&self, key: &TickKey) -> Result<Option<Tick>> {
+        for segment in self.list() {
+            let place = match &segment.rows {
+                Rows::Live(live) => live.tick(key),
+                Rows::Complete(summary) if summary.due_newest >= Some(key.due) => {
+                    self.sidecar(&segment)?.and_then(|sidecar| sidecar.tick(key))
+                }
+                Rows::Complete(_) => None,
+            };
+            if let Some(place) = place {
+                return self.read_tick(&segment, place).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    /// The tick in a frame.
+    pub(super) fn read_tick(&self, segment: &Segment, place: Place) -> Result<Tick> {
+        let frame = self.read_body(segment, place)?;
+        let damaged = |reason| self.damaged(segment, place, reason);
+        let body =
+            frame::body(&frame, segment.salt).ok_or_else(|| damaged("its checksum differs".to_owned()))?;
+        records::decode_tick(body).map_err(damaged)
+    }
+
+    /// Header and body of a frame, as they are.
+    pub(super) fn read_body(&self, segment: &Segment, place: Place) -> Result<Vec<u8>> {
+        self.read_bytes(segment, place, frame::HEADER_BYTES + place.body_bytes as usize)
+    }
+
+    /// A whole frame, as it is.
+    pub(super) fn read_frame(&self, segment: &Segment, place: Place) -> Result<Vec<u8>> {
+        let bytes = frame::HEADER_BYTES + place.body_bytes as usize + place.tail_bytes as usize;
+        self.read_bytes(segment, place, bytes)
+    }
+
+    fn read_bytes(&self, segment: &Segment, place: Place, bytes: usize) -> Result<Vec<u8>> {
+        let path = Purpose::Runs.path(&self.folder, segment.number);
+        std::fs::File::open(&path)
+            .and_then(|file| frame::read_exactly(&file, place.offset.into(), bytes))
+            .map_err(|source| match source.kind() {
+                std::io::ErrorKind::UnexpectedEof => {
+                    self.damaged(segment, place, "the file ends before it".to_owned())
+                }
+                _ => StoreError::Io { action: format!("read {}", path.display()), source },
+            })
+    }
+
+    /// An error for a frame that is not as it was written.
+    pub(super) fn damaged(&self, segment: &Segment, place: Place, reason: String) -> StoreError {
+        let what = format!("the record at {} of segment {}", place.offset, segment.number);
+        StoreError::Damaged { what, reason }
+    }
+
+    /// The index of a complete segment, made again if its file is damaged; `None` when
+    /// the segment was deleted meanwhile.
+    fn sidecar(&self, segment: &Segment) -> Result<Option<Arc<Sidecar>>> {
+        if let Some(sidecar) = lock(&self.cache).sidecars.get(&segment.number) {
+            return Ok(Some(sidecar.clone()));
+        }
+        let sidecar = match Sidecar::read(&self.folder, segment.number, segment.bytes()) {
+            Ok(sidecar) => sidecar,
+            Err(error) => match self.index_again(segment, &error)? {
+                Some(sidecar) => sidecar,
+                None => return Ok(None),
+            },
+        };
+        let sidecar = Arc::new(sidecar);
+        let mut cache = lock(&self.cache);
+        cache.bytes += sidecar.bytes();
+        if let Some(before) = cache.sidecars.put(segment.number, sidecar.clone()) {
+            cache.bytes -= before.bytes();
+        }
+        while cache.bytes > CACHE_BYTES_MAX
+            && let Some((_, oldest)) = cache.sidecars.pop_lru()
+        {
+            cache.bytes -= oldest.bytes();
+        }
+        Ok(Some(sidecar))
+    }
+
+    fn index_again(&self, segment: &Segment, error: &SidecarError) -> Result<Option<Sidecar>> {
+        if !Purpose::Runs.path(&self.folder, segment.number).exists() {
+            return Ok(None);
+        }
+        self.status.warn(format!("the index of segment {} is made again: {error}", segment.number));
+        let scanned = scan(&self.folder, segment.number, segment.salt)?;
+        let file = indexing::build(segment.number, segment.bytes(), &scanned.runs, &scanned.ticks);
+        sidecar::write(&self.folder, segment.number, &file).map_err(|source| StoreError::Io {
+            action: format!("write the index of segment {}", segment.number),
+            source,
+        })?;
+        self.parse(file, segment).map(Some)
+    }
+
+    fn parse(&self, file: Vec<u8>, segment: &Segment) -> Result<Sidecar> {
+        Sidecar::parse(file, segment.number, segment.bytes()).map_err(|error| StoreError::Damaged {
+            what: format!("the index of segment {}", segment.number),
+            reason: error.to_string(),
+        })
+    }
+
+    /// Writes the index file of a segment that is not written to any more, and forgets
+    /// its rows. The segment itself must be on the disk.
+    pub(super) fn complete(&self, segment: &Arc<Segment>) -> Result<()> {
+        let Some(live) = segment.live_rows() else { return Ok(()) };
+        let (runs, ticks) = live.rows();
+        let file = indexing::build(segment.number, segment.bytes(), &runs, &ticks);
+        sidecar::write(&self.folder, segment.number, &file).map_err(|source| StoreError::Io {
+            action: format!("write the index of segment {}", segment.number),
+            source,
+        })?;
+        let index_bytes = file.len() as u64;
+        let summary = self.parse(file, segment)?.head.summary;
+        let complete = Arc::new(Segment {
+            number: segment.number,
+            salt: segment.salt,
+            rows: Rows::Complete(summary),
+            bytes: AtomicU64::new(segment.bytes()),
+            index_bytes,
+        });
+        match write(&self.list).get_mut(&segment.number) {
+            Some(own) => *own = complete,
+            // It was deleted in between.
+            None => drop(std::fs::remove_file(sidecar::path(&self.folder, segment.number))),
+        }
+        Ok(())
+    }
+
+    /// The segments that a policy deletes: the oldest ones, without gaps, so that what
+    /// became of an instant never goes before its claim. By size only as long as what
+    /// stays is not less than the policy's bytes. The newest segment comes last in the
+    /// list if it is among them.
+    pub(super) fn victims(&self, retention: &Retention) -> Vec<Arc<Segment>> {
+        let list = self.list();
+        let mut total: u64 = list.iter().map(|segment| segment.bytes()).sum();
+        let mut victims = Vec::new();
+        for segment in list.into_iter().rev() {
+            let is_old = retention
+                .accepted_before
+                .is_some_and(|before| segment.newest().is_none_or(|newest| newest < before));
+            let is_too_much = retention
+                .bytes_max
+                .is_some_and(|bytes_max| total.saturating_sub(segment.bytes()) >= bytes_max);
+            if !is_old && !is_too_much {
+                break;
+            }
+            total = total.saturating_sub(segment.bytes());
+            victims.push(segment);
+        }
+        victims
+    }
+
+    /// Deletes segments and their index files.
+    pub(super) fn delete(&self, victims: &[Arc<Segment>]) -> Result<()> {
+        let mut list = write(&self.list);
+        victims.iter().for_each(|segment| drop(list.remove(&segment.number)));
+        drop(list);
+        let mut cache = lock(&self.cache);
+        for segment in victims {
+            if let Some(sidecar) = cache.sidecars.pop(&segment.number) {
+                cache.bytes -= sidecar.bytes();
+            }
+        }
+        drop(cache);
+        for segment in victims {
+            let index = sidecar::path(&self.folder, segment.number);
+            for path in [Purpose::Runs.path(&self.folder, segment.number), index] {
+                match std::fs::remove_file(&path) {
+                    Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                        return Err(StoreError::Io { action: format!("delete {}", path.display()), source });
+                    }
+                    _ => {}
+                }
+            }
+        }
+        super::folder::sync_folder(&self.folder)
+            .map_err(|source| StoreError::Io { action: "flush the folder of runs".to_owned(), source })
+    }
+}

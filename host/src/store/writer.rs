@@ -1,0 +1,385 @@
+//! The one thread that writes: checks, appends, and says so.
+//!
+//! All changes come through one channel, so that a check and what follows from it are
+//! one step. What is in the channel is taken together: run records and ticks go to the
+//! segment in one write. Nothing here waits for the disk; the flush threads tell those
+//! who asked for durability.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+
+use super::flusher::{Ack, Flusher};
+use super::frame::{Builder, Kind};
+use super::keeper::Keeper;
+use super::keys::{self, Position, Put};
+use super::ledger::Answer;
+use super::logfile::{LogFile, Purpose};
+use super::records;
+use super::rows::{Place, RunRow, TickKey, TickRow};
+use super::segment::Segment;
+use super::shared::Shared;
+use super::status::{lock, read, write};
+use super::{Claim, Durability, Result, Retention, StoreError, Tick, TickState};
+use crate::workflow::WorkflowId;
+
+/// Commands that are taken together.
+const BATCH_MAX: usize = 1024;
+/// Bytes that are written together.
+const WRITE_BYTES_MAX: usize = 1 << 20;
+/// Size at which a new journal is begun without waiting for a checkpoint.
+const JOURNAL_BYTES_MAX: u64 = 16 << 20;
+
+/// Where the answer to a command goes.
+pub(super) type Reply<T> = oneshot::Sender<Result<T>>;
+
+/// What the writer can be asked for.
+pub(super) enum Command {
+    /// Keep the frame of a run.
+    Append {
+        frame: Vec<u8>,
+        row: RunRow,
+        durability: Durability,
+        /// Its part of the queue's bytes, given back when it is written.
+        room: OwnedSemaphorePermit,
+        reply: Reply<()>,
+    },
+    /// Claim an instant.
+    Claim { tick: Tick, frame: Vec<u8>, place: Place, reply: Reply<Claim> },
+    /// Anything else.
+    Do(Box<dyn FnOnce(&mut Writer) + Send>),
+    /// Take what is in the channel, and end.
+    Close,
+}
+
+/// The writer's own state.
+pub(super) struct Writer {
+    pub(super) shared: Arc<Shared>,
+    pub(super) log: Arc<LogFile>,
+    pub(super) segment: Arc<Segment>,
+    pub(super) journal: Arc<LogFile>,
+    pub(super) log_flusher: Arc<Flusher>,
+    pub(super) journal_flusher: Arc<Flusher>,
+    pub(super) keeper: Arc<Keeper>,
+    pub(super) batch: Batch,
+}
+
+/// What is about to be written to the segment.
+#[derive(Default)]
+pub(super) struct Batch {
+    bytes: Vec<u8>,
+    runs: Vec<RunRow>,
+    ticks: Vec<TickRow>,
+    written: Vec<Reply<()>>,
+    flushed: Vec<Ack>,
+    rooms: Vec<OwnedSemaphorePermit>,
+}
+
+impl Writer {
+    /// Works until the channel is closed, then lets the other threads end.
+    pub(super) fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+        let mut taken = Vec::with_capacity(BATCH_MAX);
+        while commands.blocking_recv_many(&mut taken, BATCH_MAX) > 0 {
+            for command in taken.drain(..) {
+                match command {
+                    Command::Append { frame, row, durability, room, reply } => {
+                        self.append(&frame, row, durability, room, reply);
+                    }
+                    Command::Claim { tick, frame, place, reply } => self.claim(tick, &frame, place, reply),
+                    Command::Do(action) => action(&mut self),
+                    Command::Close => commands.close(),
+                }
+                if self.batch.bytes.len() >= WRITE_BYTES_MAX {
+                    self.write_out();
+                }
+            }
+            self.write_out();
+        }
+        self.log_flusher.close();
+        self.journal_flusher.close();
+        self.keeper.close();
+    }
+
+    fn check_workflow(&self, id: WorkflowId) -> Result<()> {
+        self.shared.status.check()?;
+        read(&self.shared.metadata).get(id).map(drop)
+    }
+
+    fn append(
+        &mut self,
+        frame: &[u8],
+        row: RunRow,
+        durability: Durability,
+        room: OwnedSemaphorePermit,
+        reply: Reply<()>,
+    ) {
+        if let Err(error) = self.check_workflow(row.workflow) {
+            return answer(reply, Err(error));
+        }
+        let place = self.push(frame, row.place);
+        self.batch.runs.push(RunRow { place, ..row });
+        self.batch.rooms.push(room);
+        match durability {
+            Durability::Written => self.batch.written.push(reply),
+            Durability::Durable => self.batch.flushed.push(acknowledge(reply, ())),
+        }
+    }
+
+    fn claim(&mut self, tick: Tick, frame: &[u8], place: Place, reply: Reply<Claim>) {
+        match self.is_free(&tick) {
+            Err(error) => answer(reply, Err(error)),
+            Ok(false) => answer(reply, Ok(Claim::Taken)),
+            Ok(true) => {
+                let acks = acknowledge(reply, Claim::Claimed);
+                self.push_tick(Arc::new(tick), frame, place);
+                self.batch.flushed.push(acks);
+            }
+        }
+    }
+
+    fn is_free(&mut self, tick: &Tick) -> Result<bool> {
+        self.check_workflow(tick.workflow)?;
+        let floor = read(&self.shared.metadata).ledger_floor();
+        let answer = lock(&self.shared.ledger).ask(tick, floor);
+        match answer {
+            Answer::Free => Ok(true),
+            Answer::Taken => Ok(false),
+            Answer::Unknown => {
+                self.write_out();
+                match self.shared.segments.tick(&TickKey::of(tick)) {
+                    Ok(found) => Ok(found.is_none()),
+                    // Its entry is there, though it cannot be read any more.
+                    Err(StoreError::Damaged { .. }) => Ok(false),
+                    Err(error) => Err(error),
+                }
+            }
+        }
+    }
+
+    /// Records what became of a claimed instant.
+    pub(super) fn settle(&mut self, key: &TickKey, state: TickState, reply: Reply<()>) {
+        match self.plan_settle(key, state) {
+            Err(error) => answer(reply, Err(error)),
+            Ok((tick, frame, place)) => {
+                self.push_tick(tick, &frame, place);
+                self.batch.flushed.push(acknowledge(reply, ()));
+            }
+        }
+    }
+
+    fn plan_settle(&mut self, key: &TickKey, state: TickState) -> Result<(Arc<Tick>, Vec<u8>, Place)> {
+        self.check_workflow(key.workflow)?;
+        let unsettled = lock(&self.shared.ledger).unsettled(key);
+        let before = match unsettled {
+            Some(tick) => tick,
+            None => {
+                self.write_out();
+                let found = self.shared.segments.tick(key)?;
+                let what = || format!("the claim of {} of schedule {}", key.due, key.schedule);
+                Arc::new(found.ok_or_else(|| StoreError::Missing { what: what() })?)
+            }
+        };
+        let tick = Tick { state, ..(*before).clone() };
+        let (frame, place) = records::encode_tick(&tick, self.shared.folder.salt())?;
+        Ok((Arc::new(tick), frame, place))
+    }
+
+    fn push_tick(&mut self, tick: Arc<Tick>, frame: &[u8], place: Place) {
+        let place = self.push(frame, place);
+        lock(&self.shared.ledger).put(&tick);
+        self.batch.ticks.push(TickRow { tick, place });
+    }
+
+    /// Adds a frame to what will be written next, and says where it will stand.
+    fn push(&mut self, frame: &[u8], place: Place) -> Place {
+        let offset = self.log.written() + self.batch.bytes.len() as u64;
+        self.batch.bytes.extend_from_slice(frame);
+        let offset = u32::try_from(offset).expect("a segment has at most 1 GiB and one batch");
+        Place { offset, ..place }
+    }
+
+    /// Writes what was collected, shows it to readers, and tells those who wait.
+    pub(super) fn write_out(&mut self) {
+        if self.batch.bytes.is_empty() {
+            return;
+        }
+        let result = self.shared.status.check().and_then(|()| {
+            self.log.append(&self.batch.bytes).map(drop).map_err(|error| {
+                let reason = format!("write to segment {} failed: {error}", self.log.number);
+                self.shared.status.stop(reason.clone());
+                StoreError::Stopped(reason)
+            })
+        });
+        let batch = &mut self.batch;
+        batch.bytes.clear();
+        batch.rooms.clear();
+        if let Err(error) = result {
+            let reason = error.to_string();
+            let stopped = || Err(StoreError::Stopped(reason.clone()));
+            batch.runs.clear();
+            batch.ticks.clear();
+            batch.written.drain(..).for_each(|reply| answer(reply, stopped()));
+            batch.flushed.drain(..).for_each(|ack| ack(stopped()));
+            return;
+        }
+        self.segment.bytes.store(self.log.written(), Ordering::Relaxed);
+        self.shared.status.runs.fetch_add(batch.runs.len() as u64, Ordering::Relaxed);
+        if let Some(live) = self.segment.live_rows() {
+            live.extend(batch.runs.drain(..), batch.ticks.drain(..));
+        }
+        batch.written.drain(..).for_each(|reply| answer(reply, Ok(())));
+        self.log_flusher.written(&self.log, batch.flushed.drain(..));
+        let rows = self.segment.live_rows().map_or(0, |live| live.len());
+        let options = &self.shared.options;
+        if self.log.written() >= options.segment_bytes || rows >= options.segment_rows {
+            self.rotate();
+        }
+    }
+
+    /// Begins a new segment.
+    fn rotate(&mut self) {
+        let (folder, salt) = (self.shared.folder.runs(), self.shared.folder.salt());
+        let number = self.log.number + 1;
+        match LogFile::create(&folder, Purpose::Runs, number, salt) {
+            Err(error) => self.shared.status.stop(with_source(&error)),
+            Ok(log) => {
+                let log = std::mem::replace(&mut self.log, Arc::new(log));
+                let segment = Arc::new(Segment::live(number, salt, self.log.written()));
+                self.shared.segments.put(segment.clone());
+                let segment = std::mem::replace(&mut self.segment, segment);
+                self.keeper.complete(segment, log);
+            }
+        }
+    }
+
+    /// Chooses the segments that a policy deletes, and makes sure that the ledger does
+    /// not need them. `victims` is told when that is durable, `carried` when the ticks
+    /// that nothing settled yet are in another segment.
+    pub(super) fn prune(
+        &mut self,
+        retention: &Retention,
+        carried: Reply<()>,
+        victims: Reply<Vec<Arc<Segment>>>,
+    ) {
+        self.write_out();
+        let mut chosen = self.shared.segments.victims(retention);
+        if chosen.last().is_some_and(|last| last.number == self.segment.number) {
+            if self.segment.live_rows().is_none_or(|live| live.len() == 0) {
+                chosen.pop();
+            } else {
+                self.rotate();
+            }
+        }
+        if let Err(error) = self.shared.status.check() {
+            return answer(victims, Err(error));
+        }
+        if chosen.is_empty() {
+            answer(carried, Ok(()));
+            return answer(victims, Ok(chosen));
+        }
+        if let Err(error) = self.carry(carried) {
+            return answer(victims, Err(error));
+        }
+        let floor = chosen.iter().filter_map(|segment| segment.due_newest()).max();
+        let puts = match floor {
+            None => Ok(Vec::new()),
+            Some(floor) => read(&self.shared.metadata).plan_floor(floor),
+        };
+        match puts {
+            Err(error) => answer(victims, Err(error)),
+            Ok(puts) => self.commit(puts, chosen, victims),
+        }
+    }
+
+    /// Writes every tick that nothing settled once more.
+    fn carry(&mut self, reply: Reply<()>) -> Result<()> {
+        let unsettled = lock(&self.shared.ledger).all_unsettled();
+        if unsettled.is_empty() {
+            answer(reply, Ok(()));
+            return Ok(());
+        }
+        for tick in unsettled {
+            let (frame, place) = records::encode_tick(&tick, self.shared.folder.salt())?;
+            self.push_tick(tick, &frame, place);
+        }
+        self.batch.flushed.push(acknowledge(reply, ()));
+        self.write_out();
+        Ok(())
+    }
+
+    /// Puts values of the metadata into the journal and takes them over; `reply` gets
+    /// `value` when they are on the disk.
+    pub(super) fn commit<T: Send + 'static>(&mut self, puts: Vec<Put>, value: T, reply: Reply<T>) {
+        if puts.is_empty() {
+            return answer(reply, Ok(value));
+        }
+        if let Err(error) = self.journal(puts) {
+            return answer(reply, Err(error));
+        }
+        self.journal_flusher.written(&self.journal, [acknowledge(reply, value)]);
+        self.keeper.changed();
+        if self.journal.written() >= JOURNAL_BYTES_MAX {
+            self.rotate_journal();
+            self.keeper.hurry();
+        }
+    }
+
+    fn journal(&mut self, puts: Vec<Put>) -> Result<()> {
+        self.shared.status.check()?;
+        let mut builder = Builder::new(Kind::Change, 1024);
+        keys::encode_puts(builder.buffer(), &puts);
+        let frame = builder.finish(self.shared.folder.salt()).map_err(|error| StoreError::Limit {
+            what: format!("a change of {} bytes", error.bytes),
+            limit: format!("{} bytes", super::frame::FRAME_BYTES_MAX),
+        })?;
+        let stop = |reason: String| {
+            self.shared.status.stop(reason.clone());
+            StoreError::Stopped(reason)
+        };
+        let at = self
+            .journal
+            .append(&frame)
+            .map_err(|error| stop(format!("write to the journal failed: {error}")))?;
+        let position = Position { file: self.journal.number, offset: at + frame.len() as u64 };
+        // These values were made from what they are now parsed to.
+        write(&self.shared.metadata).apply(puts, position).map_err(|error| stop(error.to_string()))
+    }
+
+    /// Begins a new journal, so that the one before can be deleted after a checkpoint.
+    pub(super) fn rotate_journal(&mut self) {
+        let (folder, salt) = (self.shared.folder.journal(), self.shared.folder.salt());
+        let number = self.journal.number + 1;
+        match LogFile::create(&folder, Purpose::Journal, number, salt) {
+            Err(error) => self.shared.status.stop(with_source(&error)),
+            Ok(journal) => {
+                let position = Position { file: number, offset: journal.written() };
+                self.journal = Arc::new(journal);
+                write(&self.shared.metadata).move_to(position);
+            }
+        }
+    }
+
+    /// Counts the runs that are shown again, after many went or came at once.
+    pub(super) fn count_runs(&mut self) {
+        self.write_out();
+        self.shared.status.runs.store(self.shared.segments.count_runs(), Ordering::Relaxed);
+    }
+}
+
+/// Nobody waits any more when the caller went away; what it asked for was done.
+pub(super) fn answer<T>(reply: Reply<T>, result: Result<T>) {
+    let _ = reply.send(result);
+}
+
+/// Answers with `value` when a flush went well.
+fn acknowledge<T: Send + 'static>(reply: Reply<T>, value: T) -> Ack {
+    Box::new(move |result| answer(reply, result.map(|()| value)))
+}
+
+fn with_source(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}

@@ -1,0 +1,59 @@
+//! The servers that are compared: each answers a `POST` with the same hello.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::Context as _;
+
+use crate::HELLO;
+use crate::load::Target;
+use crate::server::Server;
+
+/// A running peer.
+pub struct Peer {
+    /// What results call it.
+    pub name: &'static str,
+    /// Version and flags.
+    pub what: String,
+    /// Its process.
+    pub server: Server,
+    /// How to ask it for a hello.
+    pub target: Target,
+}
+
+/// hyper alone: what the machine and the protocol cost.
+///
+/// # Errors
+/// When it does not start.
+pub fn bare_hyper() -> anyhow::Result<Peer> {
+    let own = std::env::current_exe().context("cannot find this very program")?;
+    let server = Server::start(Command::new(own).args(["hello-server", "--listen", "127.0.0.1:0"]))?;
+    let target = Target::post(server.address, "/", HELLO);
+    Ok(Peer { name: "bare hyper", what: "hyper 1, one service function".to_owned(), server, target })
+}
+
+/// What makes `wasmtime serve` fastest while each request gets a fresh instance: the
+/// pooling allocator, memory that stays mapped between requests, and nothing that a
+/// WASI 0.2 guest has no use for. It sets no deadline, so guests carry no checks.
+const WASMTIME_FLAGS: [&str; 7] = [
+    "-Opooling-allocator=y",
+    "-Opooling-memory-keep-resident=1048576",
+    "-Opooling-table-keep-resident=131072",
+    "-Opooling-async-stack-keep-resident=131072",
+    "-Opooling-pagemap-scan=auto",
+    "-Wcomponent-model-async=n",
+    // What every Rust guest with a standard library imports.
+    "-Scli",
+];
+
+/// `wasmtime serve` with a component of the world `wasi:http/proxy`.
+///
+/// # Errors
+/// When it does not start.
+pub fn wasmtime_serve(program: &Path, component: &Path) -> anyhow::Result<Peer> {
+    let mut command = Command::new(program);
+    command.arg("serve").args(WASMTIME_FLAGS).args(["--addr", "127.0.0.1:0"]).arg(component);
+    let server = Server::start(&mut command)?;
+    let target = Target::post(server.address, "/", HELLO);
+    Ok(Peer { name: "wasmtime serve", what: WASMTIME_FLAGS.join(" "), server, target })
+}
