@@ -97,17 +97,19 @@ fn invocation(tick: &Tick) -> Invocation {
 
 impl Pulls for InvokedPulls {
     fn schedules(&self) -> Vec<PullSchedule> {
-        let entries = self.0.registry.list();
-        let pulls =
-            entries.iter().filter(|entry| entry.workflow.kind == Kind::Pull && entry.version.is_some());
-        let schedules = pulls.flat_map(|entry| {
-            entry.workflow.schedules.iter().map(|schedule| PullSchedule {
+        let mut schedules = Vec::new();
+        for entry in self.0.registry.list() {
+            let Some(version) = entry.version.as_ref().filter(|_| entry.workflow.kind == Kind::Pull) else {
+                continue;
+            };
+            schedules.extend(entry.workflow.schedules.iter().map(|schedule| PullSchedule {
                 workflow: entry.workflow.id,
                 schedule: schedule.clone(),
+                since: version.created_at,
                 paused: entry.workflow.state == State::Paused,
-            })
-        });
-        schedules.collect()
+            }));
+        }
+        schedules
     }
 
     fn changes(&self) -> watch::Receiver<u64> {

@@ -65,7 +65,7 @@ const JUMP_MS_MIN: i128 = 1_000;
 
 /// What the scheduler has run. The invoker's side of it.
 pub trait Pulls: Send + Sync + 'static {
-    /// All schedules of all workflows that have a version to run, as they are now.
+    /// All schedules of all workflows that have an active version, as they are now.
     fn schedules(&self) -> Vec<PullSchedule>;
 
     /// Told after everything that changes what [`Pulls::schedules`] returns: deploy, change,
@@ -92,6 +92,9 @@ pub struct PullSchedule {
     pub workflow: WorkflowId,
     /// One of its schedules.
     pub schedule: Schedule,
+    /// Since when it can run: the creation of its active version. What was due before is
+    /// not missed.
+    pub since: Timestamp,
     /// Whether the workflow is paused.
     pub paused: bool,
 }

@@ -60,7 +60,8 @@ class Library:
             folders[:] = sorted(name for name in folders if name not in _SKIPPED)
             inside = folder[len(real) :].strip("/")
             dotted = inside.replace("/", ".")
-            for name in sorted(names):
+            # A package is known as one before its modules are.
+            for name in sorted(names, key=lambda name: (name != "__init__.py", name)):
                 path = f"{folder}/{name}"
                 place = f"{shown}/{inside}/{name}" if inside else f"{shown}/{name}"
                 if name.endswith(".py"):

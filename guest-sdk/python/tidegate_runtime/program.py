@@ -2,6 +2,7 @@
 
 import importlib.util
 import inspect
+import linecache
 import marshal
 import os
 import sys
@@ -73,6 +74,8 @@ def new_module(file, source):
     module.__loader__ = spec.loader
     module.__file__ = file
     sys.modules[name] = module
+    # The lines of another program of that name, where the process outlives a run.
+    linecache.cache.pop(file, None)
     return module
 
 

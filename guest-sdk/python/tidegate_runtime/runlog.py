@@ -8,6 +8,16 @@ from .text import encodable, shorten
 #: Longest message of one record, in characters. The host has a cap for the whole log.
 MESSAGE_LENGTH_MAX = 64 * 1024
 
+#: Folders of the standard library and the packages, as tracebacks have them. `snapshot`
+#: sets it: packages tell more at `INFO` than the workflow's author wants to read.
+LIBRARY_FOLDERS = ()
+
+# Not `logging.INFO` itself, so that a program that sets that level is noticed.
+_DEFAULT_LEVEL = logging.INFO - 1
+
+#: Set on a record that a handler of the program's own has told already.
+_TOLD = "tidegate_told"
+
 _basic_config = logging.basicConfig
 _stream_emit = logging.StreamHandler.emit
 
@@ -36,13 +46,27 @@ class Handler(logging.Handler):
         )
 
 
+def _is_wanted(record):
+    """Whether a record is to be told: once, and of a package only if it was asked for."""
+    if getattr(record, _TOLD, False):
+        return False
+    if record.levelno >= logging.WARNING or not record.pathname.startswith(LIBRARY_FOLDERS):
+        return True
+    logger = logging.getLogger(record.name)
+    while logger.parent is not None:
+        if logger.level:
+            return True
+        logger = logger.parent
+    return logger.level != _DEFAULT_LEVEL
+
+
 def level_of(number):
     """The name of the run log's level for a level of `logging`."""
     if number >= logging.ERROR:
         return "error"
     if number >= logging.WARNING:
         return "warning"
-    return "info" if number >= logging.INFO else "debug"
+    return "info" if number >= _DEFAULT_LEVEL else "debug"
 
 
 def install(emit):
@@ -53,9 +77,10 @@ def install(emit):
     itself keeps the level of each record, too.
     """
     handler = Handler(emit)
+    handler.addFilter(_is_wanted)
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(logging.INFO)
+    root.setLevel(_DEFAULT_LEVEL)
 
     def basic_config(**options):
         if root.handlers != [handler] or {"stream", "filename", "handlers"} & set(options):
@@ -74,6 +99,7 @@ def install(emit):
             return
         try:
             handler.forward(record, self.format(record))
+            setattr(record, _TOLD, True)
         except Exception:
             self.handleError(record)
 

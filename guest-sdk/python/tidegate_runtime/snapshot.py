@@ -55,10 +55,11 @@ def end(warm, files):
     `warm` is a function that runs sample programs, `files` maps absolute paths to the
     bytes of a program's own data files.
     """
-    from . import outbound, preload, sandbox, trace
+    from . import outbound, preload, runlog, sandbox, trace
 
     trace.OWN_FOLDERS[:] = [f"{STAGE}/tidegate_runtime/", "/world/", "/bundled/"]
     trace.hide_own_frames()
+    runlog.LIBRARY_FOLDERS = ("/packages/", "/python/")
     failed = preload.run(library, config.get("preload", ()))
     outbound.install()
     _import_bindings()

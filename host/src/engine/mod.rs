@@ -220,10 +220,10 @@ impl Engine {
     /// # Errors
     /// When the artefact cannot be read, or does not fit the interface.
     pub async fn load(&self, digest: Digest) -> Result<Option<Program>, InstallError> {
+        let (artefacts, wasmtime) = (self.artefacts.clone(), self.wasmtime.clone());
         // Reading the artefact to check its tag takes milliseconds for a large one.
         let component: Option<Component> =
-            tokio::task::block_in_place(|| self.artefacts.load(&self.wasmtime, digest))
-                .map_err(InstallError::Artefact)?;
+            blocking(move || artefacts.load(&wasmtime, digest)).await?.map_err(InstallError::Artefact)?;
         let Some(component) = component else { return Ok(None) };
         let world = Program::world_of(&component);
         Program::link(digest, world, &component, &self.linker).map(Some).map_err(InstallError::Link)

@@ -32,8 +32,8 @@ struct Entry {
     rule: Rule,
     jitter: SignedDuration,
     is_paused: bool,
-    /// The last instant that was dealt with.
-    last: Option<Timestamp>,
+    /// What is due up to here was dealt with.
+    last: Timestamp,
     /// The first one that was not.
     next: Option<Timestamp>,
     /// It is not looked at before, even if it is due.
@@ -75,18 +75,18 @@ impl Agenda {
         Some((id, self.look(id, now)))
     }
 
-    /// Takes a schedule in that was last due at `last`, as far as the ledger knows. A
-    /// `last` in the future was written under a clock that was wrong.
+    /// Takes a schedule in that was last due at `last`, as far as the ledger knows. Times
+    /// in the future were written under a clock that was wrong.
     pub(super) fn add(&mut self, pull: PullSchedule, last: Option<Timestamp>, now: Timestamp) -> Option<u64> {
-        let PullSchedule { workflow, schedule, paused } = pull;
+        let PullSchedule { workflow, schedule, since, paused } = pull;
         let rule = rule_of(workflow, &schedule)?;
         let key: Key = (workflow, Arc::from(schedule.name.as_str()));
-        let last = last.map(|last| last.min(now));
+        let last = last.map_or(since, |last| last.max(since)).min(now);
         self.ids_given += 1;
         let id = self.ids_given;
         let entry = Entry {
             jitter: jitter_of(&key, &schedule),
-            next: rule.next_after(last.unwrap_or(Timestamp::MIN)),
+            next: rule.next_after(last),
             rule,
             schedule,
             is_paused: paused,
@@ -141,7 +141,7 @@ impl Agenda {
         let ids: Vec<u64> = self.entries.keys().copied().collect();
         for &id in &ids {
             let Some(entry) = self.entries.get_mut(&id) else { continue };
-            entry.last = entry.last.map(|last| last.min(now));
+            entry.last = entry.last.min(now);
             let next = entry.rule.next_after(now);
             // What was due before the change and waits still, waits on.
             entry.next = [entry.next, next].into_iter().flatten().min();
@@ -183,7 +183,7 @@ impl Agenda {
         let Plan { unrun, runs, last } = plan(&entry.rule, policy, first, situation);
         entry.not_before = None;
         if let Some(last) = last {
-            entry.last = Some(last);
+            entry.last = last;
             entry.next = entry.rule.next_after(last);
             if entry.is_paused {
                 entry.not_before = now.checked_add(PAUSED_EVERY).ok();
@@ -219,7 +219,7 @@ impl Agenda {
             entry.schedule.cadence != pull.schedule.cadence || entry.schedule.anchor != pull.schedule.anchor;
         if is_moved && let Some(rule) = rule_of(pull.workflow, &pull.schedule) {
             // The anchor of a new rule keeps it out of the past.
-            entry.next = rule.next_after(entry.last.unwrap_or(Timestamp::MIN));
+            entry.next = rule.next_after(entry.last);
             entry.rule = rule;
         }
         entry.jitter = jitter_of(&entry.key, &pull.schedule);

@@ -137,3 +137,73 @@ impl Group {
 fn minus(instant: Timestamp, duration: SignedDuration) -> Timestamp {
     instant.checked_sub(duration).unwrap_or(Timestamp::MIN)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schedule::{Cadence, Schedule};
+
+    const SECOND: SignedDuration = SignedDuration::from_secs(1);
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    /// A rule that is due every ten seconds, from 10 on.
+    fn rule() -> Rule {
+        let cadence = Cadence::Every { interval_ms: 10_000 };
+        Schedule::new("default", cadence, at(0)).rule().unwrap()
+    }
+
+    fn at_now(now: i64) -> Situation {
+        Situation { now: at(now), is_paused: false, is_taken: false, jitter: SignedDuration::ZERO }
+    }
+
+    fn seconds(groups: &[Group]) -> Vec<(i64, i64, u64)> {
+        groups.iter().map(|group| (group.first.as_second(), group.last.as_second(), group.count)).collect()
+    }
+
+    #[test]
+    fn nothing_is_planned_before_its_time() {
+        let rule = rule();
+        assert_eq!(plan(&rule, &Policy::default(), at(10), at_now(9)), Plan::default());
+        let delayed = Situation { jitter: SECOND * 5, ..at_now(14) };
+        assert_eq!(plan(&rule, &Policy::default(), at(10), delayed), Plan::default());
+        let due = plan(&rule, &Policy::default(), at(10), Situation { now: at(15), ..delayed });
+        assert_eq!((due.runs, due.last), (vec![at(10)], Some(at(10))));
+        // Late by more than an interval: 20 is due, and not yet to be started.
+        let late = plan(&rule, &Policy::default(), at(10), Situation { now: at(24), ..delayed });
+        assert_eq!((late.runs, late.last), (vec![at(10)], Some(at(10))));
+    }
+
+    #[test]
+    fn backlog_splits_into_runs_single_entries_and_a_rest() {
+        let plan = plan(&rule(), &Policy::default(), at(10), at_now(205));
+        assert_eq!((plan.runs, plan.last), (vec![at(200)], Some(at(200))));
+        let mut expected = vec![(10, 90, 9)];
+        expected.extend((10..20).map(|n| (n * 10, n * 10, 1)));
+        assert_eq!(seconds(&plan.unrun), expected);
+        assert!(plan.unrun.iter().all(|group| group.state == TickState::Missed));
+        assert_eq!(
+            plan.unrun[0].message,
+            "the host was down or busy when it was due; this stands for 9 instants since 1970-01-01T00:00:10Z"
+        );
+    }
+
+    #[test]
+    fn count_of_a_long_backlog_is_bounded() {
+        let paused = Situation { is_paused: true, ..at_now(1_000_000) };
+        let plan = plan(&rule(), &Policy::default(), at(10), paused);
+        assert_eq!(seconds(&plan.unrun), [(10, 1_000_000, STANDS_FOR_MAX)]);
+        assert!(plan.unrun[0].message.contains("at least 10000 instants"), "{}", plan.unrun[0].message);
+    }
+
+    #[test]
+    fn backlog_behind_a_running_run_is_skipped_and_missed() {
+        let taken = Situation { is_taken: true, ..at_now(35) };
+        let plan = plan(&rule(), &Policy::default(), at(10), taken);
+        let states: Vec<TickState> = plan.unrun.iter().map(|group| group.state).collect();
+        assert_eq!(states, [TickState::Missed, TickState::Missed, TickState::SkippedRunning]);
+        assert_eq!((plan.runs, plan.last), (vec![], Some(at(30))));
+    }
+}

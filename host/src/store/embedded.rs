@@ -16,7 +16,7 @@ use super::keeper::{self, Keeper};
 use super::keys::Put;
 use super::metadata::Metadata;
 use super::rows::{RunRow, Selection, TickKey};
-use super::segments::Segment;
+use super::segment::Segment;
 use super::shared::{EmbeddedOptions, Shared};
 use super::status::{CLOSED, Status, StopOnPanic, lock, read};
 use super::writer::{Batch, Command, Reply, Writer};
@@ -37,7 +37,7 @@ pub const PAGE_MAX: usize = 1000;
 /// Whatever changes something goes to one thread that writes. Reads take what is in
 /// memory, and go to the files on the runtime's blocking threads.
 pub struct EmbeddedStore {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     commands: mpsc::Sender<Command>,
     /// Bytes of run records that may wait for the writer.
     room: Arc<Semaphore>,
@@ -125,7 +125,7 @@ impl EmbeddedStore {
     }
 
     /// Asks the writer for something that answers.
-    async fn ask<T: Send + 'static>(
+    pub(super) async fn ask<T: Send + 'static>(
         &self,
         action: impl FnOnce(&mut Writer, Reply<T>) + Send + 'static,
     ) -> Result<T> {

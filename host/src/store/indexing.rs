@@ -89,6 +89,7 @@ fn head_bytes(
         head.extend_from_slice(last.as_bytes());
     }
     let accepted = runs.values().map(|row| row.accepted_at);
+    put_instant(&mut head, accepted.clone().min().unwrap_or(Timestamp::MIN));
     let claimed = ticks.values().map(|row| row.tick.claimed_at);
     let newest = accepted.chain(claimed).max().unwrap_or(Timestamp::MIN);
     put_instant(&mut head, newest);

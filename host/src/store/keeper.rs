@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::checkpoint::Checkpoint;
 use super::export::Export;
 use super::logfile::{LogFile, Purpose};
-use super::segments::Segment;
+use super::segment::Segment;
 use super::shared::Shared;
 use super::status::{StopOnPanic, lock, read, write};
 use super::writer::{Command, Writer};

@@ -25,6 +25,7 @@ mod metadata;
 mod records;
 mod recovery;
 mod rows;
+mod segment;
 mod segments;
 mod shared;
 mod sidecar;
@@ -35,7 +36,9 @@ mod writer;
 #[cfg(test)]
 pub(crate) mod contract;
 #[cfg(test)]
-mod crash;
+mod crash_tests;
+#[cfg(test)]
+mod damage_tests;
 #[cfg(test)]
 mod embedded_tests;
 #[cfg(test)]

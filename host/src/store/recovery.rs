@@ -18,7 +18,8 @@ use super::ledger::Ledger;
 use super::logfile::{self, LogFile, Purpose};
 use super::metadata::Metadata;
 use super::rows::{Place, TickKey};
-use super::segments::{self, Rows, Segment, Segments};
+use super::segment::{self, Rows, Segment};
+use super::segments::Segments;
 use super::sidecar::{self, Head};
 use super::status::Status;
 use super::{Result, StoreError, export};
@@ -205,7 +206,7 @@ fn complete_segment(folder: &Folder, number: u64, segments: &Segments, status: &
     let head = match sidecar::read_head(&path, number, read.bytes) {
         Ok(head) => head,
         Err(_) => {
-            let scanned = segments::scan(&path, number, salt)?;
+            let scanned = segment::scan(&path, number, salt)?;
             report(number, &scanned, status);
             // The index must never be on the disk before what it points to.
             read.file
@@ -238,7 +239,7 @@ fn complete_segment(folder: &Folder, number: u64, segments: &Segments, status: &
 /// Goes on with the last segment, unless it cannot be trusted to take more.
 fn resume(folder: &Folder, number: u64) -> Result<Option<(LogFile, Segment)>> {
     let path = folder.runs();
-    let scanned = segments::scan(&path, number, folder.salt())?;
+    let scanned = segment::scan(&path, number, folder.salt())?;
     if !scanned.has_header || scanned.salt != folder.salt() || !scanned.scan.gaps.is_empty() {
         if scanned.bytes <= logfile::HEADER_BYTES {
             // A crash came between the file's creation and its first flush.
@@ -268,7 +269,7 @@ fn remove_segment(folder: &Path, number: u64) -> Result<()> {
         .map_err(|source| StoreError::Io { action: format!("delete {}", path.display()), source })
 }
 
-fn report(number: u64, scanned: &segments::Scanned, status: &Status) {
+fn report(number: u64, scanned: &segment::Scanned, status: &Status) {
     if !scanned.has_header {
         status.warn(format!("the header of segment {number} is damaged"));
     }

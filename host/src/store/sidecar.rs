@@ -35,6 +35,8 @@ pub(super) struct Summary {
     pub(super) ticks: u32,
     /// Smallest and largest id.
     pub(super) ids: Option<(RunId, RunId)>,
+    /// The earliest instant at which a run was accepted.
+    pub(super) accepted_oldest: Option<Timestamp>,
     /// The latest instant at which a run was accepted or a tick claimed.
     pub(super) newest: Option<Timestamp>,
     /// The latest due instant of a tick.
@@ -61,7 +63,11 @@ impl Summary {
     /// Whether the segment can have a row that the selection takes.
     pub(super) fn may_have(&self, selection: &Selection) -> bool {
         let Some((smallest, _)) = self.ids else { return false };
-        if selection.before.is_some_and(|before| smallest >= before) {
+        let is_too_new = selection.before.is_some_and(|before| smallest >= before)
+            || selection
+                .until
+                .is_some_and(|until| self.accepted_oldest.is_some_and(|oldest| oldest >= until));
+        if is_too_new || selection.since.is_some_and(|since| self.newest < Some(since)) {
             return false;
         }
         match selection.workflow {
@@ -183,7 +189,8 @@ fn parse_head(mut from: &[u8]) -> Result<Head, SidecarError> {
         let (first, last) = (take::<16>(from)?, take::<16>(from)?);
         summary.ids = Some((RunId::from_bytes(first), RunId::from_bytes(last)));
     }
-    let (newest, due_newest) = (take_instant(from)?, take_instant(from)?);
+    let (oldest, newest, due_newest) = (take_instant(from)?, take_instant(from)?, take_instant(from)?);
+    summary.accepted_oldest = (summary.runs > 0).then_some(oldest);
     summary.newest = (summary.runs > 0 || summary.ticks > 0).then_some(newest);
     summary.due_newest = (summary.ticks > 0).then_some(due_newest);
     for _ in 0..from.try_get_u32_le()? {
@@ -386,4 +393,14 @@ fn partition_point(count: usize, is_before: impl Fn(usize) -> bool) -> usize {
         }
     }
     low
+}
+
+/// Makes the checksums of an index right whatever it holds.
+#[cfg(test)]
+pub(super) fn fix_checksums(file: &mut [u8]) {
+    let head_end = FIXED_BYTES + word(file, 28) as usize;
+    let head = crc32c::crc32c_append(crc32c::crc32c(&file[..FIXED_BYTES - 8]), &file[FIXED_BYTES..head_end]);
+    let body = crc32c::crc32c(&file[head_end..]);
+    file[36..40].copy_from_slice(&head.to_le_bytes());
+    file[40..44].copy_from_slice(&body.to_le_bytes());
 }

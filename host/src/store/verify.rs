@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::frame::{self, Kind};
 use super::logfile::{self, Purpose};
 use super::rows::{Place, RunRow};
-use super::segments::{Rows, Segment};
+use super::segment::{Rows, Segment};
 use super::shared::Shared;
 use super::sidecar::Sidecar;
 use super::status::read;

@@ -18,7 +18,7 @@ use super::ledger::Answer;
 use super::logfile::{LogFile, Purpose};
 use super::records;
 use super::rows::{Place, RunRow, TickKey, TickRow};
-use super::segments::Segment;
+use super::segment::Segment;
 use super::shared::Shared;
 use super::status::{lock, read, write};
 use super::{Claim, Durability, Result, Retention, StoreError, Tick, TickState};

@@ -72,14 +72,24 @@ impl Upload {
 /// A request's body on its way out.
 pub(super) struct RequestBody {
     inner: WasiBody,
+    /// What `Content-Length` says.
+    declared: Option<u64>,
     bytes: u64,
     upload: Arc<Upload>,
 }
 
 impl RequestBody {
-    pub(super) fn new(inner: WasiBody, upload: Arc<Upload>) -> Self {
-        upload.is_done.store(inner.is_end_stream(), Ordering::Release);
-        Self { inner, bytes: 0, upload }
+    pub(super) fn new(inner: WasiBody, declared: Option<u64>, upload: Arc<Upload>) -> Self {
+        let body = Self { inner, declared, bytes: 0, upload };
+        body.move_on();
+        body
+    }
+
+    fn move_on(&self) {
+        // Of a body with a length hyper reads no more than that: it never sees the end.
+        let is_done = self.inner.is_end_stream() || self.declared == Some(self.bytes);
+        self.upload.is_done.store(is_done, Ordering::Release);
+        self.upload.move_on();
     }
 }
 
@@ -102,8 +112,7 @@ impl Body for RequestBody {
                     }
                     self.bytes = upload.sent.add(data.len());
                 }
-                upload.move_on();
-                upload.is_done.store(self.inner.is_end_stream(), Ordering::Release);
+                self.move_on();
                 Some(Ok(frame))
             }
             // The guest dropped it unfinished, or wrote less than it had said.

@@ -94,12 +94,12 @@ async fn answered(
     times: Times,
 ) -> Result<(Response<Incoming>, Lease), Failure> {
     let target = Target::parse(request.uri(), &egress.policy.allowed)?;
-    check_request(egress, &request)?;
+    let declared = check_request(egress, &request)?;
     strip(request.headers_mut());
     let key = Key::new(workflow, &target);
     let is_replayable = request.method().is_idempotent() && request.body().is_end_stream();
     let uri = request.uri().clone();
-    let mut request = request.map(|body| RequestBody::new(body, upload.clone()));
+    let mut request = request.map(|body| RequestBody::new(body, declared, upload.clone()));
     let mut stale = 0;
     loop {
         let pooled = if stale < STALE_MAX { pooled(egress, &target, &key).await } else { None };
@@ -130,7 +130,8 @@ async fn answered(
         request = match (unanswered.unsent, copy) {
             (Some(unsent), _) if is_pooled => *unsent,
             (_, Some(copy)) if unanswered.is_closed => copy.map(|()| {
-                RequestBody::new(Empty::new().map_err(|never| match never {}).boxed_unsync(), upload.clone())
+                let empty = Empty::new().map_err(|never| match never {}).boxed_unsync();
+                RequestBody::new(empty, None, upload.clone())
             }),
             _ => return Err(unanswered.failure),
         };
@@ -216,8 +217,9 @@ async fn answer(
     }
 }
 
-/// What of a request is refused whoever it is for.
-fn check_request(egress: &Egress, request: &Request<WasiBody>) -> Result<(), Failure> {
+/// The length that the request says its body has; refuses what is not let out whoever it
+/// is for.
+fn check_request(egress: &Egress, request: &Request<WasiBody>) -> Result<Option<u64>, Failure> {
     // A tunnel would carry what nobody checks.
     if request.method() == Method::CONNECT {
         return Err(Code::HttpRequestMethodInvalid.into());
@@ -228,7 +230,7 @@ fn check_request(egress: &Egress, request: &Request<WasiBody>) -> Result<(), Fai
     if bytes.is_some_and(|bytes| bytes > egress.limits.request_bytes_max) {
         return Err(Failure::cap(Code::HttpRequestBodySize, egress.limits.request_bytes_max));
     }
-    Ok(())
+    Ok(declared)
 }
 
 fn strip(headers: &mut HeaderMap) {

@@ -98,6 +98,19 @@ async fn changes_wake_the_sleeper() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn instants_before_the_first_version_are_not_missed() {
+    let world = World::new();
+    let anchored = instant("2026-02-28T12:00:00Z");
+    world.add_anchored(Cadence::Every { interval_ms: MINUTE }, Policy::default(), anchored);
+    world.change(|schedules| schedules[0].since = instant("2026-02-28T23:59:30Z"));
+    let running = world.start();
+    world.until("2026-03-01T00:01:30Z").await;
+    assert_eq!(world.ran(), ["00:00:00", "00:01:00"]);
+    assert_eq!(world.states().len(), 2);
+    running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn several_schedules_of_a_workflow_are_independent() {
     let world = World::new();
     world.state().run_takes = Duration::from_secs(150);

@@ -113,7 +113,8 @@ impl World {
         let workflow = WorkflowId::new();
         let schedule = Schedule { policy, ..Schedule::new("default", cadence, anchor) };
         schedule.validate(1).unwrap();
-        self.change(|schedules| schedules.push(PullSchedule { workflow, schedule, paused: false }));
+        let pull = PullSchedule { workflow, schedule, since: anchor, paused: false };
+        self.change(|schedules| schedules.push(pull));
         workflow
     }
 
@@ -249,11 +250,8 @@ impl Pulls for Workflows {
             let now = world.now();
             let (takes, ends, panics) = {
                 let mut state = world.state();
-                assert_eq!(
-                    state.ticks[&key_of(&due.tick)].state,
-                    TickState::Claimed,
-                    "run before it is claimed"
-                );
+                let is_claimed = state.ticks.get(&key_of(&due.tick)) == Some(&due.tick);
+                state.expect(is_claimed && due.tick.state == TickState::Claimed, "run without a claim");
                 state.running += 1;
                 state.running_max = state.running_max.max(state.running);
                 state.runs.push((due, now));

@@ -221,6 +221,36 @@ async fn responses_without_bodies_end_at_once_and_leave_the_connection() {
 }
 
 #[tokio::test]
+async fn a_connection_is_used_again_after_a_body_of_any_framing() {
+    let server = Server::http(|request| async move {
+        request.into_body().collect().await.unwrap();
+        reply("hello")
+    })
+    .await;
+    let mut guest = Guest::new(&egress(&[&server.entry()]));
+    for (length, is_finished) in [(Some("4"), true), (None, true), (Some("4"), false), (Some("0"), true)] {
+        let (mut pieces, body) = channel();
+        let mut post = Request::post(server.url("/"));
+        if let Some(length) = length {
+            post = post.header("content-length", length);
+        }
+        let sending = guest.begin(post.body(body).unwrap());
+        let writing = async {
+            if length != Some("0") {
+                pieces.send(Ok(Bytes::from("ping"))).await.unwrap();
+            }
+            // One writer keeps its end for longer than the exchange takes.
+            if is_finished {
+                pieces.close_channel();
+            }
+        };
+        let (response, ()) = soon(futures::future::join(sending, writing)).await;
+        super::whole(response.unwrap()).await.unwrap();
+    }
+    assert_eq!(server.accepted(), 1);
+}
+
+#[tokio::test]
 async fn interim_responses_are_skipped() {
     let interim = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n";
     let server = Server::script(format!("{interim}HTTP/1.1 201 OK\r\ncontent-length: 2\r\n\r\nok")).await;

@@ -1,0 +1,360 @@
+//! The end of the process and of the machine at any moment.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use rand::RngExt as _;
+
+use super::logfile::Purpose;
+use super::rows::Selection;
+use super::samples::{log, run, set, tick, workflow};
+use super::{Claim, Durability, EmbeddedOptions, EmbeddedStore, RunFilter, Store, TickState};
+use crate::run::{Run, RunId};
+use crate::workflow::{SettingWriter, WorkflowId};
+
+/// Copies a folder as it is at this moment: what a crash of the process leaves.
+pub(super) fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), &target).unwrap();
+        }
+    }
+}
+
+fn open(path: &Path, options: EmbeddedOptions) -> Arc<EmbeddedStore> {
+    tokio::task::block_in_place(|| EmbeddedStore::open(path, options)).unwrap()
+}
+
+/// What a store acknowledged.
+#[derive(Default)]
+struct Acknowledged {
+    runs: Vec<RunId>,
+    workflows: BTreeSet<WorkflowId>,
+    archived: BTreeSet<WorkflowId>,
+    /// The last number that was committed as the setting `NUMBER`.
+    settings: BTreeMap<WorkflowId, u64>,
+    claims: BTreeSet<(WorkflowId, Timestamp)>,
+    settled: BTreeSet<(WorkflowId, Timestamp)>,
+}
+
+impl Acknowledged {
+    /// Everything is there, once; `runs_from` is the first run that is read in full.
+    async fn check(&self, store: &EmbeddedStore, runs_from: usize) {
+        let selection = Selection::new(&RunFilter::default(), None, Arc::default());
+        let rows = store.shared.segments.select(&selection, usize::MAX).unwrap();
+        let stored: HashSet<RunId> = rows.iter().map(|(_, row)| row.id).collect();
+        let lost: Vec<_> = self.runs.iter().filter(|id| !stored.contains(id)).collect();
+        assert!(lost.is_empty(), "lost: {lost:?}");
+        for id in &self.runs[runs_from..] {
+            assert_eq!(store.run(*id).await.unwrap().unwrap().id, *id);
+            assert_eq!(store.run_log(*id).await.unwrap().unwrap(), log(2).to_vec());
+        }
+        let verified = store.verify().await.unwrap();
+        assert_eq!(verified.problems, [] as [String; 0]);
+        assert_eq!(verified.runs_checked, stored.len() as u64, "a run is there twice");
+
+        let workflows: BTreeSet<_> =
+            store.workflows().await.unwrap().iter().map(|workflow| workflow.id).collect();
+        assert!(self.workflows.is_subset(&workflows));
+        assert!(self.archived.is_disjoint(&workflows));
+        for (workflow, number) in &self.settings {
+            let settings = store.settings(*workflow).await.unwrap();
+            assert!(settings.entries["NUMBER"].value.get().parse::<u64>().unwrap() >= *number);
+        }
+        for (workflow, due) in &self.claims {
+            let claim = store.claim(tick(*workflow, "s", *due)).await.unwrap();
+            assert_eq!(claim, Claim::Taken, "{due}");
+        }
+        let unsettled = store.unsettled_ticks().await.unwrap();
+        let unsettled: BTreeSet<_> = unsettled.iter().map(|tick| (tick.workflow, tick.due)).collect();
+        assert!(self.settled.is_disjoint(&unsettled));
+    }
+
+    /// Takes a line that the child printed.
+    fn take(&mut self, line: &str) {
+        let words: Vec<&str> = line.split(' ').collect();
+        match words[..] {
+            ["run", id] => self.runs.push(id.parse().unwrap()),
+            ["workflow", id] => drop(self.workflows.insert(id.parse().unwrap())),
+            // From here on it may be there or not.
+            ["archiving", id] => drop(self.workflows.remove(&id.parse().unwrap())),
+            ["archived", id] => drop(self.archived.insert(id.parse().unwrap())),
+            ["setting", id, number] => {
+                self.settings.insert(id.parse().unwrap(), number.parse().unwrap());
+            }
+            ["claim", id, due] => drop(self.claims.insert((id.parse().unwrap(), due.parse().unwrap()))),
+            ["settle", id, due] => drop(self.settled.insert((id.parse().unwrap(), due.parse().unwrap()))),
+            _ => {}
+        }
+    }
+}
+
+// ---- kill -9 ------------------------------------------------------------------------
+
+const FOLDER_VARIABLE: &str = "TIDEGATE_TEST_KILL_FOLDER";
+const CYCLES: usize = 20;
+
+/// Everything that rotates does so often.
+fn restless() -> EmbeddedOptions {
+    EmbeddedOptions {
+        flush: Duration::from_millis(5),
+        segment_rows: 100,
+        checkpoint: Duration::from_millis(20),
+        ..EmbeddedOptions::default()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kill_9_loses_nothing_that_was_acknowledged() {
+    let temp = tempfile::tempdir().unwrap();
+    let data = temp.path().join("data");
+    let mut acknowledged = Acknowledged::default();
+    for cycle in 0..CYCLES {
+        let runs_before = acknowledged.runs.len();
+        tokio::task::block_in_place(|| run_and_kill(&data, &mut acknowledged));
+        assert!(acknowledged.runs.len() > runs_before, "cycle {cycle}");
+        let store = open(&data, restless());
+        acknowledged.check(&store, runs_before).await;
+        store.close().await.unwrap();
+    }
+    assert!(acknowledged.workflows.len() > CYCLES && acknowledged.claims.len() > CYCLES);
+}
+
+/// Lets a child work on the folder, and kills it in the middle.
+fn run_and_kill(data: &Path, acknowledged: &mut Acknowledged) {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "store::crash_tests::child_of_the_kill_test", "--nocapture"])
+        .env(FOLDER_VARIABLE, data)
+        // sled starts the program `sync` when it opens: it flushes the whole machine.
+        .env("PATH", "")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap());
+    let mut read = |acknowledged: &mut Acknowledged| {
+        let mut line = String::new();
+        let is_whole = lines.read_line(&mut line).unwrap() > 0 && line.ends_with('\n');
+        acknowledged.take(line.trim_end());
+        is_whole
+    };
+    // The moment is random in what the child has done, not in time.
+    for _ in 0..rand::rng().random_range(1..600) {
+        assert!(read(acknowledged), "the child ended by itself");
+    }
+    kill(&mut child);
+    while read(acknowledged) {}
+}
+
+fn kill(child: &mut Child) {
+    child.kill().unwrap();
+    let status = child.wait().unwrap();
+    assert!(!status.success());
+}
+
+/// Not a test: what the kill test starts.
+#[test]
+fn child_of_the_kill_test() {
+    let Some(folder) = std::env::var_os(FOLDER_VARIABLE) else { return };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    runtime.block_on(work_for_ever(PathBuf::from(folder)));
+}
+
+fn say(line: String) {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{line}").and_then(|()| out.flush()).unwrap();
+}
+
+async fn work_for_ever(folder: PathBuf) {
+    let store = open(&folder, restless());
+    let first = workflow(&format!("w-{}", RunId::new()));
+    store.create_workflow(first.clone()).await.unwrap();
+    say(format!("workflow {}", first.id));
+    let appends = |durability| {
+        let (store, id) = (store.clone(), first.id);
+        async move {
+            loop {
+                let run = Arc::new(run(id));
+                store.append_run(run.clone(), log(2), durability).await.unwrap();
+                say(format!("run {}", run.id));
+            }
+        }
+    };
+    let claims = async {
+        let due = Timestamp::now();
+        for number in 0.. {
+            let due = due + SignedDuration::from_micros(number);
+            store.claim(tick(first.id, "s", due)).await.unwrap();
+            say(format!("claim {} {due}", first.id));
+            if number % 2 == 0 {
+                store.settle(first.id, "s", due, TickState::Ran).await.unwrap();
+                say(format!("settle {} {due}", first.id));
+            }
+        }
+    };
+    let changes = async {
+        for number in 0u64.. {
+            let changes = vec![set("NUMBER", &number.to_string()), set("OTHER", "\"x\"")];
+            store.commit_settings(first.id, changes, SettingWriter::User(None)).await.unwrap();
+            say(format!("setting {} {number}", first.id));
+            let more = workflow(&format!("w-{}", RunId::new()));
+            store.create_workflow(more.clone()).await.unwrap();
+            say(format!("workflow {}", more.id));
+            if number % 3 == 0 {
+                say(format!("archiving {}", more.id));
+                store.archive_workflow(more.id).await.unwrap();
+                say(format!("archived {}", more.id));
+            }
+        }
+    };
+    let (written, durable) = (appends(Durability::Written), appends(Durability::Durable));
+    tokio::join!(written, durable, appends(Durability::Durable), claims, changes);
+}
+
+// ---- power cut ----------------------------------------------------------------------
+
+/// The disk has what was flushed, and of what was not any part: a cut, or holes of
+/// whole sectors.
+fn lose_what_was_not_flushed(path: &Path, flushed: u64) {
+    const SECTOR: usize = 512;
+    let mut random = rand::rng();
+    let mut bytes = fs::read(path).unwrap();
+    let flushed = (flushed as usize).min(bytes.len());
+    let end = random.random_range(flushed..=bytes.len());
+    bytes.truncate(end);
+    let mut at = flushed;
+    while at < end {
+        let next = ((at / SECTOR + 1) * SECTOR).min(end);
+        if random.random_bool(0.5) {
+            bytes[at..next].fill(0);
+        }
+        at = next;
+    }
+    fs::write(path, bytes).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn power_cut_loses_nothing_that_was_acknowledged_as_durable() {
+    let temp = tempfile::tempdir().unwrap();
+    let live = temp.path().join("live");
+    // Nothing is flushed but what somebody waits for.
+    let hour = Duration::from_secs(3600);
+    let options = EmbeddedOptions { flush: hour, checkpoint: hour, ..EmbeddedOptions::default() };
+    let store = open(&live, options.clone());
+    let first = workflow("first");
+    store.create_workflow(first.clone()).await.unwrap();
+    let acknowledged = Arc::new(Mutex::new(Acknowledged::default()));
+    acknowledged.lock().unwrap().workflows.insert(first.id);
+    let worker = tokio::spawn(work(store.clone(), first.id, acknowledged.clone()));
+    let mut runs_seen = 0;
+    for image in 0..8 {
+        while acknowledged.lock().unwrap().runs.len() < runs_seen + 20 {
+            tokio::task::yield_now().await;
+        }
+        // First what was acknowledged, then what was flushed, then the files.
+        let seen = {
+            let now = acknowledged.lock().unwrap();
+            Acknowledged {
+                runs: now.runs.clone(),
+                workflows: now.workflows.clone(),
+                archived: BTreeSet::new(),
+                settings: now.settings.clone(),
+                claims: now.claims.clone(),
+                settled: now.settled.clone(),
+            }
+        };
+        let (log_flushed, journal_flushed) = store
+            .ask(|writer, reply| {
+                let flushed = (
+                    (writer.log.number, writer.log.synced()),
+                    (writer.journal.number, writer.journal.synced()),
+                );
+                super::writer::answer(reply, Ok(flushed));
+            })
+            .await
+            .unwrap();
+        let data = temp.path().join(format!("image-{image}"));
+        copy(&live, &data);
+        lose_what_was_not_flushed(&Purpose::Runs.path(&data.join("runs"), log_flushed.0), log_flushed.1);
+        let journal = Purpose::Journal.path(&data.join("metadata/journal"), journal_flushed.0);
+        lose_what_was_not_flushed(&journal, journal_flushed.1);
+        if image % 2 == 0 {
+            fs::remove_dir_all(data.join("metadata/sled")).unwrap();
+        }
+        let cut = open(&data, options.clone());
+        check_after_power_cut(&seen, &cut).await;
+        cut.close().await.unwrap();
+        runs_seen = seen.runs.len();
+    }
+    worker.abort();
+    store.close().await.unwrap();
+}
+
+/// Holes in what was never flushed are reported as damage; what was acknowledged is
+/// there all the same.
+async fn check_after_power_cut(seen: &Acknowledged, store: &EmbeddedStore) {
+    for id in &seen.runs {
+        assert_eq!(store.run(*id).await.unwrap().unwrap().id, *id);
+        assert_eq!(store.run_log(*id).await.unwrap().unwrap(), log(2).to_vec());
+    }
+    let workflows = store.workflows().await.unwrap();
+    let workflows: BTreeSet<_> = workflows.iter().map(|workflow| workflow.id).collect();
+    assert!(seen.workflows.is_subset(&workflows));
+    for (workflow, number) in &seen.settings {
+        let settings = store.settings(*workflow).await.unwrap();
+        assert!(settings.entries["NUMBER"].value.get().parse::<u64>().unwrap() >= *number);
+    }
+    for (workflow, due) in &seen.claims {
+        assert_eq!(store.claim(tick(*workflow, "s", *due)).await.unwrap(), Claim::Taken);
+    }
+    // And it goes on.
+    let next: Arc<Run> = Arc::new(run(*seen.workflows.first().unwrap()));
+    store.append_run(next.clone(), log(1), Durability::Durable).await.unwrap();
+    assert!(store.run(next.id).await.unwrap().is_some());
+}
+
+/// Durable and merely written changes, mixed, for ever.
+async fn work(store: Arc<EmbeddedStore>, id: WorkflowId, acknowledged: Arc<Mutex<Acknowledged>>) {
+    let durable = async {
+        loop {
+            let run = Arc::new(run(id));
+            store.append_run(run.clone(), log(2), Durability::Durable).await.unwrap();
+            acknowledged.lock().unwrap().runs.push(run.id);
+        }
+    };
+    let written = async {
+        loop {
+            store.append_run(Arc::new(run(id)), log(2), Durability::Written).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+    };
+    let claims = async {
+        for number in 0.. {
+            let due = Timestamp::from_microsecond(number).unwrap();
+            store.claim(tick(id, "s", due)).await.unwrap();
+            acknowledged.lock().unwrap().claims.insert((id, due));
+        }
+    };
+    let changes = async {
+        for number in 0u64.. {
+            let changes = vec![set("NUMBER", &number.to_string())];
+            store.commit_settings(id, changes, SettingWriter::User(None)).await.unwrap();
+            acknowledged.lock().unwrap().settings.insert(id, number);
+            let more = workflow(&format!("w-{}", RunId::new()));
+            store.create_workflow(more.clone()).await.unwrap();
+            acknowledged.lock().unwrap().workflows.insert(more.id);
+        }
+    };
+    tokio::join!(durable, written, claims, changes);
+}
