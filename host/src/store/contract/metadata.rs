@@ -10,7 +10,9 @@ use super::{Setup, create, json, user, values};
 use crate::run::RunId;
 use crate::store::StoreError;
 use crate::store::samples::{self, component, set, unset, workflow};
-use crate::workflow::{Digest, Kind, Revision, Runtime, SettingWriter, State, Visibility, Workflow, WorkflowId};
+use crate::workflow::{
+    Digest, Kind, Revision, Runtime, SettingWriter, State, Visibility, Workflow, WorkflowId,
+};
 
 pub(crate) async fn workflows_are_listed_by_name(setup: &impl Setup) {
     let store = setup.open().await;
@@ -169,7 +171,7 @@ pub(crate) async fn collector_spares_blobs_that_are_used_kept_or_fresh(setup: &i
     }
 }
 
-pubasync fn runtime_is_kept_under_its_name_with_its_component(setup: &impl Setup) {
+pub(crate) async fn runtime_is_kept_under_its_name_with_its_component(setup: &impl Setup) {
     let store = setup.open().await;
     assert_eq!(store.runtimes().await.unwrap(), []);
     let component = store.put_blob(Bytes::from_static(b"one")).await.unwrap();
