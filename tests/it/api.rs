@@ -1,5 +1,7 @@
 //! The management API: its document, its right, its errors, and the verbs on workflows.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use crate::support::host::Host;
@@ -35,11 +37,11 @@ fn every_operation_of_the_document_is_a_route_and_is_described() {
     }
 
     let open = ["/", "/healthz", "/readyz", "/metrics", "/api/v1/openapi.json"];
-    let mut operations = 0;
+    let mut operations = BTreeSet::new();
     for (path, item) in document["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {
-            operations += 1;
             let what = format!("{method} {path}");
+            assert!(operations.insert(operation["operationId"].as_str().unwrap()), "{what} has another's id");
             assert!(
                 !operation["summary"].as_str().or(operation["description"].as_str()).unwrap().is_empty(),
                 "{what}"
@@ -69,7 +71,7 @@ fn every_operation_of_the_document_is_a_route_and_is_described() {
             }
         }
     }
-    assert!(operations >= 28, "{operations}");
+    assert!(operations.len() >= 29, "{operations:?}");
 }
 
 #[test]
@@ -131,7 +133,7 @@ fn every_error_is_json_that_names_what_is_wrong() {
         ),
         (post(json, "{\"name\": \"a\", \"knd\": \"pull\"}"), 422, "invalid-field", "unknown field `knd`"),
         (post(json, "{\"name\": 1, \"kind\": \"pull\"}"), 422, "invalid-field", "name: invalid type"),
-        (post(json, "[]"), 422, "invalid-field", ""),
+        (post(json, "[null, null]"), 422, "invalid-field", "an object is needed"),
         (post(json, &large), 413, "body-too-large", "limit of 67536 bytes"),
         (host.get("/api/v1/runs?limit=0"), 400, "invalid-query", "limit: must be 1 to 500, is 0"),
         (host.get("/api/v1/runs?limit=x"), 400, "invalid-query", "limit: invalid digit"),

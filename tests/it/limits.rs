@@ -6,6 +6,7 @@ use serde_json::json;
 
 use crate::support::host::Host;
 use crate::support::http::{Connection, Request};
+use crate::support::wait;
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
@@ -160,4 +161,44 @@ fn connections_over_their_number_wait() {
     assert!(!third.has_answer_within(Duration::from_millis(300)));
     drop(open.pop());
     third.reply().unwrap().expect(200);
+}
+
+#[test]
+fn a_client_that_stops_reading_is_cut() {
+    let host = Host::with(&[("server.body_timeout_ms", "300")]);
+    let huge = host.deploy("huge", "catch", "huge-reply");
+    let request = Request::new("POST", &huge.path).json(&json!({ "bytes": 6_000_000 })).bytes();
+    let mut connection = host.connect();
+    // More than the sockets of both sides hold.
+    connection.send(request.repeat(6));
+    wait::until("the connection's end", || {
+        let metrics = Request::new("GET", "/metrics").send(host.api).text();
+        metrics.lines().any(|line| line == "tidegate_http_connection_failures_total{reason=\"timeout\"} 1")
+    });
+    let runs = host.runs(&huge);
+    assert!(runs.iter().all(|run| run["status"] == "succeeded"), "runs end before their reply is sent");
+    assert!(runs.len() < 6, "nothing more is run for a client that does not read");
+}
+
+#[test]
+fn a_host_without_descriptors_waits_for_some() {
+    let host = Host::start();
+    let hello = host.deploy("hello", "catch", "hello");
+    let request = Request::new("POST", &hello.path).bytes();
+    host.connect().send(&request).reply().unwrap().expect(200);
+    let mut open: Vec<Connection> = host.with_descriptors(4, || {
+        let mut open: Vec<Connection> = (0..12).map(|_| host.connect()).collect();
+        open.iter_mut().for_each(|connection| {
+            connection.send(&request);
+        });
+        let answered =
+            open.iter_mut().filter_map(|one| one.has_answer_within(Duration::from_millis(20)).then_some(()));
+        assert!(answered.count() < 12, "there are descriptors for all of them");
+        open
+    });
+    for connection in &mut open {
+        connection.reply().unwrap().expect(200);
+    }
+    let metrics = Request::new("GET", "/metrics").send(host.api).text();
+    assert!(metrics.contains("connection_failures_total{reason=\"accept\"}"), "{metrics}");
 }

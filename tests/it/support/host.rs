@@ -125,6 +125,20 @@ impl Host {
         })
     }
 
+    /// Leaves the process room for so many descriptors more than it has, while `work`
+    /// runs.
+    pub(crate) fn with_descriptors<T>(&self, more: u64, work: impl FnOnce() -> T) -> T {
+        use rustix::process::{Pid, Resource, Rlimit, prlimit};
+        let pid = Pid::from_child(&self.child);
+        let open = std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count() as u64;
+        let before = rustix::process::getrlimit(Resource::Nofile);
+        let tight = Rlimit { current: Some(open + more), maximum: before.maximum };
+        prlimit(Some(pid), Resource::Nofile, tight).unwrap();
+        let result = work();
+        prlimit(Some(pid), Resource::Nofile, before).unwrap();
+        result
+    }
+
     /// Asks the process to end.
     pub(crate) fn terminate(&self) {
         let pid = rustix::process::Pid::from_child(&self.child);
