@@ -42,11 +42,10 @@ def _parser():
     made = commands.add_parser("runtime", help="a runtime that is handed programs")
     made.add_argument("--name", required=True, type=_name)
     made.add_argument("-r", "--requirements", type=Path, help="its packages")
-    made.add_argument("--preload", type=Path, help="modules to import beside the packages' own")
     made.add_argument("--output", required=True, type=Path, help="folder for what is made")
     made.set_defaults(
         run=lambda a: runtime.build(
-            a.cache.resolve(), a.wit.resolve(), a.name, a.requirements, a.preload, a.output.resolve()
+            a.cache.resolve(), a.wit.resolve(), a.name, a.requirements, a.output.resolve()
         )
     )
 

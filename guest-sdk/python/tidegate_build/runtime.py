@@ -5,14 +5,15 @@ import json
 from . import component, packages, requirements, tools
 
 
-def build(cache, wit, name, file, preload, output):
+def build(cache, wit, name, file, output):
     """Makes the runtime `name` from a requirements file.
 
-    Writes ``NAME.wasm``, ``NAME.json`` and ``NAME.requirements.txt`` into the folder
+    A ``preload.txt`` beside that file lists modules to import into the snapshot beside
+    the packages' own top-level ones. Writes ``NAME.wasm``, ``NAME.json`` and ``NAME.requirements.txt`` into the folder
     `output`, unless they are there already from the same input. Returns the manifest.
     """
     wanted = requirements.read(file) if file else requirements.Requirements([], [])
-    extra = _modules(preload)
+    extra = _modules(file.with_name("preload.txt")) if file else []
     digest = component.fingerprint(wit, wanted.text(), "\n".join(extra))
     wasm, manifest = output / f"{name}.wasm", output / f"{name}.json"
     known = _known(manifest, digest)
@@ -40,7 +41,7 @@ def build(cache, wit, name, file, preload, output):
 
 
 def _modules(file):
-    if file is None:
+    if not file.exists():
         return []
     lines = (line.partition("#")[0].strip() for line in file.read_text(encoding="utf-8").splitlines())
     return [line for line in lines if line]

@@ -83,6 +83,8 @@ def end(warm, files):
 
 def _import_bindings():
     """Imports the generated modules, which componentize-py asks for after our end."""
+    import asyncio
+
     for folder, _, names in os.walk("/world"):
         package = folder.removeprefix("/world").strip("/").replace("/", ".")
         for name in names:
@@ -90,6 +92,8 @@ def _import_bindings():
                 importlib.import_module(f"{package}.{name[:-3]}".removesuffix(".__init__"))
     for name in ("componentize_py_types", "componentize_py_async_support"):
         importlib.import_module(name)
+    # The last one starts a loop for asynchronous exports, of which there are none.
+    asyncio._set_running_loop(None)
 
 
 def packages():

@@ -1,0 +1,5 @@
+import numpy as np
+
+
+def workflow(_request, settings):
+    return None

@@ -1,0 +1,2 @@
+def workflow(_request: Dict, settings: Dict):
+    return None

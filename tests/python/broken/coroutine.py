@@ -1,0 +1,2 @@
+async def workflow(_request, settings):
+    return None

@@ -1,0 +1,5 @@
+import reqests
+
+
+def workflow(_request, settings):
+    return None

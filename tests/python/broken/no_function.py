@@ -1,0 +1,2 @@
+def handler(_request, settings):
+    return None

@@ -1,0 +1,2 @@
+def workflow(settings):
+    return None

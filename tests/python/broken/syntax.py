@@ -1,0 +1,5 @@
+import json
+
+
+def workflow(_request, settings)
+    return None

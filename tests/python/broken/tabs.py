@@ -1,0 +1,3 @@
+def workflow(_request, settings):
+	if settings:
+        return None

@@ -1,0 +1,4 @@
+def workflow(_request, settings):
+    print("before", flush=True)
+    while True:
+        pass

@@ -1,0 +1,135 @@
+"""A server for the tests of HTTP out of the sandbox.
+
+It answers as an echo, misbehaves on demand, and plays the services that the packages of
+the default runtime talk to. Listens on a free port of 127.0.0.1 and prints the port.
+"""
+
+import gzip
+import http.server
+import json
+import socket
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    failures = {}
+
+    def log_message(self, *arguments):
+        pass
+
+    def handle_one_request(self):
+        try:
+            super().handle_one_request()
+        except (ConnectionError, TimeoutError):
+            self.close_connection = True
+
+    def body(self):
+        if "chunked" not in self.headers.get("transfer-encoding", ""):
+            return self.rfile.read(int(self.headers.get("content-length") or 0))
+        data = b""
+        while True:
+            size = int(self.rfile.readline(), 16)
+            data += self.rfile.read(size)
+            self.rfile.readline()
+            if not size:
+                return data
+
+    def answer(self, status, value, kind="application/json", **headers):
+        data = value if isinstance(value, bytes) else json.dumps(value).encode()
+        self.send_response(status)
+        if status != 204:
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(data)))
+        for name, text in headers.items():
+            self.send_header(name.replace("_", "-"), text)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(data)
+
+    def respond(self):
+        data = self.body()
+        path = self.path.partition("?")[0]
+        special = getattr(self, "do" + path.replace("/", "_").replace("-", "_"), None)
+        if special is not None:
+            special(data)
+        elif path.startswith("/v1/"):
+            told = {"method": self.command, "path": path, "key": self.headers.get("x-api-key")}
+            self.answer(200, {"code": 200, "message": "", "data": told})
+        elif path.startswith("/2010-04-01/"):
+            self.answer(201, {"sid": "SM1", "status": "queued"})
+        elif path.startswith("/api/1."):
+            self.answer(200, [{"email": "a@b.example", "status": "sent"}])
+        elif path == "/wd/session":
+            self.answer(200, {"value": {"sessionId": "s1", "capabilities": {"browserName": "chrome"}}})
+        elif path.startswith("/wd/session/s1"):
+            self.answer(200, {"value": "A title" if path.endswith("/title") else None})
+        else:
+            self.answer(404, {"code": 404})
+
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = do_OPTIONS = respond
+
+    def do_echo(self, data):
+        self.answer(200, {
+            "method": self.command,
+            "path": self.path,
+            "headers": {name.lower(): text for name, text in self.headers.items()},
+            "body": data[:1000].decode("latin-1"),
+            "length": len(data),
+        })  # fmt: skip
+
+    def do_cookie(self, data):
+        self.answer(200, {}, Set_Cookie="kept=1; Path=/")
+
+    def do_redirect(self, data):
+        self.answer(302, b"", Location="/echo?redirected")
+
+    def do_gzip(self, data):
+        self.answer(200, gzip.compress(b'{"packed": true}'), Content_Encoding="gzip")
+
+    def do_large(self, data):
+        self.answer(200, bytes(2_000_000), "application/octet-stream")
+
+    def do_empty(self, data):
+        self.answer(204, b"")
+
+    def do_fail_twice(self, data):
+        count = Handler.failures[self.client_address[0]] = Handler.failures.get(self.client_address[0], 0) + 1
+        self.answer(500 if count % 3 else 200, {"count": count})
+
+    def do_stream(self, data):
+        self.send_response(200)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        for number in range(3):
+            line = f"line {number}\n".encode()
+            self.wfile.write(b"%x\r\n%b\r\n" % (len(line), line))
+            self.wfile.flush()
+        self.wfile.write(b"0\r\n\r\n")
+
+    def do_slow(self, data):
+        # Answers when the caller has given up and closed, or never.
+        self.connection.settimeout(30)
+        self.connection.recv(1)
+        self.close_connection = True
+
+    def do_reset(self, data):
+        self.send_response(200)
+        self.send_header("Content-Length", "10")
+        self.end_headers()
+        self.wfile.write(b"12345")
+        self.wfile.flush()
+        self.close_connection = True
+        self.connection.shutdown(socket.SHUT_RDWR)
+
+
+class Server(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request, client_address):
+        pass
+
+
+if __name__ == "__main__":
+    server = Server(("127.0.0.1", 0), Handler)
+    print(server.server_address[1], flush=True)
+    server.serve_forever()
