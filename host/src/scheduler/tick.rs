@@ -89,8 +89,8 @@ impl Lane {
 
 /// What a run holds while it goes.
 struct Turn<'a> {
-    _lane: Option<SemaphorePermit<'a>>,
-    _place: SemaphorePermit<'a>,
+    lane: Option<SemaphorePermit<'a>>,
+    place: SemaphorePermit<'a>,
 }
 
 /// Why a claimed instant does not run.
@@ -221,8 +221,10 @@ impl Context {
             RunEnd::Refused => TickState::Refused,
             RunEnd::Interrupted => TickState::Interrupted,
         };
+        // The place is free at once; the schedule's next run waits for the ledger.
+        let Turn { lane: _lane, place } = turn;
+        drop(place);
         self.settle(&tick, state).await;
-        drop(turn);
     }
 
     /// Waits until no other run of the schedule is in the way, and there is a place.
@@ -238,7 +240,7 @@ impl Context {
         let place = self.permit(&self.places).await.ok_or(stopped)?;
         match work.lane.closed() {
             Some(reason) => Err(reason),
-            None => Ok(Turn { _lane: lane, _place: place }),
+            None => Ok(Turn { lane, place }),
         }
     }
 
