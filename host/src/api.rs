@@ -37,6 +37,21 @@ pub struct ErrorBody {
     pub diagnostics: Vec<Diagnostic>,
 }
 
+/// The body of a catch endpoint's answer about a run that failed, or was refused before it
+/// ran. It holds nothing that the workflow said.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct RunError {
+    /// Names the run.
+    pub run: RunId,
+    /// A stable word, for example `deadline` or `invalid-json`.
+    pub code: String,
+    /// What went wrong.
+    pub message: String,
+    /// What to do next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
 /// One finding about a program.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Diagnostic {

@@ -58,6 +58,18 @@ fn each_library_is_used_in_its_own_module_only() {
 }
 
 #[test]
+fn every_route_of_the_api_is_in_its_document() {
+    // `routes!` takes a handler with its description; axum's own verbs take one without.
+    let server: Vec<_> = host_code().into_iter().filter(|(name, _)| name.starts_with("server/")).collect();
+    assert!(server.iter().any(|(_, code)| code.contains("routes!(")));
+    for (name, code) in server {
+        for word in [".route(", ".route_service(", ".nest(", ".nest_service(", ".fallback_service("] {
+            assert!(!code.contains(word), "{name} has {word}: use routes!");
+        }
+    }
+}
+
+#[test]
 fn modules_import_only_what_stands_below_them() {
     // From the ground up; a module may use those before it, and its own rank.
     let ranks: [&[&str]; 7] = [
