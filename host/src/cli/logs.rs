@@ -50,7 +50,7 @@ pub(crate) fn run(args: &LogsArgs, context: &mut Context) -> Result<()> {
     let query = Query { name: &args.name, status: None, since, limit: args.limit as usize };
     let out = &mut context.out;
     if args.format.json {
-        let (runs, _) = pages(&client, &query)?;
+        let runs = pages(&client, &query)?.runs;
         let mut with_logs = Vec::new();
         for mut run in runs.into_iter().rev() {
             let id = run.get("id").and_then(Value::as_str).unwrap_or_default().to_owned();
@@ -118,7 +118,7 @@ impl Tail<'_> {
 
     /// The runs that the command line asks for.
     fn print_recent(&mut self, out: &mut Output) -> Result<()> {
-        let (runs, _) = pages(self.client, &self.query)?;
+        let runs = pages(self.client, &self.query)?.runs;
         for run in runs.into_iter().rev() {
             self.print_run(&serde_json::from_value(Value::Object(run))?, out)?;
         }
@@ -128,7 +128,7 @@ impl Tail<'_> {
     /// The runs that ended while nobody listened.
     fn catch_up(&mut self, out: &mut Output) -> Result<()> {
         let query = Query { name: self.query.name, status: None, since: None, limit: CATCH_UP_RUNS };
-        let (runs, _) = pages(self.client, &query)?;
+        let runs = pages(self.client, &query)?.runs;
         for run in runs.into_iter().rev() {
             let run: RunView = serde_json::from_value(Value::Object(run))?;
             if run.finished_at.is_some_and(|finished| finished >= self.began) {

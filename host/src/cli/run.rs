@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
 use clap::Args;
@@ -139,7 +139,8 @@ fn print(ran: &Ran, format: Format, context: &mut Context) -> Result<()> {
 
 /// A watcher over everything that a run reads.
 fn watch(args: &RunArgs) -> Result<(notify::RecommendedWatcher, Receiver<()>)> {
-    let (sender, changes) = channel();
+    // One that waits stands for all.
+    let (sender, changes) = sync_channel(1);
     let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
         let Ok(event) = event else { return };
         let is_change = !matches!(event.kind, EventKind::Access(_));
@@ -149,8 +150,7 @@ fn watch(args: &RunArgs) -> Result<(notify::RecommendedWatcher, Receiver<()>)> {
                 .any(|part| matches!(part.as_os_str().to_str(), Some("target" | "__pycache__" | ".git")))
         };
         if is_change && !event.paths.iter().all(is_made) {
-            // The receiver is gone when the command ends.
-            let _ = sender.send(());
+            let _ = sender.try_send(());
         }
     });
     let mut watcher = watcher.context("watch files")?;

@@ -2,6 +2,7 @@
 
 use clap::Args;
 use jiff::Timestamp;
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::client::{Client, with_query};
@@ -62,7 +63,7 @@ pub(crate) fn run(args: &RunsArgs, context: &mut Context) -> Result<()> {
     let since = since_argument(args.since.as_deref())?;
     let client = context.client()?;
     let query = Query { name: &args.name, status: args.status, since, limit: args.limit as usize };
-    let (runs, next) = pages(&client, &query)?;
+    let Page { runs, next } = pages(&client, &query)?;
     let out = &mut context.out;
     if args.format.json {
         return out.json(&json!({"runs": runs, "next": next}));
@@ -124,17 +125,21 @@ pub(crate) fn tone(status: Status) -> Tone {
     }
 }
 
+/// Runs as the host sent them.
+#[derive(Deserialize)]
+pub(crate) struct Page {
+    /// Newest first.
+    pub(crate) runs: Vec<Map<String, Value>>,
+    /// The cursor of those behind them.
+    pub(crate) next: Option<Value>,
+}
+
 /// Asks page by page. The runs stay as the host sent them, so that `--json` loses
 /// nothing that a newer host adds.
 ///
 /// # Errors
 /// As [`Client::get`].
-pub(crate) fn pages(client: &Client, query: &Query<'_>) -> Result<(Vec<Map<String, Value>>, Option<Value>)> {
-    #[derive(serde::Deserialize)]
-    struct Page {
-        runs: Vec<Map<String, Value>>,
-        next: Option<Value>,
-    }
+pub(crate) fn pages(client: &Client, query: &Query<'_>) -> Result<Page> {
     let mut runs = Vec::new();
     let mut cursor: Option<Value> = None;
     loop {
@@ -154,7 +159,7 @@ pub(crate) fn pages(client: &Client, query: &Query<'_>) -> Result<(Vec<Map<Strin
         runs.truncate(query.limit);
         // A page that brings nothing will never bring more.
         if runs.len() >= query.limit || page.next.is_none() || got == 0 {
-            return Ok((runs, page.next));
+            return Ok(Page { runs, next: page.next });
         }
         cursor = page.next;
     }

@@ -96,7 +96,7 @@ fn start(
     data: &Path,
     shutdown: CancellationToken,
 ) -> Result<(String, JoinHandle<Result<()>>)> {
-    let (sender, ready) = mpsc::channel();
+    let (sender, ready) = mpsc::sync_channel(1);
     let data = data.to_owned();
     let host = runtime.spawn(async move {
         // The receiver waits for this or for the end of the task.

@@ -1,18 +1,22 @@
 //! What stands in for other people's systems in the demo: one that has candidates to
 //! fetch, and one that takes them.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
-use axum::extract::{Query, State};
-use axum::http::{HeaderMap, StatusCode};
-use axum::routing::{get, post};
-use axum::{Json, Router};
-use serde::Deserialize;
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
 
-use crate::cli::error::{self, Explain};
+use crate::cli::error::{Explain, Result};
 
 /// The key that both systems want.
 pub(super) const API_KEY: &str = "demo-key";
@@ -36,6 +40,8 @@ const FIRST: usize = 3;
 const SECONDS_PER_CANDIDATE: u64 = 15;
 /// Candidates of one page.
 const PAGE: usize = 2;
+/// Bytes of an import.
+const BODY_BYTES_MAX: usize = 64 << 10;
 
 /// Two systems at one address.
 pub(super) struct StandIn {
@@ -56,18 +62,23 @@ impl StandIn {
     ///
     /// # Errors
     /// No port is free.
-    pub(super) async fn start() -> error::Result<Self> {
-        let listener =
-            tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.context("start the stand-ins")?;
+    pub(super) async fn start() -> Result<Self> {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.context("start the stand-ins")?;
         let address = listener.local_addr()?;
         let imported = Arc::default();
         let systems = Systems { began: Arc::default(), imported: Arc::clone(&imported) };
-        let router = Router::new()
-            .route("/candidates", get(candidates))
-            .route("/import", post(import))
-            .with_state(systems);
         // Ends with the process, as the demo does.
-        tokio::spawn(async move { axum::serve(listener, router).await });
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let systems = systems.clone();
+                let service = service_fn(move |request| answer(systems.clone(), request));
+                tokio::spawn(async move {
+                    let server = auto::Builder::new(TokioExecutor::new());
+                    // A caller that hangs up is no matter.
+                    let _ = server.serve_connection(TokioIo::new(stream), service).await;
+                });
+            }
+        });
         Ok(Self { address, imported })
     }
 
@@ -77,43 +88,51 @@ impl StandIn {
     }
 }
 
-#[derive(Deserialize)]
-struct After {
-    after: Option<usize>,
+async fn answer(
+    systems: Systems,
+    request: Request<Incoming>,
+) -> std::result::Result<Response<Full<Bytes>>, Infallible> {
+    let (head, body) = request.into_parts();
+    let key = head.headers.get("x-api-key").map(|key| key.as_bytes());
+    let (status, document) = match (&head.method, head.uri.path()) {
+        _ if key != Some(API_KEY.as_bytes()) => (StatusCode::UNAUTHORIZED, Value::Null),
+        (&Method::GET, "/candidates") => (StatusCode::OK, systems.page(head.uri.query().unwrap_or_default())),
+        (&Method::POST, "/import") => {
+            let body = Limited::new(body, BODY_BYTES_MAX).collect().await;
+            let bytes = body.map(|body| body.to_bytes()).unwrap_or_default();
+            (systems.import(&bytes), Value::Null)
+        }
+        _ => (StatusCode::NOT_FOUND, Value::Null),
+    };
+    let body = if document.is_null() { Bytes::new() } else { document.to_string().into() };
+    let mut response = Response::new(Full::new(body));
+    *response.status_mut() = status;
+    Ok(response)
 }
 
-async fn candidates(
-    State(systems): State<Systems>,
-    Query(After { after }): Query<After>,
-    headers: HeaderMap,
-) -> Result<Json<Value>, StatusCode> {
-    check(&headers)?;
-    let began = systems.began.get_or_init(Instant::now);
-    let arrived = FIRST as u64 + began.elapsed().as_secs() / SECONDS_PER_CANDIDATE;
-    let there = CANDIDATES.len().min(usize::try_from(arrived).unwrap_or(usize::MAX));
-    let first = after.unwrap_or(0).min(there);
-    let last = there.min(first + PAGE);
-    let page: Vec<Value> = CANDIDATES[first..last]
-        .iter()
-        .zip(first..)
-        .map(|(name, id)| json!({"id": id, "name": name}))
-        .collect();
-    let cursor = (last > first).then(|| last.to_string());
-    Ok(Json(json!({"candidates": page, "cursor": cursor, "more": last < there})))
-}
+impl Systems {
+    fn page(&self, query: &str) -> Value {
+        let seconds = self.began.get_or_init(Instant::now).elapsed().as_secs();
+        let arrived = FIRST as u64 + seconds / SECONDS_PER_CANDIDATE;
+        let there = CANDIDATES.len().min(usize::try_from(arrived).unwrap_or(usize::MAX));
+        let after = query.strip_prefix("after=").and_then(|after| after.parse().ok()).unwrap_or(0);
+        let first = there.min(after);
+        let last = there.min(first + PAGE);
+        let page: Vec<Value> = CANDIDATES[first..last]
+            .iter()
+            .zip(first..)
+            .map(|(name, id)| json!({"id": id, "name": name}))
+            .collect();
+        let cursor = (last > first).then(|| last.to_string());
+        json!({"candidates": page, "cursor": cursor, "more": last < there})
+    }
 
-async fn import(
-    State(systems): State<Systems>,
-    headers: HeaderMap,
-    Json(body): Json<Value>,
-) -> Result<StatusCode, StatusCode> {
-    check(&headers)?;
-    let arrived = body["candidates"].as_array().ok_or(StatusCode::UNPROCESSABLE_ENTITY)?;
-    systems.imported.lock().unwrap_or_else(PoisonError::into_inner).extend(arrived.iter().cloned());
-    Ok(StatusCode::CREATED)
-}
-
-fn check(headers: &HeaderMap) -> Result<(), StatusCode> {
-    let key = headers.get("x-api-key").map(|key| key.as_bytes());
-    if key == Some(API_KEY.as_bytes()) { Ok(()) } else { Err(StatusCode::UNAUTHORIZED) }
+    fn import(&self, body: &[u8]) -> StatusCode {
+        let document: Value = serde_json::from_slice(body).unwrap_or_default();
+        let Some(arrived) = document["candidates"].as_array() else {
+            return StatusCode::UNPROCESSABLE_ENTITY;
+        };
+        self.imported.lock().unwrap_or_else(PoisonError::into_inner).extend(arrived.iter().cloned());
+        StatusCode::CREATED
+    }
 }

@@ -1,8 +1,10 @@
 //! Whole commands: arguments in, requests to a fake host and both outputs out.
 
+mod client;
 mod commands;
 mod deploy;
 mod help;
+mod new;
 mod runs;
 mod runtimes;
 
