@@ -9,6 +9,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
     ("guest-sdk/python/tidegate_build", &["py", "txt"]),
     ("guest-sdk/python/tidegate_runtime", &["py", "txt"]),
     ("guest-sdk/rust", &["rs", "toml"]),
+    ("runtimes", &["txt"]),
     ("wit", &["wit"]),
 ];
 

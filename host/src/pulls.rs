@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use jiff::Timestamp;
 use tokio::sync::watch;
 
 use crate::engine::Input;
@@ -49,7 +50,8 @@ impl Parts {
             // Archived since it was due: nothing of it is kept, this run neither.
             return RunEnd::Ended;
         };
-        let finished = self.invoker.invoke(&entry, invocation(&due.tick)).await;
+        let invocation = Invocation { accepted_at: Timestamp::now(), ..invocation(&due.tick) };
+        let finished = self.invoker.invoke(&entry, invocation).await;
         let end = match finished.run.fault.as_ref().map(|fault| fault.kind) {
             Some(FaultKind::Overload | FaultKind::Refused) => RunEnd::Refused,
             Some(FaultKind::Interrupted) => RunEnd::Interrupted,

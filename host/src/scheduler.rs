@@ -6,7 +6,8 @@
 //!
 //! - **Claims.** Of everybody who ever names the same instant of a schedule exactly one gets
 //!   it. So neither a restart nor a clock that is set back repeats a run, and several hosts
-//!   could share a store.
+//!   could share a store. A claim is made [`Options::claim_ahead`] before its instant, so
+//!   that a disk that is slow for a moment does not make the run late.
 //! - **Overlap** is judged per schedule: an instant whose predecessor's run is still going
 //!   is recorded as skipped, waits, or runs beside it, as the policy says. Two schedules of
 //!   one workflow are independent of each other.
@@ -155,6 +156,10 @@ pub struct Options {
     /// Instants between their claim and the end of their run. Further ones wait unclaimed,
     /// in the order in which they are due, and start late rather than being refused.
     pub in_flight_max: usize,
+    /// How long before it is due an instant is claimed; it still starts when it is due.
+    /// Below the shortest interval. If the host ends abruptly in between, the instant
+    /// counts as interrupted.
+    pub claim_ahead: Duration,
     /// The longest sleep: how late a clock that was set, or the end of a suspension, is
     /// noticed.
     pub sleep_max: Duration,
@@ -162,7 +167,12 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { batch_max: 1_024, in_flight_max: 1_024, sleep_max: Duration::from_secs(10) }
+        Self {
+            batch_max: 1_024,
+            in_flight_max: 1_024,
+            claim_ahead: Duration::from_millis(500),
+            sleep_max: Duration::from_secs(10),
+        }
     }
 }
 
@@ -204,7 +214,7 @@ impl Scheduler {
     /// Works until `shutdown`; then claims nothing more, waits until the runs it started
     /// have ended and are settled, and returns. To be called once.
     pub async fn run(self: Arc<Self>, shutdown: CancellationToken) {
-        let mut agenda = Agenda::default();
+        let mut agenda = Agenda::new(self.options.claim_ahead);
         let mut tasks = JoinSet::new();
         if shutdown.run_until_cancelled(self.recover()).await.is_some() {
             self.work(&mut agenda, &mut tasks, &shutdown).await;

@@ -2,7 +2,7 @@
 //!
 //! Commands that use a host speak to it over the management API ([`client`]); they see
 //! nothing of its store or its engine. What runs in this process (`serve`, `run`,
-//! `doctor`, `demo`) goes through one file, `local`.
+//! `doctor`, `demo`) goes through [`in_process`] and [`sandbox`].
 
 mod address;
 mod archive;
@@ -10,13 +10,16 @@ mod build;
 mod client;
 mod compile_component;
 mod deploy;
+mod doctor;
 mod env;
 mod error;
 #[cfg(test)]
 mod fake;
 mod human;
+mod in_process;
 mod invoke;
 mod list;
+mod logging;
 mod login;
 mod logs;
 mod new;
@@ -31,9 +34,12 @@ mod python_tool;
 mod replay;
 mod request;
 mod rollback;
+mod run;
 mod runs;
 mod runtime;
+mod sandbox;
 mod sdk;
+mod serve;
 mod settings;
 mod show;
 mod show_run;
@@ -68,8 +74,10 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Serve(serve::ServeArgs),
     New(new::NewArgs),
     Build(build::BuildArgs),
+    Run(run::RunArgs),
     Deploy(deploy::DeployArgs),
     List(list::ListArgs),
     Show(show::ShowArgs),
@@ -87,6 +95,7 @@ enum Command {
     Replay(replay::ReplayArgs),
     #[command(subcommand)]
     Runtime(runtime::RuntimeCommand),
+    Doctor(doctor::DoctorArgs),
     Login(login::LoginArgs),
     Logout(login::LogoutArgs),
     #[command(name = crate::engine::CHILD_COMMAND, hide = true)]
@@ -128,7 +137,7 @@ pub fn main() -> ExitCode {
     let mut out = Output::of_process();
     let result = Environment::of_process().and_then(|env| {
         let mut context = Context { env, out: Output::of_process(), input: Input::of_process() };
-        run(cli.command, &mut context)?;
+        dispatch(cli.command, &mut context)?;
         context.out.flush()
     });
     match result {
@@ -142,10 +151,12 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command, context: &mut Context) -> Result<()> {
+fn dispatch(command: Command, context: &mut Context) -> Result<()> {
     match command {
+        Command::Serve(args) => serve::run(&args, context),
         Command::New(args) => new::run(&args, context),
         Command::Build(args) => build::run(&args, context),
+        Command::Run(args) => run::run(&args, context),
         Command::Deploy(args) => deploy::run(&args, context),
         Command::List(args) => list::run(&args, context),
         Command::Show(args) => show::run(&args, context),
@@ -161,6 +172,7 @@ fn run(command: Command, context: &mut Context) -> Result<()> {
         Command::ShowRun(args) => show_run::run(&args, context),
         Command::Replay(args) => replay::run(&args, context),
         Command::Runtime(command) => runtime::run(&command, context),
+        Command::Doctor(args) => doctor::run(&args, context),
         Command::Login(args) => login::login(&args, context),
         Command::Logout(args) => login::logout(&args, context),
         Command::CompileComponent(args) => compile_component::run(&args),

@@ -1,5 +1,9 @@
 //! One run as a page: what `show-run`, `invoke` and `run` print.
 
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
 use super::error::Result;
 use super::human::{bytes, count, duration, duration_us, time};
 use super::output::{Output, clean, clean_lines};
@@ -35,25 +39,52 @@ impl Fields {
     }
 }
 
-/// Prints a run to standard output.
+/// Prints a run of a host to standard output.
 pub(crate) fn run(out: &mut Output, detail: &RunDetail, log: &RunLog) -> Result<()> {
     head(out, detail)?;
     timeline(out, detail)?;
     request(out, detail)?;
-    reply(out, detail)?;
-    log_section(out, log)?;
-    exchanges(out, &detail.exchanges)?;
+    ending(out, detail, log)?;
     if !detail.settings_changed.is_empty() {
         section(out, "Settings changed", "")?;
         for name in &detail.settings_changed {
             out.line(format!("  {}", clean(name)))?;
         }
     }
+    out.flush()
+}
+
+/// Prints a run of this machine, whose settings are nobody's secret.
+pub(crate) fn local_run(
+    out: &mut Output,
+    detail: &RunDetail,
+    log: &RunLog,
+    settings: &BTreeMap<String, Option<Value>>,
+) -> Result<()> {
+    head(out, detail)?;
+    ending(out, detail, log)?;
+    if !settings.is_empty() {
+        section(out, "Settings changed", "")?;
+        for (name, value) in settings {
+            match value {
+                Some(value) => out.line(clean(&format!("  {name} = {value}")))?,
+                None => out.line(format!("  {} {}", clean(name), out.paint.dim("deleted")))?,
+            }
+        }
+    }
+    out.flush()
+}
+
+/// What came out: reply, log, outbound calls, trace.
+fn ending(out: &mut Output, detail: &RunDetail, log: &RunLog) -> Result<()> {
+    reply(out, detail)?;
+    log_section(out, log)?;
+    exchanges(out, &detail.exchanges)?;
     if let Some(trace) = &detail.trace {
         section(out, "Trace", "")?;
         indented(out, trace)?;
     }
-    out.flush()
+    Ok(())
 }
 
 fn head(out: &mut Output, detail: &RunDetail) -> Result<()> {

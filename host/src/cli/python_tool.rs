@@ -42,6 +42,43 @@ pub(crate) fn cache(env: &Environment) -> Result<PathBuf> {
     })
 }
 
+/// Where runtimes are kept. They fit the SDK that they were built with, and no other.
+///
+/// # Errors
+/// As [`cache`].
+pub(crate) fn runtimes(env: &Environment) -> Result<PathBuf> {
+    Ok(cache(env)?.join("runtimes").join(&sdk::digest().to_string()[..16]))
+}
+
+/// The requirements of a stock runtime; `None` when there is none of this name.
+///
+/// # Errors
+/// The cache cannot be written.
+pub(crate) fn stock_requirements(name: &str, env: &Environment) -> Result<Option<PathBuf>> {
+    let path = format!("runtimes/{name}/requirements.txt");
+    Ok(Some(sdk::unpacked(&cache(env)?)?.join(path)).filter(|path| path.is_file()))
+}
+
+/// The component of a runtime that was built before; a stock runtime is built when it was
+/// not.
+///
+/// # Errors
+/// There is no such runtime, or it cannot be built.
+pub(crate) fn ready_runtime(name: &str, env: &Environment, out: &mut Output) -> Result<PathBuf> {
+    let folder = runtimes(env)?;
+    let component = folder.join(format!("{name}.wasm"));
+    if component.is_file() {
+        return Ok(component);
+    }
+    let Some(requirements) = stock_requirements(name, env)? else {
+        return Err(Failure::new(format!("the runtime {name} was not built on this machine")).hint(format!(
+            "`tidegate runtime build --no-install --name {name} -r requirements.txt` builds it"
+        )));
+    };
+    out.note(format!("the runtime {name} is not built yet: this takes a minute, once"));
+    runtime(name, Some(&requirements), &folder, env, out)
+}
+
 /// Builds a runtime from a requirements file and returns its component's path.
 ///
 /// # Errors

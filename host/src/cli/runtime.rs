@@ -42,19 +42,21 @@ pub(crate) struct ShowArgs {
 }
 
 /// Build a Python runtime from pinned packages and install it on the host
+///
+/// `tidegate run` uses the runtimes that were built on this machine.
 #[derive(Debug, Args)]
 pub(crate) struct BuildArgs {
     /// The runtime's name; a runtime of that name is replaced
     #[arg(long)]
     name: WorkflowName,
-    /// Its packages, in pip's format
+    /// Its packages, in pip's format; a stock runtime (python, hrflow-4) needs none
     #[arg(long, short, value_name = "FILE")]
     requirements: Option<PathBuf>,
-    /// Keep the component in this folder too; with --no-install, only there
+    /// Where to keep the component; left out, in the cache
     #[arg(long, value_name = "DIR")]
     output: Option<PathBuf>,
-    /// Do not install it
-    #[arg(long, requires = "output")]
+    /// Do not install it on a host: print where it is
+    #[arg(long)]
     no_install: bool,
     #[command(flatten)]
     format: Format,
@@ -160,11 +162,15 @@ fn build(args: &BuildArgs, context: &mut Context) -> Result<()> {
     }
     let folder = match &args.output {
         Some(folder) => folder.clone(),
-        None => python_tool::cache(&context.env)?.join("runtimes"),
+        None => python_tool::runtimes(&context.env)?,
     };
     let name = args.name.as_str();
-    let component =
-        python_tool::runtime(name, args.requirements.as_deref(), &folder, &context.env, &mut context.out)?;
+    let requirements = match &args.requirements {
+        Some(file) => Some(file.clone()),
+        None => python_tool::stock_requirements(name, &context.env)?,
+    };
+    let (env, out) = (&context.env, &mut context.out);
+    let component = python_tool::runtime(name, requirements.as_deref(), &folder, env, out)?;
     match client {
         Some(client) => send(&client, name, &component, args.format, &mut context.out),
         None if args.format.json => {

@@ -45,7 +45,8 @@ fn write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     std::fs::write(path, bytes)
 }
 
-fn digest() -> Digest {
+/// Names this version of the files.
+pub(crate) fn digest() -> Digest {
     let mut all = Vec::new();
     for (path, bytes) in FILES {
         all.extend_from_slice(format!("{path}\0{}\0", bytes.len()).as_bytes());

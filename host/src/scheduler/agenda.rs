@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -16,8 +17,9 @@ use crate::workflow::{Digest, WorkflowId};
 const PAUSED_EVERY: SignedDuration = SignedDuration::from_hours(1);
 
 /// All schedules.
-#[derive(Default)]
 pub(super) struct Agenda {
+    /// How long before its time an instant is claimed.
+    claim_ahead: SignedDuration,
     entries: HashMap<u64, Entry>,
     ids: HashMap<Key, u64>,
     /// When each entry is to be looked at, for those that are ever due.
@@ -59,6 +61,16 @@ pub(super) struct Difference {
 }
 
 impl Agenda {
+    pub(super) fn new(claim_ahead: Duration) -> Self {
+        Self {
+            claim_ahead: SignedDuration::try_from(claim_ahead).unwrap_or(SignedDuration::ZERO),
+            entries: HashMap::new(),
+            ids: HashMap::new(),
+            order: BTreeSet::new(),
+            ids_given: 0,
+        }
+    }
+
     /// When something is to be done next.
     pub(super) fn wake(&self) -> Option<Timestamp> {
         self.order.first().map(|(wake, _)| *wake)
@@ -72,7 +84,7 @@ impl Agenda {
     /// Deals with the schedule that has waited longest, if its time has come.
     pub(super) fn take_due(&mut self, now: Timestamp) -> Option<(u64, Option<Work>)> {
         let &(_, id) = self.order.first().filter(|(wake, _)| *wake <= now)?;
-        Some((id, self.look(id, now)))
+        Some((id, self.look(id, now, self.claim_ahead)))
     }
 
     /// Takes a schedule in that was last due at `last`, as far as the ledger knows. Times
@@ -118,7 +130,7 @@ impl Agenda {
             seen.insert(id);
             if self.differs(id, &pull) {
                 // Up to now the old rule held.
-                difference.work.extend(self.look(id, now));
+                difference.work.extend(self.look(id, now, SignedDuration::ZERO));
                 self.change(id, pull);
                 difference.changed.push(id);
             }
@@ -164,8 +176,9 @@ impl Agenda {
         }
     }
 
-    /// Plans what is due of a schedule, and moves on.
-    fn look(&mut self, id: u64, now: Timestamp) -> Option<Work> {
+    /// Plans what is due of a schedule, and moves on. An instant that is due at most
+    /// `ahead` later is planned if it is going to run.
+    fn look(&mut self, id: u64, now: Timestamp, ahead: SignedDuration) -> Option<Work> {
         let entry = self.entries.get_mut(&id)?;
         let first = entry.next?;
         let policy = &entry.schedule.policy;
@@ -174,18 +187,26 @@ impl Agenda {
             Overlap::QueueOne => 2,
             Overlap::Allow => u32::MAX,
         };
-        let situation = Situation {
-            now,
-            is_paused: entry.is_paused,
-            is_taken: entry.active >= active_max,
-            jitter: entry.jitter,
+        let is_taken = entry.active >= active_max;
+        let (is_paused, jitter) = (entry.is_paused, entry.jitter);
+        let early_by = first.duration_since(now) + jitter;
+        let Plan { unrun, runs, last } = if early_by > ahead {
+            return None;
+        } else if early_by <= SignedDuration::ZERO {
+            plan(&entry.rule, policy, first, Situation { now, is_paused, is_taken, jitter })
+        } else if is_paused || is_taken {
+            // It may be otherwise when its time has come.
+            entry.not_before = now.checked_add(early_by).ok();
+            self.reorder(id);
+            return None;
+        } else {
+            Plan { runs: vec![first], last: Some(first), ..Plan::default() }
         };
-        let Plan { unrun, runs, last } = plan(&entry.rule, policy, first, situation);
         entry.not_before = None;
         if let Some(last) = last {
             entry.last = last;
             entry.next = entry.rule.next_after(last);
-            if entry.is_paused {
+            if is_paused {
                 entry.not_before = now.checked_add(PAUSED_EVERY).ok();
             }
         }
@@ -243,7 +264,8 @@ impl Agenda {
         }
         // An instant whose delay lies behind the calendar's end is never due.
         let ready = entry.next.and_then(|next| next.checked_add(entry.jitter).ok());
-        entry.wake = ready.map(|ready| entry.not_before.map_or(ready, |bound| bound.max(ready)));
+        let ahead = ready.and_then(|ready| ready.checked_sub(self.claim_ahead).ok());
+        entry.wake = ahead.map(|ahead| entry.not_before.map_or(ahead, |bound| bound.max(ahead)));
         if let Some(wake) = entry.wake {
             self.order.insert((wake, id));
         }

@@ -152,12 +152,13 @@ impl Context {
     }
 
     async fn claim(&self, work: &Work, due: Timestamp, state: TickState) -> Claimed {
+        let ready = due.checked_add(work.jitter).unwrap_or(due);
         let tick = Tick {
             workflow: work.workflow,
             schedule: work.schedule.to_string(),
             due,
             run: RunId::new(),
-            claimed_at: self.clock.now(),
+            claimed_at: self.clock.now().max(ready),
             state,
         };
         let claimed = match self.ledger.claim(tick.clone()).await {
@@ -179,11 +180,16 @@ impl Context {
 
     /// Runs a claimed instant when no other run of its schedule is in the way.
     async fn take_turn(&self, work: &Work, tick: Tick, is_further: bool) {
+        let ready = tick.due.checked_add(work.jitter).unwrap_or(tick.due);
+        // Claimed ahead of its time. Monotonic time: a clock that is set meanwhile does not
+        // matter any more.
+        if let Ok(early_by) = Duration::try_from(ready.duration_since(self.clock.now())) {
+            tokio::time::sleep(early_by).await;
+        }
         let turn = match self.turn(work, is_further).await {
             Ok(turn) => turn,
             Err((state, message)) => return self.give_up(tick, state, message).await,
         };
-        let ready = tick.due.checked_add(work.jitter).unwrap_or(tick.due);
         let lateness = Duration::try_from(self.clock.now().duration_since(ready)).unwrap_or_default();
         let end = self.pulls.run(Due { tick: tick.clone(), lateness }).await;
         let state = match end {

@@ -11,6 +11,7 @@ mod connection;
 mod cors;
 mod framing;
 mod headers;
+pub(crate) mod local;
 mod payload;
 mod reply;
 mod request_id;

@@ -31,6 +31,8 @@ impl Blobs {
     /// Finds the blobs in a folder. Files with other names are left alone.
     pub(super) fn open(folder: PathBuf) -> Result<Self> {
         let failed = |source| StoreError::Io { action: format!("list {}", folder.display()), source };
+        // A crash may have come between a group's creation and its flush.
+        sync_folder(&folder).map_err(failed)?;
         let mut present = HashMap::new();
         for group in fs::read_dir(&folder).map_err(failed)? {
             let group = group.map_err(failed)?.path();

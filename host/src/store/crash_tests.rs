@@ -167,6 +167,11 @@ fn kill(child: &mut Child) {
 #[test]
 fn child_of_the_kill_test() {
     let Some(folder) = std::env::var_os(FOLDER_VARIABLE) else { return };
+    // Should nobody kill it, it ends by itself, and the test notices.
+    std::thread::spawn(|| {
+        std::thread::sleep(Duration::from_secs(60));
+        std::process::exit(3);
+    });
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(work_for_ever(PathBuf::from(folder)));
 }

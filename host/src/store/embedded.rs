@@ -1,4 +1,17 @@
 //! The embedded store: one process, one data folder.
+//!
+//! ```text
+//! verbs ──commands──> writer ──appends──> segment of runs      <── log flusher
+//!   │                    └─────appends──> journal of metadata  <── journal flusher
+//!   │                                         │ replayed on
+//!   └──reads── memory, segments, blobs        v
+//!              keeper: index files, checkpoint (sled), export (JSON)
+//! ```
+//!
+//! The writer checks and appends, the flushers tell callers that their bytes are on the
+//! disk, the keeper tidies up. A change is durable when the journal or the segment is:
+//! one `fdatasync`, shared by all who wait. Everything else, the checkpoint included,
+//! can be made again from those two.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};

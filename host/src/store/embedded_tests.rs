@@ -230,6 +230,66 @@ async fn failed_write_stops_the_store_and_reads_go_on() {
     assert_eq!(store.health().stopped, None);
 }
 
+/// A file that cannot be written, and one that cannot be flushed.
+fn bad_files() -> [fs::File; 2] {
+    [fs::File::open("/dev/null").unwrap(), fs::File::options().write(true).open("/dev/null").unwrap()]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn failed_append_or_flush_of_a_segment_stops_the_store() {
+    for file in bad_files() {
+        let setup = Embedded::new(EmbeddedOptions::default());
+        let store = setup.store().await;
+        let workflow = workflow("stopped");
+        store.create_workflow(workflow.clone()).await.unwrap();
+        let first = Arc::new(run(workflow.id));
+        store.append_run(first.clone(), log(1), Durability::Durable).await.unwrap();
+        let replace = |writer: &mut super::writer::Writer, reply| {
+            writer.log = Arc::new(writer.log.over(file));
+            super::writer::answer(reply, Ok(()));
+        };
+        store.ask(replace).await.unwrap();
+        let lost = Arc::new(run(workflow.id));
+        for durability in [Durability::Durable, Durability::Written] {
+            let result = store.append_run(lost.clone(), log(1), durability).await;
+            assert!(matches!(result, Err(StoreError::Stopped(_))), "{result:?}");
+        }
+        let claim = store.claim(tick(workflow.id, "s", Timestamp::now())).await;
+        assert!(matches!(claim, Err(StoreError::Stopped(_))));
+        assert!(store.health().stopped.is_some());
+        assert!(store.run(first.id).await.unwrap().is_some());
+        assert!(store.close().await.is_err());
+        let store = setup.store().await;
+        assert_eq!(store.runs(RunFilter::default(), None, 10).await.unwrap().runs.len(), 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn failed_append_or_flush_of_the_journal_stops_the_store() {
+    for file in bad_files() {
+        let setup = Embedded::new(EmbeddedOptions::default());
+        let store = setup.store().await;
+        let workflow = workflow("stopped");
+        store.create_workflow(workflow.clone()).await.unwrap();
+        let replace = |writer: &mut super::writer::Writer, reply| {
+            writer.journal = Arc::new(writer.journal.over(file));
+            super::writer::answer(reply, Ok(()));
+        };
+        store.ask(replace).await.unwrap();
+        for _ in 0..2 {
+            let changes = vec![set("A", "1")];
+            let result = store.commit_settings(workflow.id, changes, SettingWriter::User(None)).await;
+            assert!(matches!(result, Err(StoreError::Stopped(_))), "{result:?}");
+        }
+        let result = store.append_run(Arc::new(run(workflow.id)), log(1), Durability::Written).await;
+        assert!(matches!(result, Err(StoreError::Stopped(_))));
+        assert_eq!(store.workflows().await.unwrap().len(), 1);
+        assert!(store.close().await.is_err());
+        let store = setup.store().await;
+        assert_eq!(store.settings(workflow.id).await.unwrap().entries.len(), 0);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn claims_of_one_batch_know_of_each_other() {
     let setup = Embedded::new(EmbeddedOptions { queue_max: 1000, ..small() });

@@ -49,6 +49,10 @@ impl Folder {
                 .mode(0o700)
                 .create(root)
                 .map_err(|source| unusable(root, "it cannot be created", Some(source)))?;
+            // The names of all folders that may be new. What cannot be opened is not.
+            for parent in root.ancestors().skip(1).filter(|parent| !parent.as_os_str().is_empty()) {
+                let _ = sync_folder(parent);
+            }
         }
         refuse_foreign(root)?;
         let lock = lock(root)?;

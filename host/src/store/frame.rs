@@ -322,7 +322,10 @@ mod tests {
         builder.finish(SALT).unwrap()
     }
 
-    fn scan_all(bytes: &[u8]) -> (Vec<(u64, Vec<u8>, Vec<u8>)>, Scan) {
+    /// Offset, body and tail.
+    type Whole = (u64, Vec<u8>, Vec<u8>);
+
+    fn scan_all(bytes: &[u8]) -> (Vec<Whole>, Scan) {
         let mut found = Vec::new();
         let seen = scan(&bytes, 0..bytes.len() as u64, SALT, |frame| {
             found.push((frame.offset, frame.body.to_vec(), frame.tail.to_vec()));

@@ -102,6 +102,12 @@ impl LogFile {
         Ok(Self::new(folder, number, file, end))
     }
 
+    /// The same file for everybody who asks, but another one underneath.
+    #[cfg(test)]
+    pub(super) fn over(&self, file: File) -> Self {
+        Self::new(&self.folder, self.number, file, self.written())
+    }
+
     fn new(folder: &Path, number: u64, file: File, end: u64) -> Self {
         Self {
             number,

@@ -192,7 +192,7 @@ pub struct Tick {
     pub due: Timestamp,
     /// The run that the instant was given to, or that records why there was none.
     pub run: RunId,
-    /// When it was claimed.
+    /// When it was claimed; for an instant that was claimed ahead of its time, its time.
     pub claimed_at: Timestamp,
     /// What became of it.
     pub state: TickState,
@@ -232,7 +232,8 @@ pub enum Claim {
 pub struct Retention {
     /// Runs that were accepted before this instant.
     pub accepted_before: Option<Timestamp>,
-    /// The oldest runs while records and logs take more than this many bytes.
+    /// The oldest runs while records and logs take more than this many bytes. Never so
+    /// many that less than that stays.
     pub bytes_max: Option<u64>,
 }
 
@@ -281,21 +282,25 @@ pub trait Store: Send + Sync + 'static {
     /// All workflows that are not archived, in the order of their names.
     async fn workflows(&self) -> Result<Vec<Workflow>>;
 
-    /// Adds a workflow.
+    /// Adds a workflow, as it is; it has no version yet.
     ///
     /// # Errors
-    /// [`StoreError::NameTaken`].
+    /// [`StoreError::NameTaken`]; [`StoreError::Conflict`] when a workflow has its id;
+    /// [`StoreError::Missing`] when it names an active version.
     async fn create_workflow(&self, workflow: Workflow) -> Result<()>;
 
     /// Replaces a workflow whose stored revision is `workflow.revision`, and returns it
-    /// with its new revision. Name and kind cannot change.
+    /// with its new revision and `updated_at`. Name, kind and `created_at` stay what
+    /// they are, whatever `workflow` says.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`], [`StoreError::Missing`].
+    /// [`StoreError::Conflict`]; [`StoreError::Missing`] for an unknown workflow or an
+    /// active version that it does not have.
     async fn save_workflow(&self, workflow: Workflow) -> Result<Workflow>;
 
-    /// Deletes a workflow with its versions, settings, claims and runs, for good. Its
-    /// blobs go with the next [`Store::collect_garbage`].
+    /// Deletes a workflow with its versions, settings, claims and runs, for good, in one
+    /// step. Its blobs go with the next [`Store::collect_garbage`], the bytes of its
+    /// records with [`Store::prune`].
     ///
     /// # Errors
     /// [`StoreError::Missing`].
@@ -304,6 +309,9 @@ pub trait Store: Send + Sync + 'static {
     // ---- versions and blobs --------------------------------------------------------
 
     /// All versions of a workflow, oldest first.
+    ///
+    /// # Errors
+    /// [`StoreError::Missing`].
     async fn versions(&self, id: WorkflowId) -> Result<Vec<Version>>;
 
     /// Adds a version with the next number, makes it the active one, and returns it
@@ -320,7 +328,7 @@ pub trait Store: Send + Sync + 'static {
     ) -> Result<(Version, Workflow)>;
 
     /// Keeps these bytes and returns their digest. Bytes that are there already are not
-    /// written again.
+    /// written again, unless what is there is damaged.
     async fn put_blob(&self, bytes: Bytes) -> Result<Digest>;
 
     /// The bytes with this digest, checked against it.
@@ -344,13 +352,18 @@ pub trait Store: Send + Sync + 'static {
     // ---- settings ------------------------------------------------------------------
 
     /// The settings of a workflow; empty when none were ever set.
+    ///
+    /// # Errors
+    /// [`StoreError::Missing`] for an unknown workflow.
     async fn settings(&self, id: WorkflowId) -> Result<Settings>;
 
     /// Applies all changes to the settings, or none, and returns the settings as they
-    /// are now. Settings that are not named stay as they are.
+    /// are now. Settings that are not named stay as they are; a setting that is deleted
+    /// need not be there.
     ///
     /// # Errors
-    /// [`StoreError::Missing`], [`StoreError::Limit`].
+    /// [`StoreError::Missing`]; [`StoreError::Limit`] for the number of settings, the
+    /// bytes of a name or of a value.
     async fn commit_settings(
         &self,
         id: WorkflowId,
@@ -361,19 +374,35 @@ pub trait Store: Send + Sync + 'static {
     // ---- runs ----------------------------------------------------------------------
 
     /// Keeps the record of a run that ended, with its log. A run is appended once.
+    ///
+    /// The change is made even when the caller does not wait for the answer.
+    ///
+    /// # Errors
+    /// [`StoreError::Missing`] when its workflow was archived meanwhile, or never was;
+    /// [`StoreError::Limit`] when record and log are over 32 MiB.
     async fn append_run(&self, run: Arc<Run>, log: Arc<[LogLine]>, durability: Durability) -> Result<()>;
 
-    /// The record of a run.
+    /// The record of a run; `None` when it is unknown, deleted, or of an archived
+    /// workflow.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`].
     async fn run(&self, id: RunId) -> Result<Option<Run>>;
 
-    /// The log of a run; `None` when the run is unknown.
+    /// The log of a run; `None` as for [`Store::run`].
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`].
     async fn run_log(&self, id: RunId) -> Result<Option<Vec<LogLine>>>;
 
-    /// Runs that pass the filter, newest first, behind `cursor`, at most `limit`.
+    /// Runs that pass the filter, newest first by id, behind `cursor`, at most `limit`
+    /// (1 to [`PAGE_MAX`]). A damaged record is left out, and reported by
+    /// [`Store::health`].
     async fn runs(&self, filter: RunFilter, cursor: Option<RunId>, limit: usize) -> Result<RunPage>;
 
-    /// Deletes runs and returns their number. Space comes back by whole segments, so
-    /// runs may stay a while longer, never shorter, than the policy says.
+    /// Deletes runs, and ledger entries of their time, and returns the number of runs.
+    /// Space comes back by whole segments, so runs may stay a while longer, never
+    /// shorter, than the policy says.
     async fn prune(&self, retention: Retention) -> Result<u64>;
 
     // ---- the schedule's ledger -----------------------------------------------------
@@ -381,9 +410,19 @@ pub trait Store: Send + Sync + 'static {
     /// Claims a due instant: of all callers that ever name the same workflow, schedule
     /// and instant exactly one gets [`Claim::Claimed`]. `tick.state` may already be
     /// final, for an instant that will not run.
+    ///
+    /// An instant that is not later than one whose entry was deleted by
+    /// [`Store::prune`] is taken. Claims of one schedule are fastest in the order of
+    /// their instants.
+    ///
+    /// # Errors
+    /// [`StoreError::Missing`] for an unknown workflow.
     async fn claim(&self, tick: Tick) -> Result<Claim>;
 
-    /// Records what became of a claimed instant.
+    /// Records what became of a claimed instant; the last word counts.
+    ///
+    /// # Errors
+    /// [`StoreError::Missing`] for an unknown workflow or an instant that is not claimed.
     async fn settle(
         &self,
         workflow: WorkflowId,
@@ -394,6 +433,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// Ledger entries of a workflow, newest due instant first, at most `limit`; of one
     /// schedule when it is named.
+    ///
+    /// # Errors
+    /// [`StoreError::Missing`] for an unknown workflow.
     async fn ticks(&self, workflow: WorkflowId, schedule: Option<&str>, limit: usize) -> Result<Vec<Tick>>;
 
     /// The entries that are still [`TickState::Claimed`], of all workflows: what an
@@ -405,7 +447,8 @@ pub trait Store: Send + Sync + 'static {
     /// How the store is. Cheap: no file is read.
     fn health(&self) -> StoreHealth;
 
-    /// Reads everything back and checks checksums and references.
+    /// Reads everything back and checks checksums and references. At most 1,000
+    /// problems are listed.
     async fn verify(&self) -> Result<Verification>;
 
     /// Writes what is buffered, and stops. Verbs that change something fail afterwards.

@@ -3,17 +3,25 @@
 //! Everything a figure depends on is in this crate: the load generator, the peers' flags,
 //! the order of the rounds. Nothing is measured unless every response was right.
 
+pub mod cases;
+pub mod check;
+pub mod component;
 pub mod connection;
 pub mod hello_server;
 pub mod load;
 pub mod machine;
+pub mod parallel;
 pub mod peer;
 pub mod process;
 pub mod report;
 pub mod rounds;
 pub mod server;
+pub mod suite;
 #[cfg(test)]
 mod test_server;
+pub mod throughput;
+pub mod tidegate;
+pub mod tool;
 
 /// What every peer answers.
 pub const HELLO: &[u8] = b"hello\n";

@@ -44,6 +44,21 @@ impl Target {
         Self { address, request: request.into(), status: 200, body: Some(body) }
     }
 
+    /// Sends one request, on a connection of its own, and tells whether the response is as
+    /// expected.
+    ///
+    /// # Errors
+    /// When there is no response within a minute.
+    pub fn ask_once(&self) -> anyhow::Result<bool> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let asked = async { tokio::time::timeout(PATIENCE, exchange(self, &mut None)).await };
+        match runtime.block_on(asked).context("no response within a minute")? {
+            Ok(()) => Ok(true),
+            Err(Trouble::Unexpected) => Ok(false),
+            Err(trouble) => anyhow::bail!("no response: {}", trouble.word()),
+        }
+    }
+
     fn accepts(&self, response: &Response) -> bool {
         response.status == self.status && self.body.is_none_or(|body| response.body == body)
     }
@@ -227,6 +242,14 @@ mod tests {
             assert_eq!(sample.requests(), 0);
             assert!(sample.troubles[&Trouble::Unexpected] > 0);
         }
+    }
+
+    #[test]
+    fn one_request_tells_whether_the_response_is_right() {
+        let server = TestServer::answering(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
+        assert!(Target::post(server.address, "/", b"ok").ask_once().unwrap());
+        assert!(!Target::post(server.address, "/", b"no").ask_once().unwrap());
+        assert_eq!(server.answered(), 2);
     }
 
     #[test]

@@ -8,12 +8,13 @@ use anyhow::Context as _;
 use crate::HELLO;
 use crate::load::Target;
 use crate::server::Server;
+use crate::tidegate::{Built, Tidegate};
 
 /// A running peer.
 pub struct Peer {
     /// What results call it.
     pub name: &'static str,
-    /// Version and flags.
+    /// Its flags or settings.
     pub what: String,
     /// Its process.
     pub server: Server,
@@ -56,4 +57,22 @@ pub fn wasmtime_serve(program: &Path, component: &Path) -> anyhow::Result<Peer> 
     let server = Server::start(&mut command)?;
     let target = Target::post(server.address, "/", HELLO);
     Ok(Peer { name: "wasmtime serve", what: WASMTIME_FLAGS.join(" "), server, target })
+}
+
+/// Tidegate with its defaults and the Rust hello, each call in a fresh store, each run on
+/// record.
+///
+/// # Errors
+/// When it does not start, or refuses the component.
+pub fn tidegate(
+    name: &'static str,
+    built: &Built,
+    data: &Path,
+    overrides: &[(&str, String)],
+) -> anyhow::Result<Peer> {
+    let host = Tidegate::start(built, data, overrides)?;
+    let target = host.catch("hello", &built.guest("hello")?)?;
+    let changed: Vec<String> = overrides.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let what = if changed.is_empty() { "its defaults".to_owned() } else { changed.join(" ") };
+    Ok(Peer { name, what, server: host.server, target })
 }

@@ -1,32 +1,72 @@
-//! Results as a table.
+//! Results as tables for people.
+
+use std::fmt::Write as _;
 
 use comfy_table::{CellAlignment, Table, presets};
 
+use crate::check::Check;
+use crate::process::Memory;
 use crate::rounds::{Series, Spread};
+use crate::suite::Results;
+use crate::throughput::HYPER;
 
-/// A row for each series.
-pub fn table(all: &[Series]) -> Table {
+/// Everything that was measured.
+pub fn report(results: &Results) -> String {
+    let machine = &results.machine;
+    let mut text = format!(
+        "{}: {} cores, {}, Linux {}\n",
+        results.started_at.strftime("%Y-%m-%d %H:%M UTC"),
+        machine.cores,
+        machine.processor,
+        machine.kernel,
+    );
+    if let Some(throughput) = &results.throughput {
+        section(&mut text, "Hello, in turns", &comparison(&throughput.series));
+    }
+    if let Some(recording) = &results.recording {
+        section(&mut text, "Recording", &comparison(&recording.series));
+    }
+    let single = single_figures(results);
+    if single.row_count() > 0 {
+        section(&mut text, "Tidegate alone", &single);
+    }
+    section(&mut text, "Targets", &targets(&results.checks));
+    text
+}
+
+fn section(text: &mut String, title: &str, table: &Table) {
+    // Writing to a String does not fail.
+    let _ = write!(text, "\n{title}\n{}\n", table.trim_fmt());
+}
+
+/// A table whose columns after the first `left` are numbers.
+fn table(header: &[&str], left: usize) -> Table {
     let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header([
+    table.load_style(presets::NOTHING).set_header(header.to_vec());
+    for index in left..header.len() {
+        if let Some(column) = table.column_mut(index) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table
+}
+
+fn comparison(all: &[Series]) -> Table {
+    let header = [
         "peer",
         "connections",
         "requests/s",
         "",
+        "of hyper",
         "p50 us",
         "p99 us",
         "cpu us/request",
         "peak MB",
-        "of hyper",
-    ]);
-    for column in 1..=8 {
-        if let Some(column) = table.column_mut(column) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
+    ];
+    let mut table = table(&header, 1);
     for one in all {
         let rate = one.spread(|round| round.requests_per_s);
-        let hyper =
-            all.iter().find(|other| other.connections == one.connections && other.peer == "bare hyper");
+        let hyper = all.iter().find(|other| other.connections == one.connections && other.peer == HYPER);
         let share = hyper
             .and_then(|hyper| one.against(hyper, |own, hyper| own.requests_per_s / hyper.requests_per_s));
         table.add_row([
@@ -34,14 +74,69 @@ pub fn table(all: &[Series]) -> Table {
             one.connections.to_string(),
             format!("{:.0}", rate.median),
             format!("±{:.0} %", half_range(rate) * 100.0),
+            share.map_or_else(String::new, |share| format!("{:.1} %", share.median * 100.0)),
             format!("{:.0}", one.spread(|round| round.p50_us).median),
             format!("{:.0}", one.spread(|round| round.p99_us).median),
             format!("{:.1}", one.spread(|round| round.cpu_us_per_request).median),
-            format!("{:.1}", one.spread(|round| round.memory.resident_peak_bytes as f64).max / 1e6),
-            share.map_or_else(String::new, |share| format!("{:.3}", share.median)),
+            megabytes(one.spread(|round| round.memory.resident_peak_bytes as f64).max),
         ]);
     }
     table
+}
+
+fn single_figures(results: &Results) -> Table {
+    let mut table = table(&["", "median", "smallest", "largest", ""], 1);
+    let mut spread = |what: &str, of: Spread, unit: &str| {
+        let digits = if of.max < 10.0 { 2 } else { 0 };
+        let number = |value: f64| format!("{value:.digits$}");
+        table.add_row([what.to_owned(), number(of.median), number(of.min), number(of.max), unit.to_owned()]);
+    };
+    if let Some(deploying) = &results.deploying {
+        spread("deploy of a new component to first reply", deploying.new_component_ms, "ms");
+        spread("deploy of a known component to first reply", deploying.known_component_ms, "ms");
+    }
+    if let Some(starting) = &results.starting {
+        spread("start to ready with 1,000 workflows", starting.ready_ms, "ms");
+    }
+    if let Some(spinning) = &results.spinning {
+        spread("stop of a spinning guest behind its deadline", spinning.late_ms, "ms");
+        spread("p99 of a neighbour, idle", spinning.idle_p99_us, "us");
+        spread("p99 of a neighbour, beside the spinning guest", spinning.beside_p99_us, "us");
+    }
+    let mut one = |what: &str, value: String, unit: &str| {
+        table.add_row([what, &value, "", "", unit]);
+    };
+    if let Some(starting) = &results.starting {
+        let resident = |memory: Memory| megabytes(memory.resident_peak_bytes as f64);
+        one("memory with 1,000 workflows, idle", resident(starting.idle_memory), "MB");
+        one("memory with 1,000 workflows, each called once", resident(starting.called_memory), "MB");
+        one(
+            "processor with 1,000 workflows, idle",
+            format!("{:.2}", starting.idle_cores * 100.0),
+            "% of a core",
+        );
+    }
+    if let Some(schedules) = &results.schedules {
+        one("runs of 10,000 schedules in a minute", schedules.runs.to_string(), "");
+        one("lateness of their starts, p50", format!("{:.1}", schedules.late_p50_ms), "ms");
+        one("lateness of their starts, p99", format!("{:.1}", schedules.late_p99_ms), "ms");
+        one("lateness of their starts, largest", format!("{:.1}", schedules.late_max_ms), "ms");
+        one("processor meanwhile", format!("{:.0}", schedules.cores * 100.0), "% of a core");
+    }
+    table
+}
+
+fn targets(checks: &[Check]) -> Table {
+    let mut table = table(&["figure", "target", "measured", ""], 1);
+    for check in checks {
+        let verdict = if check.reached { "ok" } else { "MISSED" };
+        table.add_row([check.what.clone(), check.target_text(), check.measured_text(), verdict.to_owned()]);
+    }
+    table
+}
+
+fn megabytes(bytes: f64) -> String {
+    format!("{:.1}", bytes / 1e6)
 }
 
 /// How far the extremes lie from each other, halved, as a part of the median.

@@ -163,7 +163,10 @@ fn one_round(peer: &Peer, connections: usize, plan: Plan) -> anyhow::Result<Roun
 
 /// The processor time once the server has finished what the load left it to do, so that
 /// it neither disturbs the next peer nor goes uncounted.
-fn settled_cpu_time(process: Process) -> anyhow::Result<Duration> {
+///
+/// # Errors
+/// When the process is gone.
+pub fn settled_cpu_time(process: Process) -> anyhow::Result<Duration> {
     const STEP: Duration = Duration::from_millis(100);
     /// An idle server may have timers.
     const IDLE_PER_STEP: Duration = Duration::from_millis(10);

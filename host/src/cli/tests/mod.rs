@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::env::{Environment, Input, Token};
 use super::fake::{Answer, FakeHost};
 use super::output::Output;
-use super::{Cli, Context, run};
+use super::{Cli, Context, dispatch};
 
 /// What a command left behind.
 struct Ended {
@@ -50,7 +50,7 @@ fn tidegate_in(env: Environment, stdin: &str, arguments: &[&str]) -> Ended {
         }
     };
     let mut context = Context { env, out, input: Input::holding(stdin) };
-    let exit = match run(cli.command, &mut context) {
+    let exit = match dispatch(cli.command, &mut context) {
         Ok(()) => 0,
         Err(failure) => {
             context.out.failure(&failure);

@@ -105,6 +105,9 @@ enum Probe {
     /// Any address can be bound (`ip_nonlocal_bind`), but the way to an own address
     /// begins at that address.
     Route,
+    /// A machine that has this address too.
+    #[cfg(test)]
+    Pretend(IpAddr),
 }
 
 impl Probe {
@@ -122,6 +125,8 @@ impl Probe {
                 Ok(_) => true,
                 Err(error) => !is_foreign(&error),
             },
+            #[cfg(test)]
+            Probe::Pretend(own) => address == own,
             Probe::Route => {
                 let any: IpAddr = match address {
                     IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
@@ -324,6 +329,20 @@ mod tests {
             }
         }
         assert!(open.check(&target("http://localhost:81", &open), "127.0.0.1:81".parse().unwrap()).is_ok());
+    }
+
+    #[test]
+    fn public_addresses_of_this_machine_are_refused_unless_they_are_allowed() {
+        let own: SocketAddr = "93.184.215.14:443".parse().unwrap();
+        let mut policy = policy(&["93.184.215.14:8443", "here.example"]);
+        let url = "https://a.example";
+        assert_eq!(policy.check(&target(url, &policy), own), Ok(()));
+        policy.probe = Probe::Pretend(own.ip());
+        let refusal = policy.check(&target(url, &policy), own).unwrap_err();
+        assert_eq!(refusal.reason, Reason::OwnAddress);
+        assert_eq!(policy.check(&target(url, &policy), "93.184.215.14:8443".parse().unwrap()), Ok(()));
+        assert_eq!(policy.check(&target("https://here.example", &policy), own), Ok(()));
+        assert_eq!(policy.check(&target(url, &policy), "93.184.215.15:443".parse().unwrap()), Ok(()));
     }
 
     #[test]

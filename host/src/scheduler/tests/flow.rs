@@ -31,6 +31,48 @@ async fn interval_runs_on_its_grid_without_drift() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn instant_is_claimed_before_it_is_due_and_starts_when_it_is() {
+    let world = World::new();
+    let first = world.every(MINUTE);
+    let (paused, archived) = (world.every(MINUTE), world.every(MINUTE));
+    let running = world.start();
+    world.until("2026-03-01T00:00:59.4Z").await;
+    assert_eq!(world.states(), [TickState::Ran; 3]);
+    world.until("2026-03-01T00:00:59.6Z").await;
+    assert_eq!(world.states().iter().filter(|state| **state == TickState::Claimed).count(), 3);
+    assert_eq!(world.state().runs.len(), 3);
+    // Its time has not come: a pause, an archive and a shutdown are respected.
+    world.pause(paused, true);
+    world.change(|schedules| schedules.retain(|pull| pull.workflow != archived));
+    world.until("2026-03-01T00:00:59.8Z").await;
+    running.stop().await;
+    assert_eq!(world.now(), instant("2026-03-01T00:01:00Z"));
+    let state = |workflow| {
+        let due = instant("2026-03-01T00:01:00Z");
+        let tick = world.state().ticks[&(workflow, "default".to_owned(), due)].clone();
+        assert_eq!(tick.claimed_at, due);
+        tick.state
+    };
+    assert_eq!(
+        [first, paused, archived].map(state),
+        [TickState::Ran, TickState::SkippedPaused, TickState::Missed]
+    );
+    assert_eq!(world.state().runs[3].1, instant("2026-03-01T00:01:00Z"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn run_that_ends_just_in_time_lets_the_next_one_start() {
+    let world = World::new();
+    world.state().run_takes = Duration::from_millis(59_900);
+    world.every(MINUTE);
+    let running = world.start();
+    world.until("2026-03-01T00:03:30Z").await;
+    assert_eq!(world.ran(), ["00:00:00", "00:01:00", "00:02:00", "00:03:00"]);
+    assert!(world.state().unrun.is_empty());
+    running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn years_of_days_run_once_each_through_all_clock_changes() {
     let world = World::new();
     let cadence = Cadence::Cron { expression: "30 2 * * *".to_owned(), timezone: "Europe/Paris".to_owned() };

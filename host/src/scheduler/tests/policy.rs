@@ -104,11 +104,11 @@ async fn pause_is_recorded_without_a_flood() {
     let begin = instant("2026-02-28T23:59:59Z");
     let workflow = world.every(1_000);
     let running = world.start();
-    world.until("2026-03-01T00:00:02.5Z").await;
+    world.until("2026-03-01T00:00:02.2Z").await;
     world.pause(workflow, true);
-    world.until("2026-03-01T02:30:00.5Z").await;
+    world.until("2026-03-01T02:30:00.2Z").await;
     world.pause(workflow, false);
-    world.until("2026-03-01T02:30:02.5Z").await;
+    world.until("2026-03-01T02:30:02.2Z").await;
     assert_eq!(
         world.book(),
         [
@@ -127,7 +127,7 @@ async fn pause_is_recorded_without_a_flood() {
         world.state().unrun[1].message,
         "the workflow was paused; this stands for 3600 instants since 2026-03-01T00:00:04Z"
     );
-    world.check_all_accounted_for(workflow, begin, instant("2026-03-01T02:30:02.5Z"));
+    world.check_all_accounted_for(workflow, begin, instant("2026-03-01T02:30:02.2Z"));
     running.stop().await;
 }
 

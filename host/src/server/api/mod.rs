@@ -33,6 +33,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub(super) use self::error::ApiError;
+pub(super) use self::request::written;
 use crate::app::App;
 
 /// What handlers work with.

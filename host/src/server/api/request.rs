@@ -17,7 +17,7 @@ use crate::server::headers;
 ///
 /// # Errors
 /// The field that is wrong.
-pub(super) fn written(test: TestRequest, body_bytes_max: usize) -> Result<Request, ApiError> {
+pub(in crate::server) fn written(test: TestRequest, body_bytes_max: usize) -> Result<Request, ApiError> {
     let TestRequest { method, path, headers, body, body_base64 } = test;
     let method = method.unwrap_or_else(|| "POST".to_owned()).to_uppercase();
     if hyper::Method::from_bytes(method.as_bytes()).is_err() {

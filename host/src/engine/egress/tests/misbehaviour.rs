@@ -203,6 +203,18 @@ async fn a_guest_that_reads_late_is_not_a_stalled_body() {
 }
 
 #[tokio::test]
+async fn a_body_that_never_pauses_is_cut_at_the_exchanges_end_too() {
+    let server = Server::script("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello").await;
+    let egress =
+        egress_with(&[&server.entry()], FakeDns::default(), |config| config.exchange_timeout_ms = 500);
+    let mut guest = Guest::new(&egress);
+    let response = guest.send(request("GET", &server.url("/"), "")).await.unwrap();
+    // It is all there, so that nothing but the clock stands against it.
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    guest.assert_failed(response.into_body().collect().await, "http-response-timeout");
+}
+
+#[tokio::test]
 async fn no_exchange_outlives_its_run() {
     let server = Server::silent().await;
     let dripping = Server::raw(|_, stream| drip(stream, Duration::from_millis(5))).await;

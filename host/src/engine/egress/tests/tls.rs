@@ -252,8 +252,10 @@ async fn http2_failures_have_the_same_words() {
         let result = soon(guest.get(&url(&server, path))).await;
         guest.assert_failed_by(result, word, path);
         guest.options.first_byte_timeout = None;
-        // What failed does not stand in the way of the next one.
+        // What failed does not stand in the way of the next one: its connection may be dead.
+        let accepted = server.accepted();
         guest.get(&url(&server, "/")).await.unwrap();
+        assert_eq!(server.accepted(), accepted + 1, "{path}");
     }
     soon(egress.close()).await;
 }

@@ -1,0 +1,79 @@
+# What newcomers and CI run. `make` alone lists the targets.
+#
+# Everything that is built or fetched goes to $(CARGO_TARGET_DIR) (target/) and to
+# $(TIDEGATE_CACHE) (.cache/): point them outside of the checkout to share them.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+export CARGO_TARGET_DIR ?= $(CURDIR)/target
+export TIDEGATE_CACHE ?= $(CURDIR)/.cache
+# Guests are compiled for another machine than the tests: one folder for all of them.
+export TIDEGATE_GUESTS := $(CARGO_TARGET_DIR)/guest/components
+# The stock runtimes' components.
+export TIDEGATE_RUNTIMES := $(TIDEGATE_CACHE)/runtimes
+
+BIN := $(CARGO_TARGET_DIR)/release/tidegate
+PYTHON_BUILD := python3 guest-sdk/python/tidegate_build --cache $(TIDEGATE_CACHE)
+say = @printf '\033[1m==> %s\033[0m\n' $(1)
+
+.PHONY: help
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+
+.PHONY: setup
+setup: ## Install what building and testing need from the system (only what is missing)
+	@scripts/setup
+
+.PHONY: build
+build: setup ## Build the release binary
+	$(call say,"Building the host; the first time takes some minutes")
+	@cargo build --release --locked --package tidegate
+
+.PHONY: guests
+guests: setup ## Build the Rust guests (test programs and examples)
+	$(call say,"Building the Rust guests; the first time fetches a compiler kit of about 140 MB")
+	@scripts/build-guests > /dev/null
+
+.PHONY: runtime
+runtime: setup $(TIDEGATE_RUNTIMES)/python.wasm ## Build the stock Python runtime
+
+# A runtime is made anew when its packages or its own code changed.
+RUNTIME_SOURCES := $(shell find guest-sdk/python/tidegate_runtime guest-sdk/python/tidegate_build wit -name '*.py' -o -name '*.wit' -o -name '*.txt')
+$(TIDEGATE_RUNTIMES)/%.wasm: runtimes/%/requirements.txt $(RUNTIME_SOURCES)
+	$(call say,"Building the Python runtime $*; this takes about a minute")
+	@mkdir -p $(@D)
+	@$(PYTHON_BUILD) runtime --name $* --requirements $< --output $(@D) > /dev/null
+
+.PHONY: demo
+demo: build guests runtime ## See workflows run: a catch and a pull, then serve until ctrl-c
+	@$(BIN) demo --data $(TIDEGATE_CACHE)/demo
+
+.PHONY: test
+test: setup guests runtime ## Run all tests
+	$(call say,"Testing the Python SDK")
+	@python3 -m unittest discover --start-directory guest-sdk/python/tests --top-level-directory guest-sdk/python --quiet
+	$(call say,"Testing the Rust SDK")
+	@cargo test --locked --quiet --package tidegate-guest
+	$(call say,"Testing the host; the first build takes some minutes")
+	@cargo test --locked --package tidegate
+
+.PHONY: lint
+lint: setup ## Check formatting, lints and licences
+	$(call say,"Checking the formatting")
+	@cargo fmt --all --check
+	$(call say,"Running clippy")
+	@cargo clippy --locked --package tidegate --all-targets -- -D warnings
+	@if command -v cargo-deny > /dev/null; then \
+		printf '\033[1m==> %s\033[0m\n' "Checking licences, sources and advisories"; \
+		cargo deny --locked check; \
+	else echo "cargo-deny is not installed: licences, sources and advisories are not checked (cargo install cargo-deny --locked)"; fi
+
+.PHONY: bench
+bench: build guests ## Measure beside the peers, in one run
+	@cargo run --release --locked --package tidegate-bench
+
+.PHONY: clean-cache
+clean-cache: ## Remove the compiler kit, the runtimes and the demo's data
+	rm -rf $(TIDEGATE_CACHE)

@@ -1,0 +1,80 @@
+//! The host's parts that run in this process: serving, and checking a store.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use super::error::{Exit, Explain, Failure, Result};
+use crate::app::{self, AppError, Urls};
+use crate::config::Config;
+use crate::engine::egress::EgressError;
+use crate::store::{EmbeddedOptions, EmbeddedStore, Store, StoreHealth, Verification};
+
+/// Serves until SIGTERM or SIGINT, then drains; a second signal ends the process at once.
+///
+/// # Errors
+/// Why the host could not start, or not close cleanly.
+pub(crate) fn serve(config: Config, data: &Path, ready: impl FnOnce(&Urls)) -> Result<()> {
+    let runtime = runtime()?;
+    runtime.block_on(async {
+        let shutdown = CancellationToken::new();
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let stop = shutdown.clone();
+        tokio::spawn(async move {
+            let mut next = async || {
+                tokio::select! {
+                    _ = terminate.recv() => 143,
+                    _ = interrupt.recv() => 130,
+                }
+            };
+            next().await;
+            stop.cancel();
+            // The exit code that shells give to what a signal ended.
+            std::process::exit(next().await);
+        });
+        app::serve(config, data, shutdown, ready).await.map_err(of_app)
+    })
+}
+
+/// Reads a whole store and checks it. Nobody else may have it open.
+///
+/// # Errors
+/// It cannot be opened or read.
+pub(crate) fn verify(data: &Path, config: &Config) -> Result<(StoreHealth, Verification)> {
+    runtime()?.block_on(async {
+        let store: Arc<dyn Store> = EmbeddedStore::open(data, EmbeddedOptions::from_config(config))?;
+        let health = store.health();
+        let verification = store.verify().await?;
+        store.close().await?;
+        Ok((health, verification))
+    })
+}
+
+/// A runtime for the host's parts.
+///
+/// # Errors
+/// The system has no threads left.
+pub(crate) fn runtime() -> Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start threads")
+}
+
+/// What a part of the host says when it does not start.
+pub(crate) fn of_app(error: AppError) -> Failure {
+    let hint = error.hint();
+    let is_configuration = matches!(
+        error,
+        AppError::Address { .. } | AppError::Egress(EgressError::AllowEntry { .. } | EgressError::Tls(_))
+    );
+    let mut failure = Failure::from(error);
+    if is_configuration {
+        failure = failure.exit(Exit::Configuration);
+    }
+    match hint {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    }
+}

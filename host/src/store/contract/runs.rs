@@ -1,0 +1,156 @@
+//! Runs: appended, read, listed and deleted.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{Setup, all_runs, append, create, json};
+use crate::run::{Run, RunId, Status, Trigger};
+use crate::store::samples::{log, run};
+use crate::store::{Durability, Retention, RunFilter, StoreError};
+use crate::workflow::WorkflowId;
+
+pub(crate) async fn appended_run_is_read_at_once(setup: &impl Setup) {
+    let store = setup.open().await;
+    let workflow = create(&*store, "called").await;
+    for durability in [Durability::Written, Durability::Durable] {
+        for lines in [0, 1, 500] {
+            let run = Arc::new(run(workflow.id));
+            store.append_run(run.clone(), log(lines), durability).await.unwrap();
+            let stored = store.run(run.id).await.unwrap().unwrap();
+            assert_eq!(json(&stored), json(&*run));
+            assert_eq!(store.run_log(run.id).await.unwrap().unwrap(), log(lines).to_vec());
+            let newest = store.runs(RunFilter::default(), None, 1).await.unwrap();
+            assert_eq!(newest.runs[0].id, run.id);
+        }
+    }
+    assert!(store.run(RunId::new()).await.unwrap().is_none());
+    assert!(store.run_log(RunId::new()).await.unwrap().is_none());
+}
+
+pub(crate) async fn run_needs_its_workflow(setup: &impl Setup) {
+    let store = setup.open().await;
+    let orphan = Arc::new(run(WorkflowId::new()));
+    let result = store.append_run(orphan.clone(), log(0), Durability::Durable).await;
+    assert!(matches!(result, Err(StoreError::Missing { .. })));
+    assert!(store.run(orphan.id).await.unwrap().is_none());
+}
+
+pub(crate) async fn runs_are_listed_newest_first_through_every_filter(setup: &impl Setup) {
+    let store = setup.open().await;
+    let workflows = [create(&*store, "a").await.id, create(&*store, "b").await.id];
+    let start = Timestamp::now();
+    let at = |second: i64| start + SignedDuration::from_secs(second);
+    let mut runs = Vec::new();
+    for number in 0..60 {
+        let mut run = run(workflows[number % 3 / 2]);
+        run.accepted_at = at(number as i64);
+        run.status = [Status::Succeeded, Status::Failed, Status::Interrupted][number % 5 % 3];
+        run.trigger = match number % 4 {
+            0 => Trigger::Catch,
+            1 => Trigger::Test,
+            2 => Trigger::Pull { schedule: "s".to_owned(), due: run.accepted_at },
+            _ => Trigger::Replay { of: RunId::new() },
+        };
+        runs.push(run);
+    }
+    // Runs end in another order than they began.
+    for index in 0..runs.len() {
+        append(&*store, &runs[index * 7 % runs.len()]).await;
+    }
+    let filters = [
+        RunFilter::default(),
+        RunFilter { workflow: Some(workflows[1]), ..RunFilter::default() },
+        RunFilter { workflow: Some(WorkflowId::new()), ..RunFilter::default() },
+        RunFilter { statuses: vec![Status::Failed], ..RunFilter::default() },
+        RunFilter { statuses: vec![Status::Interrupted, Status::Failed], ..RunFilter::default() },
+        RunFilter { statuses: vec![Status::Cancelled], ..RunFilter::default() },
+        RunFilter { trigger: Some("pull".to_owned()), ..RunFilter::default() },
+        RunFilter { trigger: Some("unknown".to_owned()), ..RunFilter::default() },
+        RunFilter { since: Some(at(20)), until: Some(at(40)), ..RunFilter::default() },
+        RunFilter {
+            workflow: Some(workflows[0]),
+            statuses: vec![Status::Succeeded],
+            trigger: Some("catch".to_owned()),
+            since: Some(at(5)),
+            until: Some(at(55)),
+        },
+    ];
+    for filter in filters {
+        let passes = |run: &&Run| {
+            filter.workflow.is_none_or(|workflow| run.workflow == workflow)
+                && (filter.statuses.is_empty() || filter.statuses.contains(&run.status))
+                && filter.trigger.as_ref().is_none_or(|trigger| run.trigger.word() == trigger)
+                && filter.since.is_none_or(|since| run.accepted_at >= since)
+                && filter.until.is_none_or(|until| run.accepted_at < until)
+        };
+        let expected: Vec<RunId> = runs.iter().rev().filter(passes).map(|run| run.id).collect();
+        for page in [1, 7, 60, 100] {
+            assert_eq!(all_runs(&*store, filter.clone(), page).await, expected, "{filter:?} by {page}");
+        }
+    }
+}
+
+pub(crate) async fn pages_have_every_run_once_while_others_are_appended(setup: &impl Setup) {
+    let store = setup.open().await;
+    let workflow = create(&*store, "busy").await;
+    let mut before = Vec::new();
+    for _ in 0..100 {
+        let run = run(workflow.id);
+        append(&*store, &run).await;
+        before.push(run.id);
+    }
+    let appending = async {
+        for _ in 0..100 {
+            append(&*store, &run(workflow.id)).await;
+        }
+    };
+    let listing = async {
+        let mut lists = Vec::new();
+        for page in [3, 10, 40] {
+            lists.push(all_runs(&*store, RunFilter::default(), page).await);
+        }
+        lists
+    };
+    let (lists, ()) = futures::future::join(listing, appending).await;
+    for ids in lists {
+        assert!(ids.windows(2).all(|pair| pair[0] > pair[1]));
+        let seen: HashSet<RunId> = ids.into_iter().collect();
+        assert!(before.iter().all(|id| seen.contains(id)));
+    }
+    assert_eq!(all_runs(&*store, RunFilter::default(), 33).await.len(), 200);
+}
+
+pub(crate) async fn prune_deletes_what_it_counts_and_nothing_younger(setup: &impl Setup) {
+    let store = setup.open().await;
+    let workflow = create(&*store, "pruned").await;
+    let start = Timestamp::now();
+    let mut runs = Vec::new();
+    for number in 0..100 {
+        let mut run = run(workflow.id);
+        run.accepted_at = start + SignedDuration::from_secs(number);
+        append(&*store, &run).await;
+        runs.push(run);
+    }
+    let none = Retention { accepted_before: Some(start), bytes_max: Some(u64::MAX) };
+    assert_eq!(store.prune(none).await.unwrap(), 0);
+    let cut = start + SignedDuration::from_secs(60);
+    let by_age = Retention { accepted_before: Some(cut), bytes_max: None };
+    let bytes_max = store.health().run_bytes;
+    let by_size = Retention { accepted_before: None, bytes_max: Some(bytes_max) };
+    let deleted = store.prune(by_age).await.unwrap() + store.prune(by_size).await.unwrap();
+    store.close().await.unwrap();
+    for _ in 0..2 {
+        let store = setup.open().await;
+        let left = all_runs(&*store, RunFilter::default(), 50).await;
+        assert_eq!(left.len() as u64, 100 - deleted);
+        assert_eq!(store.health().runs, left.len() as u64);
+        // The oldest went, and nothing that the policy spares.
+        let expected: Vec<RunId> = runs[deleted as usize..].iter().rev().map(|run| run.id).collect();
+        assert_eq!(left, expected);
+        assert!(deleted <= 60);
+        assert!(store.run(runs[60].id).await.unwrap().is_some());
+        store.close().await.unwrap();
+    }
+}

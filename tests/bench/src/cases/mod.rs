@@ -1,0 +1,9 @@
+//! What is measured of Tidegate alone, beside its peers: one file for each case. A case
+//! starts a host of its own on a fresh data folder, returns what it measured, and the
+//! checks that follow from it.
+
+pub mod deploying;
+pub mod recording;
+pub mod schedules;
+pub mod spinning;
+pub mod starting;

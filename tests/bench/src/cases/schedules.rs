@@ -1,0 +1,124 @@
+//! How late runs start when very many schedules are due.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use hdrhistogram::Histogram;
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::json;
+
+use crate::check::Check;
+use crate::parallel;
+use crate::tidegate::{Built, Tidegate};
+
+/// Schedules, each of a workflow of its own.
+const SCHEDULES: usize = 10_000;
+/// How often each is due: some 167 runs a second.
+const EVERY: Duration = Duration::from_secs(60);
+/// Largest page of runs that the API gives.
+const PAGE: usize = 500;
+
+/// What was measured.
+#[derive(Debug, Clone, Serialize)]
+pub struct Schedules {
+    /// Schedules.
+    pub schedules: usize,
+    /// How often each was due, in milliseconds.
+    pub every_ms: u64,
+    /// Runs that started in the time measured.
+    pub runs: u64,
+    /// From the due instant to the run's start, in milliseconds.
+    pub late_p50_ms: f64,
+    /// See [`Self::late_p50_ms`].
+    pub late_p99_ms: f64,
+    /// See [`Self::late_p50_ms`].
+    pub late_max_ms: f64,
+    /// Runs that should have been, and were not, or did not succeed.
+    pub lost: u64,
+    /// Cores that the host took.
+    pub cores: f64,
+}
+
+/// Creates the schedules, lets each become due once unobserved and once observed.
+///
+/// # Errors
+/// When the host refuses.
+pub fn measure(built: &Built) -> anyhow::Result<Schedules> {
+    let data = tempfile::tempdir()?;
+    let host = Tidegate::start(built, data.path(), &[])?;
+    let pull = built.guest("pull")?;
+    let every = format!("{}s", EVERY.as_secs());
+    parallel::for_each(SCHEDULES, |index| {
+        let name = format!("pull-{index:05}");
+        host.create(&json!({"name": name, "kind": "pull", "schedules": [{"every": every}]}))?;
+        host.deploy(&name, &pull).map(drop)
+    })?;
+    // Until the deploys are history and the last schedule has been due once.
+    std::thread::sleep(EVERY);
+    let from = Timestamp::now();
+    let process = host.server.process();
+    let cpu_before = process.cpu_time()?;
+    std::thread::sleep(EVERY);
+    let until = Timestamp::now();
+    let cores = (process.cpu_time()? - cpu_before).as_secs_f64() / EVERY.as_secs_f64();
+    // Runs that were due just before the end may still be on their way.
+    std::thread::sleep(Duration::from_secs(2));
+    let late = lateness(&host, from, until)?;
+    Ok(Schedules {
+        schedules: SCHEDULES,
+        every_ms: EVERY.as_millis() as u64,
+        runs: late.len(),
+        late_p50_ms: late.value_at_quantile(0.5) as f64 / 1e3,
+        late_p99_ms: late.value_at_quantile(0.99) as f64 / 1e3,
+        late_max_ms: late.max() as f64 / 1e3,
+        lost: (SCHEDULES as u64).saturating_sub(late.len()),
+        cores,
+    })
+}
+
+/// Microseconds from the due instant to the start of the runs that succeeded and were
+/// due in this time.
+fn lateness(host: &Tidegate, from: Timestamp, until: Timestamp) -> anyhow::Result<Histogram<u64>> {
+    let mut late = Histogram::new(3)?;
+    let mut cursor = String::new();
+    loop {
+        let page = host.get(&format!("/api/v1/runs?limit={PAGE}{cursor}"))?;
+        let runs = page["runs"].as_array().context("a list of runs")?;
+        for run in runs {
+            let (Some(due), Some(started)) = (instant(&run["due"]), instant(&run["started_at"])) else {
+                continue;
+            };
+            if (from..until).contains(&due) && run["status"] == "succeeded" {
+                late.record(started.duration_since(due).as_micros().max(0) as u64)?;
+            }
+        }
+        let oldest = runs.last().and_then(|run| instant(&run["accepted_at"]));
+        match (page["next"].as_str(), oldest) {
+            (Some(next), Some(oldest)) if oldest >= from => cursor = format!("&cursor={next}"),
+            _ => break,
+        }
+    }
+    ensure!(!late.is_empty(), "nothing was run on schedule");
+    Ok(late)
+}
+
+fn instant(value: &serde_json::Value) -> Option<Timestamp> {
+    value.as_str()?.parse().ok()
+}
+
+impl Schedules {
+    /// The figures to reach.
+    pub fn checks(&self) -> Vec<Check> {
+        let schedules = self.schedules;
+        vec![
+            Check::at_most(
+                format!("p99 of the lateness of {schedules} schedules"),
+                self.late_p99_ms,
+                50.0,
+                "ms",
+            ),
+            Check::at_most("runs lost among them", self.lost as f64, 0.0, ""),
+        ]
+    }
+}

@@ -1,0 +1,152 @@
+//! The whole benchmark: which cases run, in which order, and what comes of them.
+
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::cases::deploying::{self, Deploying};
+use crate::cases::recording::{self, Recording};
+use crate::cases::schedules::{self, Schedules};
+use crate::cases::spinning::{self, Spinning};
+use crate::cases::starting::{self, Starting};
+use crate::check::Check;
+use crate::machine::Machine;
+use crate::rounds::Plan;
+use crate::throughput::{self, Throughput};
+use crate::tidegate::Built;
+use crate::tool;
+
+/// A case by its name on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Case {
+    /// Bare hyper, `wasmtime serve` and Tidegate in turns.
+    Throughput,
+    /// What recording costs.
+    Recording,
+    /// From a deploy to the first reply.
+    Deploying,
+    /// Start and memory with 1,000 workflows.
+    Starting,
+    /// Lateness of 10,000 schedules.
+    Schedules,
+    /// A guest that never ends.
+    Spinning,
+}
+
+/// What to measure.
+#[derive(Debug, Clone)]
+pub struct Suite {
+    /// The cases, in this order.
+    pub cases: Vec<Case>,
+    /// How rounds are run.
+    pub plan: Plan,
+    /// Numbers of connections of the throughput case.
+    pub connections: Vec<usize>,
+    /// The host and its guests.
+    pub built: Built,
+    /// Where peers are installed.
+    pub cache: PathBuf,
+}
+
+/// What was measured; the raw data of all rounds.
+#[derive(Debug, Clone, Serialize)]
+pub struct Results {
+    /// Raised when a field is renamed or gets another meaning.
+    pub format: u32,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// On what.
+    pub machine: Machine,
+    /// How rounds were run.
+    pub plan: Plan,
+    /// See [`Case::Throughput`].
+    pub throughput: Option<Throughput>,
+    /// See [`Case::Recording`].
+    pub recording: Option<Recording>,
+    /// See [`Case::Deploying`].
+    pub deploying: Option<Deploying>,
+    /// See [`Case::Starting`].
+    pub starting: Option<Starting>,
+    /// See [`Case::Schedules`].
+    pub schedules: Option<Schedules>,
+    /// See [`Case::Spinning`].
+    pub spinning: Option<Spinning>,
+    /// The figures to reach.
+    pub checks: Vec<Check>,
+}
+
+impl Suite {
+    /// Measures.
+    ///
+    /// # Errors
+    /// The first thing that did not work: nothing is measured unless every response was
+    /// right.
+    pub fn run(&self) -> anyhow::Result<Results> {
+        let mut results = Results {
+            format: 1,
+            started_at: Timestamp::now(),
+            machine: Machine::this(),
+            plan: self.plan,
+            throughput: None,
+            recording: None,
+            deploying: None,
+            starting: None,
+            schedules: None,
+            spinning: None,
+            checks: Vec::new(),
+        };
+        for case in &self.cases {
+            self.run_case(*case, &mut results)?;
+        }
+        Ok(results)
+    }
+
+    fn run_case(&self, case: Case, results: &mut Results) -> anyhow::Result<()> {
+        let (built, rounds) = (&self.built, self.plan.rounds);
+        match case {
+            Case::Throughput => {
+                let wasmtime = tool::wasmtime(&self.cache)?;
+                say("throughput beside bare hyper and wasmtime serve");
+                let measured = throughput::measure(built, &wasmtime, &self.connections, self.plan)?;
+                results.checks.extend(measured.checks());
+                results.throughput = Some(measured);
+            }
+            Case::Recording => {
+                say("recording on and off");
+                let measured = recording::measure(built, self.plan)?;
+                results.checks.extend(measured.checks());
+                results.recording = Some(measured);
+            }
+            Case::Deploying => {
+                say("from deploy to first reply");
+                results.deploying = Some(deploying::measure(built, rounds)?);
+            }
+            Case::Starting => {
+                say("start with 1,000 workflows");
+                let measured = starting::measure(built, rounds)?;
+                results.checks.extend(measured.checks());
+                results.starting = Some(measured);
+            }
+            Case::Schedules => {
+                say("10,000 schedules (some three minutes)");
+                let measured = schedules::measure(built)?;
+                results.checks.extend(measured.checks());
+                results.schedules = Some(measured);
+            }
+            Case::Spinning => {
+                say("a guest that spins beside a neighbour");
+                let measured = spinning::measure(built, rounds)?;
+                results.checks.extend(measured.checks());
+                results.spinning = Some(measured);
+            }
+        }
+        Ok(())
+    }
+}
+
+#[allow(clippy::print_stderr)]
+fn say(what: &str) {
+    eprintln!("bench: {what}");
+}
