@@ -154,6 +154,7 @@ pub struct ScheduleRule {
 #[serde(deny_unknown_fields)]
 pub struct CreateWorkflow {
     /// Names it for people. A text, so that a bad one gets its own message.
+    #[schema(pattern = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
     pub name: String,
     /// How it is started. Never changes.
     pub kind: Kind,

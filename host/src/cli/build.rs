@@ -59,7 +59,7 @@ pub(crate) fn component(
     let started = std::time::Instant::now();
     out.note(format!("building {}", project.name));
     let built = match project.lang {
-        Lang::Rust => cargo(project)?,
+        Lang::Rust => cargo(project, env)?,
         Lang::Python => python_tool::component(project, env)?,
     };
     let took = duration(started.elapsed().as_secs_f64() * 1e3);
@@ -78,7 +78,7 @@ struct CargoMessage {
     manifest_path: Option<PathBuf>,
 }
 
-fn cargo(project: &Project) -> Result<PathBuf> {
+fn cargo(project: &Project, env: &Environment) -> Result<PathBuf> {
     let manifest = project.folder.join("Cargo.toml");
     if !manifest.is_file() {
         return Err(Failure::new(format!("there is no Cargo.toml in {}", project.folder.display()))
@@ -107,7 +107,7 @@ fn cargo(project: &Project) -> Result<PathBuf> {
     let status = child.wait().context("wait for cargo")?;
     if !status.success() {
         let failure = Failure::new(format!("{} cannot be built ({status})", project.name));
-        return Err(match has_target(&project.folder) {
+        return Err(match has_target(&project.folder, env) {
             true => failure.hint("cargo's own messages are above"),
             false => failure.hint(format!("the target is not installed: `rustup target add {TARGET}`")),
         });
@@ -119,8 +119,9 @@ fn cargo(project: &Project) -> Result<PathBuf> {
 }
 
 /// Whether this Rust has a standard library for the target.
-fn has_target(folder: &Path) -> bool {
-    let printed = Command::new("rustc")
+fn has_target(folder: &Path, env: &Environment) -> bool {
+    let rustc = env.rustc.as_deref().unwrap_or(Path::new("rustc"));
+    let printed = Command::new(rustc)
         .args(["--print", "target-libdir", "--target", TARGET])
         .current_dir(folder)
         .stderr(Stdio::null())

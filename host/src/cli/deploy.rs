@@ -45,7 +45,7 @@ pub(crate) struct DeployArgs {
     /// The time zone of --cron, for example Europe/Paris; left out, UTC
     #[arg(long, value_name = "ZONE", requires = "cron")]
     timezone: Option<String>,
-    /// Set a setting before the first run, as a secret text
+    /// Set a setting before the first run, as a secret text; it stays in the shell's history
     #[arg(long = "set", value_name = "NAME=VALUE")]
     settings: Vec<String>,
     /// What to remember this version by
@@ -72,9 +72,6 @@ pub(crate) fn run(args: &DeployArgs, context: &mut Context) -> Result<()> {
     let client = context.client()?;
     let loaded = load(&args.path, &context.env, &mut context.out)?;
     let plan = plan(args, &loaded, settings)?;
-    if !plan.settings.is_empty() {
-        context.out.warning("values given to --set stay in the shell's history");
-    }
     let (view, created) = prepare(&client, &plan, &args.path)?;
     let uploaded = upload(&client, &plan, loaded.program, &args.message);
     let deployed = uploaded.map_err(|failure| match created && refuses_program(&failure) {

@@ -193,7 +193,9 @@ fn check_host(client: Result<Client>, findings: &mut Findings) {
     };
     let up = relative(health.started_at, jiff::Timestamp::now());
     match &health.store.stopped {
-        None if health.ready => findings.add("ready", Verdict::Ok, format!("it takes work, since {up}")),
+        None if health.ready => {
+            findings.add("ready", Verdict::Ok, format!("it takes work; it was started {up}"))
+        }
         None => findings.add("ready", Verdict::Warning, "it takes no work: it is stopping"),
         Some(reason) => findings.add_with_hint(
             "ready",

@@ -51,6 +51,13 @@ pub(crate) struct Environment {
     /// `TIDEGATE_CACHE`: where builds keep tools and downloads; `tidegate` in
     /// `XDG_CACHE_HOME`, or `~/.cache/tidegate`.
     pub(crate) cache: Option<PathBuf>,
+    /// `TIDEGATE_RUNTIMES`: a folder with runtimes' components that somebody keeps up to
+    /// date.
+    pub(crate) runtimes: Option<PathBuf>,
+    /// `TIDEGATE_GUESTS`: a folder with the components of the Rust examples.
+    pub(crate) guests: Option<PathBuf>,
+    /// `RUSTC`: the Rust compiler that cargo uses; `None` is the one on the path.
+    pub(crate) rustc: Option<PathBuf>,
     /// What `tidegate login` writes: `tidegate/profile.toml` in `XDG_CONFIG_HOME`, or
     /// `~/.config/tidegate/profile.toml`; `None` without a home.
     pub(crate) profile: Option<PathBuf>,
@@ -86,6 +93,9 @@ impl Environment {
             cache: set("TIDEGATE_CACHE")
                 .map(PathBuf::from)
                 .or_else(|| base("XDG_CACHE_HOME", ".cache").map(|path| path.join("tidegate"))),
+            runtimes: set("TIDEGATE_RUNTIMES").map(PathBuf::from),
+            guests: set("TIDEGATE_GUESTS").map(PathBuf::from),
+            rustc: set("RUSTC").map(PathBuf::from),
             profile: base("XDG_CONFIG_HOME", ".config").map(|path| path.join("tidegate/profile.toml")),
         })
     }

@@ -21,23 +21,31 @@ pub(crate) fn serve(config: Config, data: &Path, ready: impl FnOnce(&Urls)) -> R
     let runtime = runtime()?;
     runtime.block_on(async {
         let shutdown = CancellationToken::new();
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let stop = shutdown.clone();
-        tokio::spawn(async move {
-            let mut next = async || {
-                tokio::select! {
-                    _ = terminate.recv() => 143,
-                    _ = interrupt.recv() => 130,
-                }
-            };
-            next().await;
-            stop.cancel();
-            // The exit code that shells give to what a signal ended.
-            std::process::exit(next().await);
-        });
+        stop_on_signal(shutdown.clone())?;
         app::serve(config, data, shutdown, ready).await.map_err(of_app)
     })
+}
+
+/// Cancels the token at SIGTERM or SIGINT; a second signal ends the process at once.
+///
+/// # Errors
+/// The system refuses to tell of signals.
+pub(crate) fn stop_on_signal(shutdown: CancellationToken) -> Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("watch for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("watch for SIGINT")?;
+    tokio::spawn(async move {
+        // The exit code that shells give to what a signal ended.
+        let mut next = async || {
+            tokio::select! {
+                _ = terminate.recv() => 143,
+                _ = interrupt.recv() => 130,
+            }
+        };
+        next().await;
+        shutdown.cancel();
+        std::process::exit(next().await);
+    });
+    Ok(())
 }
 
 /// Reads a whole store and checks it. Nobody else may have it open.

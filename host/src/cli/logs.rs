@@ -11,7 +11,7 @@ use super::client::Client;
 use super::error::Result;
 use super::human::{bytes, clock, duration, time};
 use super::output::{Output, clean};
-use super::page::log_text;
+use super::page::{in_time, log_text};
 use super::runs::{Query, fault_line, pages, since_argument, tone};
 use super::{Context, Format, sse};
 use crate::api::{RunEvent, RunLog, RunView};
@@ -171,7 +171,7 @@ fn print(run: &RunView, log: &RunLog, out: &mut Output) -> Result<()> {
     let status = out.paint.toned(run.status, tone(run.status));
     let id = out.paint.bold(run.id);
     out.line(format!("{id}  {}  {status}{took}", out.paint.dim(time(started, &out.zone))))?;
-    for line in &log.lines {
+    for line in in_time(log) {
         let at = started + SignedDuration::from_micros(line.at_us.try_into().unwrap_or(i64::MAX));
         let at = out.paint.dim(clock(at, &out.zone));
         out.line(format!("  {at}  {}", log_text(out, line)))?;

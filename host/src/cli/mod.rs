@@ -9,6 +9,7 @@ mod archive;
 mod build;
 mod client;
 mod compile_component;
+mod demo;
 mod deploy;
 mod doctor;
 mod env;
@@ -96,6 +97,7 @@ enum Command {
     #[command(subcommand)]
     Runtime(runtime::RuntimeCommand),
     Doctor(doctor::DoctorArgs),
+    Demo(demo::DemoArgs),
     Login(login::LoginArgs),
     Logout(login::LogoutArgs),
     #[command(name = crate::engine::CHILD_COMMAND, hide = true)]
@@ -173,6 +175,7 @@ fn dispatch(command: Command, context: &mut Context) -> Result<()> {
         Command::Replay(args) => replay::run(&args, context),
         Command::Runtime(command) => runtime::run(&command, context),
         Command::Doctor(args) => doctor::run(&args, context),
+        Command::Demo(args) => demo::run(&args, context),
         Command::Login(args) => login::login(&args, context),
         Command::Logout(args) => login::logout(&args, context),
         Command::CompileComponent(args) => compile_component::run(&args),

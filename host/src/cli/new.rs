@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::error::{Explain, Failure, Result};
 use super::project::Lang;
-use super::{Context, Format};
+use super::{Context, Format, sdk};
 use crate::workflow::{Kind, WorkflowName};
 
 /// Make a project folder: workflow.toml, code, a sample request, a README
@@ -62,17 +62,25 @@ const PULL: &[Template] = &[
     ("README.md", include_str!("../../templates/README-pull.md")),
 ];
 
+/// The SDK's own manifest belongs to this repository's workspace.
+const RUST_SDK: &str = include_str!("../../templates/rust-sdk-Cargo.toml");
+
 /// Makes the folder.
 pub(crate) fn run(args: &NewArgs, context: &mut Context) -> Result<()> {
-    let folder = args.within.join(args.name.as_str());
-    let files = files(args.kind, args.lang);
-    write(&folder, &args.name, &files)?;
-    let names: Vec<&str> = files.iter().map(|(name, _)| *name).collect();
+    let folder = if args.within == Path::new(".") {
+        PathBuf::from(args.name.as_str())
+    } else {
+        args.within.join(args.name.as_str())
+    };
+    let files = files(&args.name, args.kind, args.lang);
+    write(&folder, &files)?;
     if args.format.json {
+        let names: Vec<&str> = files.iter().map(|(name, _)| name.as_str()).collect();
         return context.out.json(&json!({"name": args.name, "folder": folder, "files": names}));
     }
     let shown = folder.display();
-    context.out.note(format!("made {shown} with {}", names.join(", ")));
+    let own = files.iter().map(|(name, _)| name.as_str()).filter(|name| !name.starts_with("vendor/"));
+    context.out.note(format!("made {shown} with {}", own.collect::<Vec<_>>().join(", ")));
     let request =
         if args.kind == Kind::Catch { format!(" --request {shown}/request.json") } else { String::new() };
     context.out.hint(format!("`tidegate run {shown}{request}` tries it here"));
@@ -80,7 +88,8 @@ pub(crate) fn run(args: &NewArgs, context: &mut Context) -> Result<()> {
     Ok(())
 }
 
-fn files(kind: Kind, lang: Lang) -> Vec<Template> {
+/// The files of a new project.
+pub(crate) fn files(name: &WorkflowName, kind: Kind, lang: Lang) -> Vec<(String, Vec<u8>)> {
     let by_lang = match (lang, kind) {
         (Lang::Python, Kind::Catch) => vec![PYTHON_CATCH],
         (Lang::Python, Kind::Pull) => vec![PYTHON_PULL],
@@ -88,11 +97,22 @@ fn files(kind: Kind, lang: Lang) -> Vec<Template> {
         (Lang::Rust, Kind::Pull) => vec![RUST_PULL, RUST],
     };
     let by_kind = if kind == Kind::Catch { CATCH } else { PULL };
-    by_lang.into_iter().chain([by_kind]).flatten().copied().collect()
+    let templates = by_lang.into_iter().chain([by_kind]).flatten();
+    let filled = |text: &str| text.replace("{{name}}", name.as_str()).into_bytes();
+    let mut files: Vec<_> = templates.map(|(file, text)| ((*file).to_owned(), filled(text))).collect();
+    if lang == Lang::Rust {
+        let manifest = RUST_SDK.replace("{{version}}", env!("CARGO_PKG_VERSION"));
+        files.push(("vendor/guest-sdk/rust/Cargo.toml".to_owned(), manifest.into_bytes()));
+        for folder in ["guest-sdk/rust/src", "wit"] {
+            let below = sdk::below(folder);
+            files.extend(below.map(|(file, bytes)| (format!("vendor/{folder}/{file}"), bytes.to_vec())));
+        }
+    }
+    files
 }
 
 /// Writes the files into a folder that is new or empty.
-fn write(folder: &Path, name: &WorkflowName, files: &[Template]) -> Result<()> {
+fn write(folder: &Path, files: &[(String, Vec<u8>)]) -> Result<()> {
     let doing = || format!("make {}", folder.display());
     if folder.exists() {
         let mut entries = std::fs::read_dir(folder).context(doing())?;
@@ -101,10 +121,10 @@ fn write(folder: &Path, name: &WorkflowName, files: &[Template]) -> Result<()> {
                 .hint("choose another name, or empty it"));
         }
     }
-    for (file, text) in files {
+    for (file, bytes) in files {
         let path = folder.join(file);
         std::fs::create_dir_all(path.parent().unwrap_or(folder)).context(doing())?;
-        std::fs::write(&path, text.replace("{{name}}", name.as_str())).context(doing())?;
+        std::fs::write(&path, bytes).context(doing())?;
     }
     Ok(())
 }

@@ -203,7 +203,7 @@ fn log_section(out: &mut Output, log: &RunLog) -> Result<()> {
         return Ok(());
     }
     section(out, "Log", &count(log.lines.len() as u64, "line"))?;
-    for line in &log.lines {
+    for line in in_time(log) {
         let at = out.paint.dim(format!("{:>8}", format!("+{}", duration_us(line.at_us))));
         out.line(format!("  {at}  {}", log_text(out, line)))?;
     }
@@ -212,6 +212,13 @@ fn log_section(out: &mut Output, log: &RunLog) -> Result<()> {
         out.line(format!("  {}", out.paint.warn(note)))?;
     }
     Ok(())
+}
+
+/// The lines by their time: the host's own remarks are written last.
+pub(crate) fn in_time(log: &RunLog) -> Vec<&LogLine> {
+    let mut lines: Vec<&LogLine> = log.lines.iter().collect();
+    lines.sort_by_key(|line| line.at_us);
+    lines
 }
 
 /// Level, text and fields of a log line.

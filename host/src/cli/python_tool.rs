@@ -42,12 +42,16 @@ pub(crate) fn cache(env: &Environment) -> Result<PathBuf> {
     })
 }
 
-/// Where runtimes are kept. They fit the SDK that they were built with, and no other.
+/// Where runtimes are kept: in `TIDEGATE_RUNTIMES`, or in the cache by the version of the
+/// SDK, because they fit the one that they were built with and no other.
 ///
 /// # Errors
 /// As [`cache`].
 pub(crate) fn runtimes(env: &Environment) -> Result<PathBuf> {
-    Ok(cache(env)?.join("runtimes").join(&sdk::digest().to_string()[..16]))
+    match &env.runtimes {
+        Some(folder) => Ok(folder.clone()),
+        None => Ok(cache(env)?.join("runtimes").join(&sdk::digest().to_string()[..16])),
+    }
 }
 
 /// The requirements of a stock runtime; `None` when there is none of this name.

@@ -95,7 +95,7 @@ fn list(args: &ListArgs, context: &mut Context) -> Result<()> {
     let list: RuntimeList = client.get(PATH)?;
     if list.runtimes.is_empty() {
         out.note("the host has no runtimes: only components can be deployed");
-        out.hint("`tidegate runtime build --name python -r requirements.txt` makes one");
+        out.hint("`tidegate runtime build --name python` makes and installs the stock one");
         return Ok(());
     }
     let mut table = Table::new([

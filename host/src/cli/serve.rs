@@ -40,10 +40,10 @@ pub(crate) struct ServeArgs {
 pub(crate) struct ConfigArgs {
     /// A configuration file
     #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    pub(crate) config: Option<PathBuf>,
     /// Let workflows reach this private or loopback destination; may be repeated
     #[arg(long, value_name = "HOST[:PORT]")]
-    allow_private: Vec<String>,
+    pub(crate) allow_private: Vec<String>,
 }
 
 impl ConfigArgs {

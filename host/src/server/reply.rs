@@ -231,8 +231,8 @@ impl From<&ApiError> for Problem {
             }
             ApiError::Body(error) => Self::from(error),
             ApiError::Framing(error) => Self::from(error),
-            ApiError::Registry(error) => Self::from(error),
-            ApiError::Deploy(error) => Self::from(error),
+            ApiError::Registry(error) => Self::from(&**error),
+            ApiError::Deploy(error) => Self::from(&**error),
             ApiError::Store(error) => Self::from(error),
         }
     }

@@ -14,5 +14,5 @@ fn greet(request: Request, settings: &mut Settings) -> Result<Reply> {
     println!("call {calls}: greeting {name}");
     let greeting = settings.get::<String>("GREETING")?;
     let greeting = greeting.as_deref().unwrap_or("Hello");
-    Ok(Reply::ok().json(&json!({"greeting": format!("{greeting}, {name}!")}))?)
+    Ok(Reply::ok().json(&json!({"greeting": format!("{greeting}, {name}!")})))
 }

@@ -8,12 +8,12 @@ use bytes::Bytes;
 use serde_json::Value;
 
 /// The repository.
-pub fn repository() -> PathBuf {
+pub(crate) fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the host is in the repository").to_owned()
 }
 
 /// The default runtime, with all its packages.
-pub fn runtime() -> Bytes {
+pub(crate) fn runtime() -> Bytes {
     static RUNTIME: OnceLock<Bytes> = OnceLock::new();
     let build = || {
         let folder = cache().join("runtimes");
@@ -25,7 +25,7 @@ pub fn runtime() -> Bytes {
 }
 
 /// A component of its own, of a project folder.
-pub fn component(project: &Path) -> Bytes {
+pub(crate) fn component(project: &Path) -> Bytes {
     let name = project.file_name().expect("a folder has a name").to_str().expect("UTF-8");
     let file = cache().join("components").join(format!("{name}.wasm"));
     made(&["workflow", path(project), "--output", path(&file)]);
@@ -33,7 +33,7 @@ pub fn component(project: &Path) -> Bytes {
 }
 
 /// What the build tool answers, whether it succeeded or not.
-pub fn tool(arguments: &[&str]) -> Value {
+fn tool(arguments: &[&str]) -> Value {
     let tool = repository().join("guest-sdk/python/tidegate_build");
     let built = Command::new("python3").arg(&tool).arg("--cache").arg(cache()).args(arguments).output();
     let built = built.unwrap_or_else(|error| panic!("python3: {error}"));
@@ -48,7 +48,7 @@ fn made(arguments: &[&str]) -> String {
 }
 
 /// The folder that `TIDEGATE_CACHE` names, else that of the repository.
-pub fn cache() -> PathBuf {
+pub(crate) fn cache() -> PathBuf {
     std::env::var_os("TIDEGATE_CACHE").map_or_else(|| repository().join(".cache"), PathBuf::from)
 }
 

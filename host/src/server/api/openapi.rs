@@ -19,7 +19,7 @@ const TOKEN: &str = "token";
 
 /// This document.
 #[utoipa::path(
-    get, path = "/api/v1/openapi.json", tag = "host", security(()),
+    get, path = "/api/v1/openapi.json", operation_id = "readDocument", tag = "host", security(()),
     responses((status = 200, description = "The OpenAPI document", body = serde_json::Value)),
 )]
 pub(super) async fn document(State(api): Shared) -> impl IntoResponse {
@@ -96,7 +96,7 @@ fn error(description: &str) -> Response {
 /// is the default.
 fn catch_endpoint() -> (String, PathItem) {
     #[utoipa::path(
-        post, path = "/catch/{key}", tag = "catch", security(()),
+        post, path = "/catch/{key}", operation_id = "callWorkflow", tag = "catch", security(()),
         description = "Runs a catch workflow and answers what it returns. The reply header `tidegate-run` names the run; on a failure `tidegate-fault` is `caller`, `guest` or `host`.",
         params(("key" = String, Path, description = "The secret part of the workflow's URL")),
         request_body(content(
