@@ -13,6 +13,7 @@ mod events;
 mod limits;
 mod malformed;
 mod probes;
+mod python;
 mod runs;
 mod support;
 mod tidy;

@@ -4,4 +4,5 @@
 pub(crate) mod guests;
 pub(crate) mod host;
 pub(crate) mod http;
+pub(crate) mod python;
 pub(crate) mod wait;
