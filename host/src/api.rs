@@ -37,6 +37,21 @@ pub struct ErrorBody {
     pub diagnostics: Vec<Diagnostic>,
 }
 
+/// The body of a catch endpoint's answer about a run that failed, or was refused before it
+/// ran. It holds nothing that the workflow said.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct RunError {
+    /// Names the run.
+    pub run: RunId,
+    /// A stable word, for example `deadline` or `invalid-json`.
+    pub code: String,
+    /// What went wrong.
+    pub message: String,
+    /// What to do next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
 /// One finding about a program.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Diagnostic {
@@ -154,6 +169,7 @@ pub struct ScheduleRule {
 #[serde(deny_unknown_fields)]
 pub struct CreateWorkflow {
     /// Names it for people. A text, so that a bad one gets its own message.
+    #[schema(pattern = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
     pub name: String,
     /// How it is started. Never changes.
     pub kind: Kind,

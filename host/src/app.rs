@@ -236,7 +236,11 @@ pub async fn serve(
         core.store.clone(),
         core.telemetry.clone(),
     );
-    let options = scheduler::Options { batch_max: config.schedule.batch_max, ..Default::default() };
+    let options = scheduler::Options {
+        batch_max: config.schedule.batch_max,
+        running_max: config.engine.instances_max as usize,
+        ..Default::default()
+    };
     let ledger: Arc<dyn Ledger> = Arc::new(core.store.clone());
     let scheduler = Scheduler::new(Arc::new(pulls), ledger, Arc::new(SystemClock), options);
     let app = Arc::new(App {

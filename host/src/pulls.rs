@@ -57,16 +57,17 @@ impl Parts {
             Some(FaultKind::Interrupted) => RunEnd::Interrupted,
             _ => RunEnd::Ended,
         };
-        self.telemetry.tick_settled(match end {
+        let state = match end {
             RunEnd::Ended => TickState::Ran,
             RunEnd::Refused => TickState::Refused,
             RunEnd::Interrupted => TickState::Interrupted,
-        });
+        };
+        self.telemetry.ticks_settled(state, 1);
         end
     }
 
     async fn record(self: Arc<Self>, unrun: Unrun) {
-        self.telemetry.tick_settled(unrun.tick.state);
+        self.telemetry.ticks_settled(unrun.tick.state, unrun.stands_for);
         let Some(entry) = self.entry(unrun.tick.workflow) else { return };
         let fault = Fault::new(FaultKind::Skipped, unrun.message);
         self.invoker.record_unrun(&entry, &invocation(&unrun.tick), Status::Cancelled, fault).await;
@@ -77,7 +78,7 @@ impl Parts {
         if let Ok(Some(_)) = self.store.run(tick.run).await {
             return TickState::Ran;
         }
-        self.telemetry.tick_settled(TickState::Interrupted);
+        self.telemetry.ticks_settled(TickState::Interrupted, 1);
         if let Some(entry) = self.entry(tick.workflow) {
             let fault = Fault::new(FaultKind::Interrupted, "the host ended before the run did");
             self.invoker.record_unrun(&entry, &invocation(&tick), Status::Interrupted, fault).await;

@@ -112,7 +112,7 @@ pub enum ScheduleError {
         expression: String,
         /// What is wrong with it, and where.
         #[source]
-        source: CronError,
+        source: Box<CronError>,
     },
     /// The cron expression names days that no calendar has, for example 30 February.
     #[error("the cron expression {0:?} is never due: no year has such a day")]
@@ -240,7 +240,7 @@ impl Schedule {
             Cadence::Cron { expression: text, timezone } => {
                 let expression: Expression = text.parse().map_err(|source| ScheduleError::Cron {
                     expression: text.chars().take(expression::CHARS_MAX).collect(),
-                    source,
+                    source: Box::new(source),
                 })?;
                 if expression.is_never() {
                     return Err(ScheduleError::Never(text.clone()));

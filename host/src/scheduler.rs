@@ -153,9 +153,11 @@ impl Clock for SystemClock {
 pub struct Options {
     /// Schedules that are looked at before finished runs and changes are seen to.
     pub batch_max: usize,
-    /// Instants between their claim and the end of their run. Further ones wait unclaimed,
-    /// in the order in which they are due, and start late rather than being refused.
-    pub in_flight_max: usize,
+    /// Runs at the same time. Further instants start late, in the order in which they were
+    /// due, rather than being refused.
+    pub running_max: usize,
+    /// Instants between their claim and the end of their run. Further ones wait unclaimed.
+    pub claimed_max: usize,
     /// How long before it is due an instant is claimed; it still starts when it is due.
     /// Below the shortest interval. If the host ends abruptly in between, the instant
     /// counts as interrupted.
@@ -169,7 +171,8 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             batch_max: 1_024,
-            in_flight_max: 1_024,
+            running_max: 256,
+            claimed_max: 16_384,
             claim_ahead: Duration::from_millis(500),
             sleep_max: Duration::from_secs(10),
         }
@@ -196,7 +199,7 @@ impl Scheduler {
         clock: Arc<dyn Clock>,
         options: Options,
     ) -> Arc<Self> {
-        let context = Arc::new(Context::new(pulls, ledger, clock));
+        let context = Arc::new(Context::new(pulls, ledger, clock, options.running_max));
         Arc::new(Self { context, options, next: Mutex::default() })
     }
 
@@ -282,7 +285,7 @@ impl Scheduler {
     /// Starts what is due, and returns how long there is nothing more to start.
     fn dispatch(&self, agenda: &mut Agenda, tasks: &mut JoinSet<Done>, now: Timestamp) -> Duration {
         for _ in 0..self.options.batch_max.max(1) {
-            if tasks.len() >= self.options.in_flight_max.max(1) {
+            if tasks.len() >= self.options.claimed_max.max(1) {
                 return self.options.sleep_max;
             }
             let Some((id, work)) = agenda.take_due(now) else { break };

@@ -291,9 +291,9 @@ impl Telemetry {
         self.tick_lateness.observe(micros(lateness));
     }
 
-    /// Counts a due instant whose fate is known.
-    pub fn tick_settled(&self, state: TickState) {
-        self.ticks.get_or_create(&StateLabels { state: tick_word(state) }).inc();
+    /// Counts due instants whose fate is known.
+    pub fn ticks_settled(&self, state: TickState, count: u64) {
+        self.ticks.get_or_create(&StateLabels { state: tick_word(state) }).inc_by(count);
     }
 
     /// Counts a compilation.
@@ -483,7 +483,7 @@ mod tests {
         telemetry.connection_failed("accept");
         telemetry.panicked();
         telemetry.tick_claimed(Duration::from_millis(3));
-        telemetry.tick_settled(TickState::Missed);
+        telemetry.ticks_settled(TickState::Missed, 1);
         telemetry.compiled(true, Duration::from_secs(2));
         let text = telemetry.render(&gauges());
         drop(open);

@@ -1,6 +1,21 @@
 //! Tests of the whole: the sandbox with real guests, the host over real HTTP, the binary.
+//!
+//! Everything that a test needs is its own: ports, data folder, process.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod api;
+mod catch;
 mod cli;
+mod connections;
+mod drain;
 mod engine;
+mod events;
+mod limits;
+mod malformed;
+mod probes;
+mod python;
+mod runs;
 mod support;
 mod tidy;
+mod uploads;

@@ -1,13 +1,16 @@
 """A server for the tests of HTTP out of the sandbox.
 
 It answers as an echo, misbehaves on demand, and plays the services that the packages of
-the default runtime talk to. Listens on a free port of 127.0.0.1 and prints the port.
+the default runtime talk to. Listens on a free port of 127.0.0.1 and prints the port;
+with a certificate and its key (PEM files) as arguments, for HTTPS.
 """
 
 import gzip
 import http.server
 import json
 import socket
+import ssl
+import sys
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -131,5 +134,9 @@ class Server(http.server.ThreadingHTTPServer):
 
 if __name__ == "__main__":
     server = Server(("127.0.0.1", 0), Handler)
+    if len(sys.argv) > 1:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*sys.argv[1:])
+        server.socket = context.wrap_socket(server.socket, server_side=True)
     print(server.server_address[1], flush=True)
     server.serve_forever()

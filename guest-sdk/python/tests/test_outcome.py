@@ -124,6 +124,21 @@ class Values(unittest.TestCase):
             self.assertEqual(json.loads(text), repr(value))
             self.assertIn("is not JSON", warnings[0])
 
+    def test_values_nested_too_deeply(self):
+        value = []
+        for _ in range(5_000):
+            value = [value]
+        text, warnings = self.value(value)
+        self.assertIn("<list object at", text)
+        self.assertEqual(len(warnings), 1)
+
+    def test_values_that_cannot_be_shown(self):
+        class Odd:
+            def __repr__(self):
+                return 1 / 0
+
+        self.assertIn("repr() failed: ZeroDivisionError", self.value(Odd())[0])
+
     def test_long_reprs_are_cut(self):
         text, _ = self.value({"a" * 50_000, 1})
         self.assertLess(len(text), 11_000)

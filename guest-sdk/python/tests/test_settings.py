@@ -89,7 +89,14 @@ class Refusals(unittest.TestCase):
     def test_values_that_hold_themselves(self):
         value = []
         value.append(value)
-        self.check(value, r"settings\['LAST'\]\[0\] cannot be saved: it contains itself")
+        self.check(value, r"settings\['LAST'\] cannot be saved: it is nested too deeply")
+
+
+    def test_values_that_hold_others_twice_are_no_matter(self):
+        got = settings()
+        shared = {"x": [1]}
+        got["a"] = [shared, shared, {"y": shared}]
+        self.assertEqual(got.changes(), [("a", '[{"x":[1]},{"x":[1]},{"y":{"x":[1]}}]')])
 
     def test_values_nested_too_deeply(self):
         value = []

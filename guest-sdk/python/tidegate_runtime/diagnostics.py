@@ -6,6 +6,14 @@ import sys
 from . import trace
 
 
+#: Modules that people import often, and whose packages hold native code.
+NATIVE = frozenset(
+    "numpy pandas scipy sklearn matplotlib PIL cv2 torch tensorflow lxml cryptography OpenSSL "
+    "psycopg2 MySQLdb pymssql pyodbc cx_Oracle oracledb bcrypt nacl grpc orjson ujson "
+    "pydantic_core fitz pyarrow polars gevent greenlet uvloop zmq".split()
+)
+
+
 class Diagnostic:
     """One finding.
 
@@ -81,7 +89,9 @@ def missing_module(name, importable):
     top = name.partition(".")[0]
     if top in importable:
         return f"{top!r} is here, but has no module {name!r}"
-    near = difflib.get_close_matches(top, importable, n=3, cutoff=0.6)
+    if top in NATIVE:
+        return f"{top!r} holds native code, which cannot run in this sandbox"
+    near = difflib.get_close_matches(top, importable, n=3, cutoff=0.75)
     if near:
         return f"did you mean {' or '.join(repr(found) for found in near)}?"
     if top in sys.stdlib_module_names:

@@ -48,6 +48,32 @@ def loads(text):
     return (_DECODER_SIGNED_ZERO if "-0" in text else _DECODER).decode(text)
 
 
+#: Deepest nesting of a value that is written. Python's own encoder would exhaust the
+#: sandbox's stack, which is a trap, at about three times this.
+DEPTH_MAX = 400
+
+
+def is_too_deep(value):
+    """Whether a value is nested deeper than `DEPTH_MAX`, or contains itself."""
+    level = [value]
+    for _ in range(DEPTH_MAX):
+        inner = {}
+        for item in level:
+            if isinstance(item, dict):
+                item = item.values()
+            elif not isinstance(item, (list, tuple)):
+                continue
+            # By identity: what is held many times, or by itself, is followed once.
+            inner.update((id(held), held) for held in item if isinstance(held, _CONTAINERS))
+        if not inner:
+            return False
+        level = inner.values()
+    return True
+
+
+_CONTAINERS = (dict, list, tuple)
+
+
 def _float(text):
     value = float(text)
     if float.__repr__(value) == text:

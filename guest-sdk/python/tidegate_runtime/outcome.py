@@ -3,10 +3,14 @@
 import json
 import re
 
+from . import jsontext
 from .text import shorten
 
 #: Statuses that a workflow may answer with. 1xx are the host's own.
 STATUS_MIN, STATUS_MAX = 200, 599
+
+#: Longest text for a returned value that is not JSON, in characters.
+REPR_LENGTH_MAX = 10_000
 
 
 class Reply:
@@ -49,12 +53,21 @@ def as_json(value, warn):
     if value is None:
         return None
     try:
+        if jsontext.is_too_deep(value):
+            raise ValueError("nested too deeply")
         text = json.dumps(value, ensure_ascii=False, allow_nan=False)
         text.encode()
         return text
-    except (TypeError, ValueError, RecursionError):
+    except (TypeError, ValueError):
         warn(f"the returned {type(value).__name__} is not JSON: the run's record has its repr")
-        return json.dumps(shorten(repr(value), 10_000))
+        return json.dumps(shorten(_repr(value), REPR_LENGTH_MAX))
+
+
+def _repr(value):
+    try:
+        return object.__repr__(value) if jsontext.is_too_deep(value) else repr(value)
+    except Exception as error:
+        return f"<a {type(value).__name__} whose repr() failed: {type(error).__name__}>"
 
 
 def _status(value, warn):

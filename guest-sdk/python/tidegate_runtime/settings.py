@@ -2,6 +2,8 @@
 
 import json
 
+from . import jsontext
+
 
 class SettingsError(ValueError):
     """Settings cannot be saved. Nothing of them was."""
@@ -64,16 +66,16 @@ class Settings(dict):
 def _dumps(name, value):
     if type(name) is not str:
         raise SettingsError(f"settings: the key {name!r} is not a string")
+    if jsontext.is_too_deep(value):
+        raise SettingsError(f"settings[{name!r}] cannot be saved: it is nested too deeply")
     try:
         text = _ENCODER.encode(value)
         text.encode()
-    except RecursionError:
-        raise SettingsError(f"settings[{name!r}] cannot be saved: it is nested too deeply") from None
     except UnicodeEncodeError:
         problem = "its text holds half of a surrogate pair"
         raise SettingsError(f"settings[{name!r}] cannot be saved: {problem}") from None
     except (TypeError, ValueError):
-        where, problem = _find(f"settings[{name!r}]", value, set())
+        where, problem = _find(f"settings[{name!r}]", value)
         raise SettingsError(f"{where} cannot be saved: {problem}") from None
     return text
 
@@ -81,16 +83,14 @@ def _dumps(name, value):
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
-def _find(where, value, above):
-    """The innermost value that is not JSON, and why it is not."""
+def _find(where, value):
+    """The innermost value that is not JSON, and why it is not; no reason if all are."""
     if isinstance(value, (dict, list, tuple)):
-        if id(value) in above:
-            return where, "it contains itself"
         items = value.items() if isinstance(value, dict) else enumerate(value)
         for key, item in items:
             if isinstance(value, dict) and not isinstance(key, (str, int, float, type(None))):
                 return where, f"its key {key!r} is not a string"
-            inner = _find(f"{where}[{key!r}]", item, above | {id(value)})
+            inner = _find(f"{where}[{key!r}]", item)
             if inner[1]:
                 return inner
         return where, ""

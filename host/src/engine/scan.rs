@@ -206,7 +206,7 @@ fn sizes_and_surface(bytes: &[u8]) -> Result<Surface, ScanError> {
     let (mut modules, mut functions, mut data_segments, mut memories) = (0usize, 0u64, 0u64, 0u64);
     for payload in Parser::new(0).parse_all(bytes) {
         let payload = payload.map_err(|error| {
-            if error.message().contains("unexpected end") || error.offset() as usize >= bytes.len() {
+            if error.message().contains("unexpected end") || error.offset() >= bytes.len() {
                 ScanError::Truncated { at: bytes.len() }
             } else {
                 ScanError::Invalid { reason: error.message().to_owned(), at: error.offset() as u64 }

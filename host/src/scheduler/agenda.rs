@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::plan::{Plan, Situation, plan};
+use super::plan::{Plan, Situation, late_max, plan};
 use super::tick::{Done, Lane, Work};
 use super::{Key, PullSchedule, RETRY};
 use crate::schedule::{Overlap, Rule, Schedule};
@@ -216,6 +216,7 @@ impl Agenda {
             workflow: entry.key.0,
             schedule: entry.key.1.clone(),
             jitter: entry.jitter,
+            late_max: late_max(policy),
             unrun,
             runs,
             is_exclusive: policy.overlap != Overlap::Allow,

@@ -63,19 +63,28 @@ pub(super) fn plan(rule: &Rule, policy: &Policy, first: Timestamp, situation: Si
         plan.unrun.push(Group::new(last, last, 1, TickState::SkippedRunning, reason));
         return plan;
     }
-    let deadline = policy.start_deadline_ms.map(|ms| SignedDuration::from_millis(ms as i64));
-    let (runs_max, deadline) = match policy.missed {
-        Missed::Once => (1, deadline),
-        Missed::Skip => (1, deadline.or(Some(MISSED_AFTER))),
-        Missed::All { max } => (max as usize, deadline),
+    let runs_max = match policy.missed {
+        Missed::Once | Missed::Skip => 1,
+        Missed::All { max } => max as usize,
     };
-    let is_in_time = |due: &Timestamp| deadline.is_none_or(|limit| ready_until.duration_since(*due) <= limit);
+    let limit = late_max(policy);
+    let is_in_time = |due: &Timestamp| limit.is_none_or(|limit| ready_until.duration_since(*due) <= limit);
     plan.runs = backlog.latest(runs_max).into_iter().filter(is_in_time).collect();
     plan.unrun = match plan.runs.first() {
         Some(first_run) => backlog.before(*first_run).missed(),
         None => backlog.missed(),
     };
     plan
+}
+
+/// How late a run may start; `None` for any time.
+pub(super) fn late_max(policy: &Policy) -> Option<SignedDuration> {
+    let deadline = policy.start_deadline_ms.and_then(|ms| i64::try_from(ms).ok());
+    match (deadline, policy.missed) {
+        (Some(ms), _) => Some(SignedDuration::from_millis(ms)),
+        (None, Missed::Skip) => Some(MISSED_AFTER),
+        (None, Missed::Once | Missed::All { .. }) => None,
+    }
 }
 
 /// Due instants behind `before`, up to and with `last`, which is one; or none when `last`

@@ -21,6 +21,8 @@ pub(super) struct Context {
     pub(super) pulls: Arc<dyn Pulls>,
     pub(super) ledger: Arc<dyn Ledger>,
     pub(super) clock: Arc<dyn Clock>,
+    /// A permit for each run.
+    places: Semaphore,
     /// No instant that has to wait for its turn starts any more.
     pub(super) stopping: CancellationToken,
     /// The last claim failed: 10,000 schedules say so once.
@@ -33,6 +35,8 @@ pub(super) struct Work {
     pub(super) workflow: WorkflowId,
     pub(super) schedule: Arc<str>,
     pub(super) jitter: SignedDuration,
+    /// How late a run may start.
+    pub(super) late_max: Option<SignedDuration>,
     pub(super) unrun: Vec<Group>,
     pub(super) runs: Vec<Timestamp>,
     /// Only one run of the schedule goes at a time.
@@ -74,7 +78,7 @@ impl Lane {
     }
 
     /// Why nothing more starts; `None` when it does.
-    fn closed(&self) -> Option<(TickState, &'static str)> {
+    fn closed(&self) -> Option<Reason> {
         if self.is_removed.load(Ordering::Relaxed) {
             return Some((TickState::Missed, "its schedule was removed before its turn came"));
         }
@@ -82,6 +86,15 @@ impl Lane {
         is_paused.then_some((TickState::SkippedPaused, "the workflow was paused before its turn came"))
     }
 }
+
+/// What a run holds while it goes.
+struct Turn<'a> {
+    lane: Option<SemaphorePermit<'a>>,
+    place: SemaphorePermit<'a>,
+}
+
+/// Why a claimed instant does not run.
+type Reason = (TickState, &'static str);
 
 /// The answer to a claim.
 enum Claimed {
@@ -92,8 +105,15 @@ enum Claimed {
 }
 
 impl Context {
-    pub(super) fn new(pulls: Arc<dyn Pulls>, ledger: Arc<dyn Ledger>, clock: Arc<dyn Clock>) -> Self {
-        Self { pulls, ledger, clock, stopping: CancellationToken::new(), is_failing: AtomicBool::new(false) }
+    pub(super) fn new(
+        pulls: Arc<dyn Pulls>,
+        ledger: Arc<dyn Ledger>,
+        clock: Arc<dyn Clock>,
+        running_max: usize,
+    ) -> Self {
+        let places = Semaphore::new(running_max.clamp(1, Semaphore::MAX_PERMITS));
+        let (stopping, is_failing) = (CancellationToken::new(), AtomicBool::new(false));
+        Self { pulls, ledger, clock, places, stopping, is_failing }
     }
 
     pub(super) async fn carry_out(self: Arc<Self>, work: Work) -> Done {
@@ -190,40 +210,49 @@ impl Context {
             Ok(turn) => turn,
             Err((state, message)) => return self.give_up(tick, state, message).await,
         };
-        let lateness = Duration::try_from(self.clock.now().duration_since(ready)).unwrap_or_default();
+        let late_by = self.clock.now().duration_since(ready);
+        if work.late_max.is_some_and(|limit| late_by > limit) {
+            return self.give_up(tick, TickState::Missed, "its turn came after its start deadline").await;
+        }
+        let lateness = Duration::try_from(late_by).unwrap_or_default();
         let end = self.pulls.run(Due { tick: tick.clone(), lateness }).await;
         let state = match end {
             RunEnd::Ended => TickState::Ran,
             RunEnd::Refused => TickState::Refused,
             RunEnd::Interrupted => TickState::Interrupted,
         };
+        // The place is free at once; the schedule's next run waits for the ledger.
+        let Turn { lane: _lane, place } = turn;
+        drop(place);
         self.settle(&tick, state).await;
-        drop(turn);
     }
 
-    async fn turn<'a>(
-        &self,
-        work: &'a Work,
-        is_further: bool,
-    ) -> Result<Option<SemaphorePermit<'a>>, (TickState, &'static str)> {
+    /// Waits until no other run of the schedule is in the way, and there is a place.
+    async fn turn<'a>(&'a self, work: &'a Work, is_further: bool) -> Result<Turn<'a>, Reason> {
         let stopped = (TickState::Missed, "the host stopped before its turn came");
         if is_further && self.stopping.is_cancelled() {
             return Err(stopped);
         }
-        let turn = if !work.is_exclusive {
-            None
-        } else if let Ok(turn) = work.lane.turn.try_acquire() {
-            Some(turn)
-        } else {
-            tokio::select! {
-                biased;
-                () = self.stopping.cancelled() => return Err(stopped),
-                turn = work.lane.turn.acquire() => turn.ok(),
-            }
+        let lane = match work.is_exclusive {
+            true => Some(self.permit(&work.lane.turn).await.ok_or(stopped)?),
+            false => None,
         };
+        let place = self.permit(&self.places).await.ok_or(stopped)?;
         match work.lane.closed() {
             Some(reason) => Err(reason),
-            None => Ok(turn),
+            None => Ok(Turn { lane, place }),
+        }
+    }
+
+    /// A permit; `None` when the host stops before there is one.
+    async fn permit<'a>(&self, permits: &'a Semaphore) -> Option<SemaphorePermit<'a>> {
+        if let Ok(permit) = permits.try_acquire() {
+            return Some(permit);
+        }
+        tokio::select! {
+            biased;
+            () = self.stopping.cancelled() => None,
+            permit = permits.acquire() => permit.ok(),
         }
     }
 

@@ -9,8 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use hyper::header::{self, HeaderValue};
 use hyper::http::request::Parts;
-use hyper::http::uri::PathAndQuery;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode, Uri};
 use jiff::Timestamp;
 
 use super::body::{self, BodyError, Patience, ReplyBody, RequestBody};
@@ -114,7 +113,7 @@ async fn run(
     }
     let input = Input::Request(engine::Request {
         method: head.method.as_str().to_owned(),
-        path_with_query: head.uri.path_and_query().map_or("/", PathAndQuery::as_str).to_owned(),
+        path_with_query: path_with_query(&head.uri),
         headers: headers::for_guest(&head.headers),
         body: bytes,
     });
@@ -160,6 +159,12 @@ async fn accept(
     verdict.check()?;
     payload.check(bytes)?;
     Ok(())
+}
+
+/// The path below the endpoint, which is `/`, with the query. The key is left out: whoever
+/// reads a run's record need not know it.
+fn path_with_query(uri: &Uri) -> String {
+    uri.query().map_or_else(|| "/".to_owned(), |query| format!("/?{query}"))
 }
 
 /// # Errors

@@ -122,7 +122,7 @@ impl Session {
             Err(panic) => (self.contain(&panic, &request_id), Route::NONE),
         };
         let headers = response.headers_mut();
-        headers.insert(request_id::HEADER, request_id.header());
+        headers.insert(request_id::HEADER, request_id.into_header());
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         // What follows a malformed request cannot be told from it.
         if self.verdict.check().is_err() {

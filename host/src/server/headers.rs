@@ -3,27 +3,13 @@
 use hyper::HeaderMap;
 use hyper::header::{self, HeaderName, HeaderValue};
 
-/// Headers that belong to one connection (RFC 9110 section 7.6.1, RFC 9112), and
-/// `expect`, which the host has acted upon.
-const CONNECTION_HEADERS: [&str; 10] = [
-    "connection",
-    "expect",
-    "keep-alive",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
-
 /// The headers that a guest sees: lower-case names, the caller's order, without those of
 /// the connection. A value that is not UTF-8 is read as Latin-1, byte by byte.
 pub(super) fn for_guest(headers: &HeaderMap) -> Vec<(String, String)> {
+    let has_connection = headers.contains_key(header::CONNECTION);
     let mut list = Vec::with_capacity(headers.len());
     for (name, value) in headers {
-        if is_of_connection(name.as_str()) || is_named_by_connection(headers, name) {
+        if is_of_connection(name) || has_connection && is_named_by_connection(headers, name) {
             continue;
         }
         list.push((name.as_str().to_owned(), text(value)));
@@ -31,8 +17,22 @@ pub(super) fn for_guest(headers: &HeaderMap) -> Vec<(String, String)> {
     list
 }
 
-fn is_of_connection(name: &str) -> bool {
-    CONNECTION_HEADERS.contains(&name)
+/// Headers that belong to one connection (RFC 9110 section 7.6.1, RFC 9112), and
+/// `expect`, which the host has acted upon.
+fn is_of_connection(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "connection"
+            | "expect"
+            | "keep-alive"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "proxy-connection"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+    )
 }
 
 fn is_named_by_connection(headers: &HeaderMap, name: &HeaderName) -> bool {

@@ -9,6 +9,7 @@ mod body;
 mod catch;
 mod connection;
 mod cors;
+mod descriptors;
 mod framing;
 mod headers;
 pub(crate) mod local;
@@ -80,7 +81,8 @@ struct Front {
 pub async fn serve(app: Arc<App>, listeners: Listeners, shutdown: CancellationToken) {
     let config = &app.config.server;
     let drain = Duration::from_millis(config.drain_ms);
-    let permits = Arc::new(Semaphore::new(config.connections_max.min(Semaphore::MAX_PERMITS)));
+    let connections_max = descriptors::connections(config.connections_max).min(Semaphore::MAX_PERMITS);
+    let permits = Arc::new(Semaphore::new(connections_max));
     let front = Arc::new(Front::new(app.clone(), listeners.catch.is_none(), shutdown.clone()));
     let mut connections = JoinSet::new();
     let mut backoff = BACKOFF_MIN;

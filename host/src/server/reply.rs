@@ -20,7 +20,7 @@ use super::framing::FramingError;
 use super::payload::PayloadError;
 use super::request_id::RequestId;
 use crate::answer::Answer;
-use crate::api::{Diagnostic, ErrorBody};
+use crate::api::{Diagnostic, ErrorBody, RunError};
 use crate::deploy::DeployError;
 use crate::engine::{CompileError, InstallError};
 use crate::registry::RegistryError;
@@ -114,23 +114,18 @@ impl Problem {
 
     /// The answer, for a request that is recorded as a run.
     pub(super) fn answer(&self, run: RunId) -> Answer {
-        let body = RunFailure { run, code: self.code, message: &self.message, hint: self.hint.as_deref() };
+        let body = RunError {
+            run,
+            code: self.code.to_owned(),
+            message: self.message.clone(),
+            hint: self.hint.clone(),
+        };
         Answer { status: self.status.as_u16(), headers: self.headers(), body: json(&body) }
     }
 }
 
 fn json(body: &impl Serialize) -> Bytes {
     serde_json::to_vec(body).expect("texts and ids always serialise").into()
-}
-
-/// The body of an answer about a run that failed.
-#[derive(Serialize)]
-struct RunFailure<'a> {
-    run: RunId,
-    code: &'a str,
-    message: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    hint: Option<&'a str>,
 }
 
 /// 1 to 5 seconds, so that callers who were refused together do not come back together.
@@ -231,8 +226,8 @@ impl From<&ApiError> for Problem {
             }
             ApiError::Body(error) => Self::from(error),
             ApiError::Framing(error) => Self::from(error),
-            ApiError::Registry(error) => Self::from(error),
-            ApiError::Deploy(error) => Self::from(error),
+            ApiError::Registry(error) => Self::from(&**error),
+            ApiError::Deploy(error) => Self::from(&**error),
             ApiError::Store(error) => Self::from(error),
         }
     }

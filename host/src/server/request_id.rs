@@ -34,8 +34,8 @@ impl RequestId {
     }
 
     /// The id as the value of [`HEADER`].
-    pub(super) fn header(&self) -> HeaderValue {
-        self.0.clone()
+    pub(super) fn into_header(self) -> HeaderValue {
+        self.0
     }
 }
 

@@ -30,6 +30,7 @@ mod segments;
 mod shared;
 mod sidecar;
 mod status;
+mod verbs;
 mod verify;
 mod writer;
 
@@ -53,8 +54,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-pub use embedded::{EmbeddedStore, PAGE_MAX};
+pub use embedded::EmbeddedStore;
 pub use shared::EmbeddedOptions;
+pub use verbs::PAGE_MAX;
 
 use crate::run::{LogLine, Run, RunId, Status};
 use crate::workflow::{
@@ -219,7 +221,7 @@ pub enum TickState {
 }
 
 /// The answer to a claim.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Claim {
     /// The instant is yours and nobody else will get it.
     Claimed,
@@ -418,6 +420,16 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// [`StoreError::Missing`] for an unknown workflow.
     async fn claim(&self, tick: Tick) -> Result<Claim>;
+
+    /// Claims many instants, with one answer for each, in their order. What a scheduler
+    /// does when many schedules are due at once: one wait for the disk instead of many.
+    ///
+    /// # Errors
+    /// As [`Store::claim`], for the first tick that has one; others of the call may be
+    /// claimed then.
+    async fn claim_all(&self, ticks: Vec<Tick>) -> Result<Vec<Claim>> {
+        futures::future::try_join_all(ticks.into_iter().map(|tick| self.claim(tick))).await
+    }
 
     /// Records what became of a claimed instant; the last word counts.
     ///

@@ -138,6 +138,29 @@ impl Writer {
         }
     }
 
+    /// Claims many instants, with one flush and one answer for all.
+    pub(super) fn claim_all(&mut self, ticks: Vec<(Tick, Vec<u8>, Place)>, reply: Reply<Vec<Claim>>) {
+        let mut claims = Vec::with_capacity(ticks.len());
+        for (tick, frame, place) in ticks {
+            match self.is_free(&tick) {
+                Err(error) => return answer(reply, Err(error)),
+                Ok(false) => claims.push(Claim::Taken),
+                Ok(true) => {
+                    self.push_tick(Arc::new(tick), &frame, place);
+                    claims.push(Claim::Claimed);
+                }
+            }
+            if self.batch.bytes.len() >= WRITE_BYTES_MAX {
+                self.write_out();
+            }
+        }
+        if claims.contains(&Claim::Claimed) {
+            self.batch.flushed.push(acknowledge(reply, claims));
+        } else {
+            answer(reply, Ok(claims));
+        }
+    }
+
     fn is_free(&mut self, tick: &Tick) -> Result<bool> {
         self.check_workflow(tick.workflow)?;
         let floor = read(&self.shared.metadata).ledger_floor();
@@ -202,6 +225,10 @@ impl Writer {
     /// Writes what was collected, shows it to readers, and tells those who wait.
     pub(super) fn write_out(&mut self) {
         if self.batch.bytes.is_empty() {
+            // Who still waits does so for what an earlier write handed over.
+            if !self.batch.flushed.is_empty() {
+                self.log_flusher.written(&self.log, self.batch.flushed.drain(..));
+            }
             return;
         }
         let result = self.shared.status.check().and_then(|()| {

@@ -7,13 +7,13 @@ use std::sync::OnceLock;
 use bytes::Bytes;
 
 /// The component of the program in `tests/programs/<name>` or `examples/<name>`.
-pub fn component(name: &str) -> Bytes {
+pub(crate) fn component(name: &str) -> Bytes {
     let path = path(name);
     Bytes::from(std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display())))
 }
 
 /// The file of a component.
-pub fn path(name: &str) -> PathBuf {
+pub(crate) fn path(name: &str) -> PathBuf {
     folder().join(format!("{name}.wasm"))
 }
 

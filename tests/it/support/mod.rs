@@ -1,3 +1,8 @@
-//! What the tests share.
+//! What tests are written with: the real binary on a port of its own, a client that sends
+//! exactly the bytes it is told to, guests, and waits that have an end.
 
-pub mod guests;
+pub(crate) mod guests;
+pub(crate) mod host;
+pub(crate) mod http;
+pub(crate) mod python;
+pub(crate) mod wait;

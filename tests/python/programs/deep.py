@@ -18,6 +18,6 @@ def workflow(_request, settings):
         except RecursionError:
             return dict(status_code=200, body="caught")
     if _request.get("settings"):
-        settings["DEEP"] = nested(1, 100_000)
+        settings["DEEP"] = nested(1, 1_000)
         return None
     return fall(0)

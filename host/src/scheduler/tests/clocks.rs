@@ -134,7 +134,7 @@ async fn everything_at_once(seed: u64) {
         };
         workflows.push(world.add(cadence, policy));
     }
-    let options = Options { in_flight_max: 6, ..Options::default() };
+    let options = Options { running_max: 3, claimed_max: 7, ..Options::default() };
     let mut running = world.scheduler(options);
     for _ in 0..60 {
         let workflow = workflows[random.below(8) as usize];

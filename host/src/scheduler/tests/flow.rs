@@ -100,7 +100,7 @@ async fn ten_thousand_schedules_due_together_all_run_within_bounds() {
         let anchor = begin + SignedDuration::from_millis(1_000 + offset - MINUTE as i64);
         world.add_anchored(Cadence::Every { interval_ms: MINUTE }, Policy::default(), anchor);
     }
-    let running = world.scheduler(Options { in_flight_max: 500, ..Options::default() });
+    let running = world.scheduler(Options { running_max: 500, ..Options::default() });
     world.until("2026-03-01T00:03:00.998Z").await;
     world.check_nothing_twice();
     {
@@ -111,6 +111,31 @@ async fn ten_thousand_schedules_due_together_all_run_within_bounds() {
         // 3,334 together at 500 a time and 10 ms each: the last begins after 60 ms.
         let latest = state.runs.iter().map(|(due, _)| due.lateness).max().unwrap();
         assert_eq!(latest.as_millis(), 60);
+    }
+    running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn instants_without_a_place_wait_and_then_start_late() {
+    let world = World::new();
+    world.state().run_takes = Duration::from_secs(10);
+    for _ in 0..6 {
+        world.every(10 * MINUTE);
+    }
+    let policy = Policy { start_deadline_ms: Some(15_000), ..Policy::default() };
+    let impatient = world.add(Cadence::Every { interval_ms: 10 * MINUTE }, policy);
+    // Two of them are not even claimed before others have ended.
+    let running = world.scheduler(Options { running_max: 2, claimed_max: 5, ..Options::default() });
+    world.until("2026-03-01T00:00:05Z").await;
+    assert_eq!((world.states().len(), world.state().running), (5, 2));
+    world.until("2026-03-01T00:01:00Z").await;
+    {
+        let state = world.state();
+        assert_eq!(state.running_max, 2);
+        let late: Vec<u64> = state.runs.iter().map(|(due, _)| due.lateness.as_secs()).collect();
+        assert_eq!(late, [0, 0, 10, 10, 20, 20]);
+        let given_up = state.unrun.iter().find(|unrun| unrun.tick.workflow == impatient).unwrap();
+        assert_eq!(given_up.tick.state, TickState::Missed);
     }
     running.stop().await;
 }

@@ -264,18 +264,19 @@ async fn jitter_spreads_schedules_and_keeps_their_distance() {
     }
     let running = world.start();
     world.until("2026-03-01T00:02:59Z").await;
-    let state = world.state();
-    assert_eq!(state.runs.len(), 150);
-    let mut delays = std::collections::BTreeMap::<_, BTreeSet<i64>>::new();
-    for (due, at) in &state.runs {
-        let delay_ms = at.duration_since(due.tick.due).as_millis() as i64;
-        assert!((0..=30_000).contains(&delay_ms));
-        assert_eq!(due.lateness, Duration::ZERO);
-        delays.entry(due.tick.workflow).or_default().insert(delay_ms);
+    {
+        let state = world.state();
+        assert_eq!(state.runs.len(), 150);
+        let mut delays = std::collections::BTreeMap::<_, BTreeSet<i64>>::new();
+        for (due, at) in &state.runs {
+            let delay_ms = at.duration_since(due.tick.due).as_millis() as i64;
+            assert!((0..=30_000).contains(&delay_ms));
+            assert_eq!(due.lateness, Duration::ZERO);
+            delays.entry(due.tick.workflow).or_default().insert(delay_ms);
+        }
+        assert!(delays.values().all(|own| own.len() == 1), "a schedule's delay is always the same");
+        let different: BTreeSet<_> = delays.values().flatten().collect();
+        assert!(different.len() > 40, "delays differ between schedules");
     }
-    assert!(delays.values().all(|own| own.len() == 1), "a schedule's delay is always the same");
-    let different: BTreeSet<_> = delays.values().flatten().collect();
-    assert!(different.len() > 40, "delays differ between schedules");
-    drop(state);
     running.stop().await;
 }

@@ -90,13 +90,25 @@ pub(in crate::server) enum ApiError {
     Framing(#[from] FramingError),
     /// The registry refused.
     #[error(transparent)]
-    Registry(#[from] RegistryError),
+    Registry(Box<RegistryError>),
     /// The deployer refused.
     #[error(transparent)]
-    Deploy(#[from] DeployError),
+    Deploy(Box<DeployError>),
     /// The store refused.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl From<RegistryError> for ApiError {
+    fn from(error: RegistryError) -> Self {
+        ApiError::Registry(Box::new(error))
+    }
+}
+
+impl From<DeployError> for ApiError {
+    fn from(error: DeployError) -> Self {
+        ApiError::Deploy(Box::new(error))
+    }
 }
 
 impl IntoResponse for ApiError {

@@ -46,7 +46,7 @@ struct Subscription {
 /// `lost`: the client was too slow, and so many events were dropped. The stream begins
 /// with a comment and ends when the host stops.
 #[utoipa::path(
-    get, path = "/api/v1/events", tag = "runs",
+    get, path = "/api/v1/events", operation_id = "streamEvents", tag = "runs",
     params(EventParams),
     responses(
         (status = 200, description = "Events named `run` (data: RunEvent) and `lost` (data: EventsLost)", content_type = "text/event-stream", body = String),

@@ -57,7 +57,7 @@ impl<T: DeserializeOwned> FromRequest<Arc<Api>> for JsonBody<T> {
     }
 }
 
-/// A JSON body, or the default when there is no body.
+/// A JSON body, or the default when there is no body or it is `null`.
 pub(super) struct OptionalJson<T>(pub(super) T);
 
 impl<T: DeserializeOwned + Default> FromRequest<Arc<Api>> for OptionalJson<T> {
@@ -67,7 +67,12 @@ impl<T: DeserializeOwned + Default> FromRequest<Arc<Api>> for OptionalJson<T> {
         if http_body::Body::is_end_stream(request.body()) {
             return Ok(Self(T::default()));
         }
-        JsonBody::from_request(request, api).await.map(|JsonBody(value)| Self(value))
+        need_type(&request, "application/json")?;
+        let bytes = whole(request, json_bytes_max(api), whole_patience(api)).await?;
+        if bytes.trim_ascii() == b"null" {
+            return Ok(Self(T::default()));
+        }
+        parse(&bytes).map(Self)
     }
 }
 
@@ -113,7 +118,11 @@ fn json_bytes_max(api: &Api) -> usize {
     api.app.config.server.body_bytes_max.saturating_mul(2).saturating_add(JSON_OVERHEAD_BYTES)
 }
 
+/// All bodies are objects; serde would take an array for one, field by field.
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+    if bytes.trim_ascii_start().first() == Some(&b'[') {
+        return Err(ApiError::Json { reason: "an object is needed, not an array".to_owned(), is_data: true });
+    }
     Json::<T>::from_bytes(bytes).map(|Json(value)| value).map_err(|error| {
         let is_data = matches!(error, JsonRejection::JsonDataError(_));
         ApiError::Json { reason: without_preamble(&error.body_text()), is_data }

@@ -11,7 +11,7 @@ use utoipa::openapi::{
 use utoipa::{PartialSchema, ToSchema};
 
 use super::{Shared, auth};
-use crate::api::{ErrorBody, EventsLost, RunEvent};
+use crate::api::{ErrorBody, EventsLost, RunError, RunEvent};
 use crate::server::catch;
 
 /// The name of the security scheme.
@@ -19,7 +19,7 @@ const TOKEN: &str = "token";
 
 /// This document.
 #[utoipa::path(
-    get, path = "/api/v1/openapi.json", tag = "host", security(()),
+    get, path = "/api/v1/openapi.json", operation_id = "readDocument", tag = "host", security(()),
     responses((status = 200, description = "The OpenAPI document", body = serde_json::Value)),
 )]
 pub(super) async fn document(State(api): Shared) -> impl IntoResponse {
@@ -32,13 +32,14 @@ pub(super) fn complete(mut document: OpenApi) -> OpenApi {
     document.info = Info::new("Tidegate", env!("CARGO_PKG_VERSION"));
     document.info.description = Some(
         "The management API and the catch endpoints of a Tidegate host. Every answer that is not a success has \
-         the body `ErrorBody`, whose `code` is a stable word."
+         the body `ErrorBody`, or `RunError` where a run was recorded; their `code` is a stable word."
             .to_owned(),
     );
     document.info.license = Some(License::new("Apache-2.0"));
     let components = document.components.get_or_insert_with(Components::new);
     for (name, schema) in [
         (ErrorBody::name(), ErrorBody::schema()),
+        (RunError::name(), RunError::schema()),
         (RunEvent::name(), RunEvent::schema()),
         (EventsLost::name(), EventsLost::schema()),
     ] {
@@ -96,7 +97,7 @@ fn error(description: &str) -> Response {
 /// is the default.
 fn catch_endpoint() -> (String, PathItem) {
     #[utoipa::path(
-        post, path = "/catch/{key}", tag = "catch", security(()),
+        post, path = "/catch/{key}", operation_id = "callWorkflow", tag = "catch", security(()),
         description = "Runs a catch workflow and answers what it returns. The reply header `tidegate-run` names the run; on a failure `tidegate-fault` is `caller`, `guest` or `host`.",
         params(("key" = String, Path, description = "The secret part of the workflow's URL")),
         request_body(content(
@@ -106,15 +107,15 @@ fn catch_endpoint() -> (String, PathItem) {
         ), description = "A JSON object or a form"),
         responses(
             (status = 200, description = "What the workflow returned, or `{\"run\", \"status\"}`; it chooses status, headers and body", body = serde_json::Value),
-            (status = 400, description = "The body is not valid JSON, or no object", body = ErrorBody),
+            (status = 400, description = "The body is not valid JSON, or no object", body = RunError),
             (status = 404, description = "There is no such endpoint", body = ErrorBody),
-            (status = 405, description = "The endpoint does not accept the method; `Allow` says which it does", body = ErrorBody),
-            (status = 408, description = "The body did not come in time", body = ErrorBody),
-            (status = 413, description = "The body is too large", body = ErrorBody),
-            (status = 415, description = "The content type is not one that workflows understand", body = ErrorBody),
-            (status = 502, description = "The workflow failed; its run's record says why", body = ErrorBody),
+            (status = 405, description = "The endpoint does not accept the method; `Allow` says which it does", body = RunError),
+            (status = 408, description = "The body did not come in time", body = RunError),
+            (status = 413, description = "The body is too large", body = RunError),
+            (status = 415, description = "The content type is not one that workflows understand", body = RunError),
+            (status = 502, description = "The workflow failed; its run's record says why", body = RunError),
             (status = 503, description = "The workflow is paused or has no version, or the host has no room; `Retry-After` says when to try again", body = ErrorBody),
-            (status = 504, description = "The workflow took longer than its deadline", body = ErrorBody),
+            (status = 504, description = "The workflow took longer than its deadline", body = RunError),
             (status = "default", description = "Whatever status the workflow chose", body = serde_json::Value),
         ),
     )]

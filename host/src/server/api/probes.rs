@@ -17,7 +17,7 @@ const ROOT: &str = "This is Tidegate, a host for sandboxed workflows.\n\n\
 
 /// Whether the process answers at all.
 #[utoipa::path(
-    get, path = "/healthz", tag = "host", security(()),
+    get, path = "/healthz", operation_id = "isAlive", tag = "host", security(()),
     responses((status = 200, description = "It does", body = String, content_type = "text/plain")),
 )]
 pub(super) async fn healthz() -> &'static str {
@@ -27,7 +27,7 @@ pub(super) async fn healthz() -> &'static str {
 /// Whether the host takes work: not while it stops, and not when the store has stopped
 /// writing.
 #[utoipa::path(
-    get, path = "/readyz", tag = "host", security(()),
+    get, path = "/readyz", operation_id = "isReady", tag = "host", security(()),
     responses(
         (status = 200, description = "It takes work", body = String, content_type = "text/plain"),
         (status = 503, description = "It does not", body = String, content_type = "text/plain"),
@@ -50,7 +50,7 @@ fn not_ready(api: &Api) -> Option<&'static str> {
 /// All counters, in the OpenMetrics text format. Programs on the host's own machine need
 /// no token.
 #[utoipa::path(
-    get, path = "/metrics", tag = "host", security((), ("token" = [])),
+    get, path = "/metrics", operation_id = "readMetrics", tag = "host", security((), ("token" = [])),
     responses(
         (status = 200, description = "The counters", body = String, content_type = "application/openmetrics-text"),
         (status = 401, description = "A token is needed", body = ErrorBody),
@@ -72,7 +72,7 @@ pub(super) async fn metrics(State(api): Shared) -> impl IntoResponse {
 
 /// Versions.
 #[utoipa::path(
-    get, path = "/api/v1/version", tag = "host",
+    get, path = "/api/v1/version", operation_id = "showVersion", tag = "host",
     responses((status = 200, description = "The versions", body = About)),
 )]
 pub(super) async fn version(State(api): Shared) -> Json<About> {
@@ -85,7 +85,7 @@ pub(super) async fn version(State(api): Shared) -> Json<About> {
 
 /// How the host is, in detail.
 #[utoipa::path(
-    get, path = "/api/v1/health", tag = "host",
+    get, path = "/api/v1/health", operation_id = "showHealth", tag = "host",
     responses((status = 200, description = "The host", body = HealthView)),
 )]
 pub(super) async fn health(State(api): Shared) -> Json<HealthView> {
@@ -106,7 +106,7 @@ pub(super) async fn health(State(api): Shared) -> Json<HealthView> {
 
 /// A few words for people.
 #[utoipa::path(
-    get, path = "/", tag = "host", security(()),
+    get, path = "/", operation_id = "root", tag = "host", security(()),
     responses((status = 200, description = "The words", body = String, content_type = "text/plain")),
 )]
 pub(super) async fn root() -> &'static str {

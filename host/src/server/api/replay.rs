@@ -13,7 +13,7 @@ use crate::run::{Run, Trigger};
 
 /// Runs a workflow's active version again with what a run of it was handed.
 #[utoipa::path(
-    post, path = "/api/v1/runs/{id}/replay", tag = "runs",
+    post, path = "/api/v1/runs/{id}/replay", operation_id = "replayRun", tag = "runs",
     params(("id" = String, Path, description = "The run's id")),
     request_body(content = Option<TestRequest>, description = "Another request instead of the recorded one"),
     responses(

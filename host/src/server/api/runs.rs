@@ -33,8 +33,12 @@ const TEST_SCHEDULE: &str = "test";
 #[into_params(parameter_in = Query)]
 pub(super) struct RunParams {
     /// Statuses, separated by commas; all when it is left out.
+    #[param(
+        pattern = "^(queued|running|succeeded|failed|interrupted|cancelled)(,(queued|running|succeeded|failed|interrupted|cancelled))*$"
+    )]
     status: Option<String>,
     /// `catch`, `pull`, `test` or `replay`.
+    #[param(pattern = "^(catch|pull|test|replay)$")]
     trigger: Option<String>,
     /// Runs accepted at or after this instant (RFC 3339).
     #[param(value_type = Option<String>, format = DateTime)]
@@ -47,6 +51,7 @@ pub(super) struct RunParams {
     #[param(minimum = 1, maximum = 500)]
     limit: Option<usize>,
     /// `next` of the page before.
+    #[param(value_type = Option<RunId>)]
     cursor: Option<String>,
 }
 
@@ -64,7 +69,7 @@ pub(super) struct TickParams {
 
 /// The runs of all workflows, newest first.
 #[utoipa::path(
-    get, path = "/api/v1/runs", tag = "runs",
+    get, path = "/api/v1/runs", operation_id = "listRuns", tag = "runs",
     params(RunParams),
     responses((status = 200, description = "The runs", body = RunList)),
 )]
@@ -77,7 +82,7 @@ pub(super) async fn list(
 
 /// The runs of a workflow, newest first.
 #[utoipa::path(
-    get, path = "/api/v1/workflows/{name}/runs", tag = "runs",
+    get, path = "/api/v1/workflows/{name}/runs", operation_id = "listRunsOfWorkflow", tag = "runs",
     params(("name" = String, Path, description = "The workflow's name"), RunParams),
     responses(
         (status = 200, description = "The runs", body = RunList),
@@ -156,7 +161,7 @@ fn passes(run: &Run, filter: &RunFilter) -> bool {
 
 /// A run: its request, reply, fault, exchanges, timings.
 #[utoipa::path(
-    get, path = "/api/v1/runs/{id}", tag = "runs",
+    get, path = "/api/v1/runs/{id}", operation_id = "showRun", tag = "runs",
     params(("id" = String, Path, description = "The run's id")),
     responses(
         (status = 200, description = "The run", body = RunDetail),
@@ -172,7 +177,7 @@ pub(super) async fn show(
 
 /// The log of a run. It is kept when the run ends; until then it is empty.
 #[utoipa::path(
-    get, path = "/api/v1/runs/{id}/log", tag = "runs",
+    get, path = "/api/v1/runs/{id}/log", operation_id = "showRunLog", tag = "runs",
     params(("id" = String, Path, description = "The run's id")),
     responses(
         (status = 200, description = "The log", body = RunLog),
@@ -201,7 +206,7 @@ pub(super) async fn find(api: &Api, id: &str) -> Result<Run, ApiError> {
 
 /// Runs the active version once, now, and answers with the run's record.
 #[utoipa::path(
-    post, path = "/api/v1/workflows/{name}/runs", tag = "runs",
+    post, path = "/api/v1/workflows/{name}/runs", operation_id = "testWorkflow", tag = "runs",
     params(("name" = String, Path, description = "The workflow's name")),
     request_body(content = Option<TestRequest>, description = "The request to try a catch workflow with; nothing for a pull"),
     responses(
@@ -252,7 +257,7 @@ pub(super) async fn run(
 
 /// What became of the due instants of a workflow's schedules, newest first.
 #[utoipa::path(
-    get, path = "/api/v1/workflows/{name}/ticks", tag = "runs",
+    get, path = "/api/v1/workflows/{name}/ticks", operation_id = "listTicks", tag = "runs",
     params(("name" = String, Path, description = "The workflow's name"), TickParams),
     responses(
         (status = 200, description = "The ledger", body = TickList),

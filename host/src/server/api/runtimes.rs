@@ -10,7 +10,7 @@ use crate::api::{ErrorBody, RuntimeList, RuntimeView};
 
 /// The installed runtimes with their packages.
 #[utoipa::path(
-    get, path = "/api/v1/runtimes", tag = "runtimes",
+    get, path = "/api/v1/runtimes", operation_id = "listRuntimes", tag = "runtimes",
     responses((status = 200, description = "The runtimes", body = RuntimeList)),
 )]
 pub(super) async fn list(State(api): Shared) -> Result<Json<RuntimeList>, ApiError> {
@@ -20,7 +20,7 @@ pub(super) async fn list(State(api): Shared) -> Result<Json<RuntimeList>, ApiErr
 /// Installs a runtime, or replaces the one of that name. Versions that were deployed to
 /// the old one keep it.
 #[utoipa::path(
-    put, path = "/api/v1/runtimes/{name}", tag = "runtimes",
+    put, path = "/api/v1/runtimes/{name}", operation_id = "installRuntime", tag = "runtimes",
     params(("name" = String, Path, description = "The runtime's name")),
     request_body(content = Vec<u8>, content_type = "application/wasm", description = "A component for the world `runtime`"),
     responses(

@@ -22,7 +22,7 @@ pub(super) struct ChangeParams {
 
 /// The names of the settings, and the values of those that are plain.
 #[utoipa::path(
-    get, path = "/api/v1/workflows/{name}/settings", tag = "settings",
+    get, path = "/api/v1/workflows/{name}/settings", operation_id = "listSettings", tag = "settings",
     params(("name" = String, Path, description = "The workflow's name")),
     responses(
         (status = 200, description = "The settings", body = SettingList),
@@ -39,7 +39,7 @@ pub(super) async fn list(
 /// Sets and deletes settings, all or none: a JSON merge patch over their names, in which
 /// `null` deletes.
 #[utoipa::path(
-    patch, path = "/api/v1/workflows/{name}/settings", tag = "settings",
+    patch, path = "/api/v1/workflows/{name}/settings", operation_id = "changeSettings", tag = "settings",
     params(("name" = String, Path, description = "The workflow's name"), ChangeParams),
     request_body(content = std::collections::BTreeMap<String, Option<serde_json::Value>>, description = "Names and new values"),
     responses(

@@ -36,7 +36,7 @@ pub(super) struct UploadParams {
 
 /// The versions of a workflow, newest first.
 #[utoipa::path(
-    get, path = "/api/v1/workflows/{name}/versions", tag = "versions",
+    get, path = "/api/v1/workflows/{name}/versions", operation_id = "listVersions", tag = "versions",
     params(("name" = String, Path, description = "The workflow's name")),
     responses(
         (status = 200, description = "The versions", body = VersionList),
@@ -56,7 +56,7 @@ pub(super) async fn list(
 /// Deploys: uploads a component or a Python source file, which becomes the version that
 /// runs.
 #[utoipa::path(
-    post, path = "/api/v1/workflows/{name}/versions", tag = "versions",
+    post, path = "/api/v1/workflows/{name}/versions", operation_id = "deployVersion", tag = "versions",
     params(("name" = String, Path, description = "The workflow's name"), UploadParams),
     request_body(content(
         (Vec<u8> = "application/wasm"),
@@ -116,7 +116,7 @@ fn need_no_source(file: &Option<String>, runtime: &Option<String>) -> Result<(),
 
 /// What was uploaded as a version: its source, or its component.
 #[utoipa::path(
-    get, path = "/api/v1/workflows/{name}/versions/{number}/source", tag = "versions",
+    get, path = "/api/v1/workflows/{name}/versions/{number}/source", operation_id = "downloadVersion", tag = "versions",
     params(
         ("name" = String, Path, description = "The workflow's name"),
         ("number" = u32, Path, description = "The version's number"),
@@ -159,7 +159,7 @@ fn quoted(file: &str) -> String {
 
 /// Makes another version the one that runs: by default the one before the active one.
 #[utoipa::path(
-    post, path = "/api/v1/workflows/{name}/activate", tag = "versions",
+    post, path = "/api/v1/workflows/{name}/activate", operation_id = "activateVersion", tag = "versions",
     params(("name" = String, Path, description = "The workflow's name")),
     request_body(content = Option<Activate>, description = "Which version"),
     responses(

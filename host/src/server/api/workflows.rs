@@ -11,7 +11,7 @@ use crate::api::{CreateWorkflow, ErrorBody, PatchWorkflow, WorkflowList, Workflo
 
 /// All workflows, by name.
 #[utoipa::path(
-    get, path = "/api/v1/workflows", tag = "workflows",
+    get, path = "/api/v1/workflows", operation_id = "listWorkflows", tag = "workflows",
     responses((status = 200, description = "The workflows", body = WorkflowList)),
 )]
 pub(super) async fn list(State(api): Shared) -> Json<WorkflowList> {
@@ -22,7 +22,7 @@ pub(super) async fn list(State(api): Shared) -> Json<WorkflowList> {
 
 /// Creates a workflow. It runs nothing until a version is deployed to it.
 #[utoipa::path(
-    post, path = "/api/v1/workflows", tag = "workflows",
+    post, path = "/api/v1/workflows", operation_id = "createWorkflow", tag = "workflows",
     request_body = CreateWorkflow,
     responses(
         (status = 201, description = "The workflow", body = WorkflowView,
@@ -43,7 +43,7 @@ pub(super) async fn create(
 
 /// A workflow.
 #[utoipa::path(
-    get, path = "/api/v1/workflows/{name}", tag = "workflows",
+    get, path = "/api/v1/workflows/{name}", operation_id = "showWorkflow", tag = "workflows",
     params(("name" = String, Path, description = "The workflow's name")),
     responses(
         (status = 200, description = "The workflow", body = WorkflowView),
@@ -60,7 +60,7 @@ pub(super) async fn show(
 
 /// Changes a workflow: pause, resume, schedules, endpoint, limits, a new URL.
 #[utoipa::path(
-    patch, path = "/api/v1/workflows/{name}", tag = "workflows",
+    patch, path = "/api/v1/workflows/{name}", operation_id = "changeWorkflow", tag = "workflows",
     params(("name" = String, Path, description = "The workflow's name")),
     request_body = PatchWorkflow,
     responses(
@@ -81,7 +81,7 @@ pub(super) async fn change(
 
 /// Deletes a workflow with its versions, settings and runs, for good.
 #[utoipa::path(
-    delete, path = "/api/v1/workflows/{name}", tag = "workflows",
+    delete, path = "/api/v1/workflows/{name}", operation_id = "archiveWorkflow", tag = "workflows",
     params(("name" = String, Path, description = "The workflow's name")),
     responses(
         (status = 204, description = "It is gone"),

@@ -8,6 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::{Setup, create};
 use crate::store::samples::tick;
 use crate::store::{Claim, Retention, StoreError, TickState};
+use crate::workflow::WorkflowId;
 
 pub(crate) async fn instant_is_claimed_once_for_ever(setup: &impl Setup) {
     let store = setup.open().await;
@@ -43,6 +44,34 @@ pub(crate) async fn older_instant_can_be_claimed_after_a_newer_one(setup: &impl 
     }
     let listed = store.ticks(workflow.id, None, 3).await.unwrap();
     assert_eq!(listed.iter().map(|tick| tick.due).collect::<Vec<_>>(), [due(50), due(49), due(30)]);
+}
+
+pub(crate) async fn claims_of_a_batch_are_like_single_ones(setup: &impl Setup) {
+    let store = setup.open().await;
+    let workflow = create(&*store, "many").await;
+    let start = Timestamp::now();
+    let due = |number: i64| start + SignedDuration::from_secs(number);
+    store.claim(tick(workflow.id, "s", due(3))).await.unwrap();
+    assert_eq!(store.claim_all(Vec::new()).await.unwrap(), []);
+    let numbers = [0, 1, 2, 3, 4, 2, 0];
+    let ticks = || numbers.map(|number| tick(workflow.id, "s", due(number))).to_vec();
+    let (first, second) = futures::future::join(store.claim_all(ticks()), store.claim_all(ticks())).await;
+    let claimed = |claims: Vec<Claim>| -> Vec<i64> {
+        let pairs = numbers.into_iter().zip(claims);
+        pairs.filter(|(_, claim)| *claim == Claim::Claimed).map(|(number, _)| number).collect()
+    };
+    let mut all = [claimed(first.unwrap()), claimed(second.unwrap())].concat();
+    all.sort_unstable();
+    assert_eq!(all, [0, 1, 2, 4]);
+    let many = (0..3000).map(|number| tick(workflow.id, &format!("s{number}"), start)).collect();
+    let claims = store.claim_all(many).await.unwrap();
+    assert!(claims.len() == 3000 && claims.iter().all(|claim| *claim == Claim::Claimed));
+    store.close().await.unwrap();
+    let store = setup.open().await;
+    assert_eq!(store.unsettled_ticks().await.unwrap().len(), 3005);
+    assert_eq!(store.claim_all(ticks()).await.unwrap(), [Claim::Taken; 7]);
+    let unknown = vec![tick(workflow.id, "new", start), tick(WorkflowId::new(), "s", start)];
+    assert!(matches!(store.claim_all(unknown).await, Err(StoreError::Missing { .. })));
 }
 
 pub(crate) async fn ledger_shows_what_became_of_each_instant(setup: &impl Setup) {

@@ -55,6 +55,7 @@ macro_rules! contract_tests {
                 prune_deletes_what_it_counts_and_nothing_younger
                 instant_is_claimed_once_for_ever
                 older_instant_can_be_claimed_after_a_newer_one
+                claims_of_a_batch_are_like_single_ones
                 ledger_shows_what_became_of_each_instant
                 prune_never_makes_an_instant_free_again
                 everything_is_the_same_after_reopening

@@ -1,0 +1,286 @@
+//! Measures the embedded store: latencies of appends, memory, listings, reopening.
+//!
+//! `cargo run --release --example store_bench -- [RUNS] [FOLDER]`; a million runs and a
+//! temporary folder when not given. Runs are about 1.3 KB each.
+#![allow(clippy::print_stdout, reason = "a table is what this program is for")]
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use jiff::Timestamp;
+use tidegate::run::{
+    Body, Fault, FaultKind, Inputs, Level, LogLine, LogSummary, ReplyRecord, RequestRecord, Run, RunId,
+    Status, Stream, Trigger, Usage,
+};
+use tidegate::store::{
+    Claim, Durability, EmbeddedOptions, EmbeddedStore, Retention, RunFilter, Store, Tick, TickState,
+};
+use tidegate::workflow::{Endpoint, Kind, LimitOverrides, Revision, State, Workflow, WorkflowId};
+
+const WORKFLOWS: usize = 100;
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let mut arguments = std::env::args().skip(1);
+    let total: usize = arguments.next().map_or(Ok(1_000_000), |text| text.parse())?;
+    let temp = tempfile::tempdir()?;
+    let folder = arguments.next().map_or_else(|| temp.path().join("data"), PathBuf::from);
+
+    let store = open(&folder).await?;
+    let mut ids = Vec::new();
+    for number in 0..WORKFLOWS {
+        let workflow = workflow(number)?;
+        ids.push(workflow.id);
+        store.create_workflow(workflow).await?;
+    }
+    let ids: Arc<[WorkflowId]> = ids.into();
+    println!("resident at start                  {:>10} MB", resident_mb());
+    for (durability, appenders, each) in [
+        (Durability::Written, 1, 20_000),
+        (Durability::Written, 32, 2_000),
+        (Durability::Durable, 1, 200),
+        (Durability::Durable, 32, 200),
+        (Durability::Durable, 512, 100),
+    ] {
+        appends(&store, &ids, durability, appenders, each).await?;
+    }
+    claims(&store, &ids).await?;
+    let left = total.saturating_sub(usize::try_from(store.health().runs)?);
+    appends(&store, &ids, Durability::Written, 256, left / 256).await?;
+    println!("runs stored                        {:>10}", store.health().runs);
+    println!("resident with them                 {:>10} MB", resident_mb());
+    listings(&store, &ids).await?;
+    println!("resident after listings            {:>10} MB", resident_mb());
+
+    timed("close", store.close()).await?;
+    drop(store);
+    let start = Instant::now();
+    let store = open(&folder).await?;
+    println!("open                               {:>10.1} ms", ms(start.elapsed()));
+    listings(&store, &ids).await?;
+    let all = Retention { accepted_before: Some(Timestamp::now()), bytes_max: None };
+    timed("prune of all runs", store.prune(all)).await?;
+    println!("runs left                          {:>10}", store.health().runs);
+    store.close().await?;
+    Ok(())
+}
+
+async fn open(folder: &Path) -> anyhow::Result<Arc<EmbeddedStore>> {
+    let folder = folder.to_owned();
+    Ok(tokio::task::spawn_blocking(move || EmbeddedStore::open(&folder, EmbeddedOptions::default()))
+        .await??)
+}
+
+async fn appends(
+    store: &Arc<EmbeddedStore>,
+    ids: &Arc<[WorkflowId]>,
+    durability: Durability,
+    appenders: usize,
+    each: usize,
+) -> anyhow::Result<()> {
+    let start = Instant::now();
+    let tasks: Vec<_> = (0..appenders)
+        .map(|appender| {
+            let (store, ids) = (store.clone(), ids.clone());
+            tokio::spawn(async move {
+                let mut latencies = Vec::with_capacity(each);
+                for number in 0..each {
+                    let run = Arc::new(run(ids[(appender + number) % ids.len()], number)?);
+                    let log = log();
+                    let start = Instant::now();
+                    store.append_run(run, log, durability).await?;
+                    latencies.push(start.elapsed());
+                }
+                anyhow::Ok(latencies)
+            })
+        })
+        .collect();
+    let mut latencies = Vec::new();
+    for task in tasks {
+        latencies.extend(task.await??);
+    }
+    let rate = (latencies.len() as f64 / start.elapsed().as_secs_f64()) as u64;
+    let name = format!("{durability:?}, {appenders} appenders").to_lowercase();
+    report(&name, latencies);
+    println!("{name:<30}     {rate:>10} /s");
+    Ok(())
+}
+
+/// What a scheduler does at a full minute: every schedule's instant at once.
+async fn claims(store: &Arc<EmbeddedStore>, ids: &Arc<[WorkflowId]>) -> anyhow::Result<()> {
+    const CLAIMS: usize = 10_000;
+    for (name, batch) in [("10,000 claims, one by one", 1), ("10,000 claims in batches of 1,000", 1000)] {
+        let due = Timestamp::now();
+        let ticks: Vec<Tick> = (0..CLAIMS)
+            .map(|number| Tick {
+                workflow: ids[number % ids.len()],
+                schedule: format!("schedule {}", number / WORKFLOWS),
+                due,
+                run: RunId::new(),
+                claimed_at: due,
+                state: TickState::Claimed,
+            })
+            .collect();
+        let start = Instant::now();
+        let tasks: Vec<_> = ticks
+            .chunks(batch)
+            .map(|ticks| {
+                let (store, ticks) = (store.clone(), ticks.to_vec());
+                tokio::spawn(async move {
+                    let claims = store.claim_all(ticks).await?;
+                    anyhow::Ok((claims, start.elapsed()))
+                })
+            })
+            .collect();
+        let mut latencies = Vec::new();
+        for task in tasks {
+            let (claims, latency) = task.await??;
+            anyhow::ensure!(claims.iter().all(|claim| *claim == Claim::Claimed), "an instant was taken");
+            latencies.extend(std::iter::repeat_n(latency, claims.len()));
+        }
+        report(name, latencies);
+    }
+    Ok(())
+}
+
+async fn listings(store: &Arc<EmbeddedStore>, ids: &Arc<[WorkflowId]>) -> anyhow::Result<()> {
+    let failed = vec![Status::Failed];
+    let filters = [
+        ("page of 50, all", RunFilter::default()),
+        ("page of 50, a workflow", RunFilter { workflow: Some(ids[7]), ..RunFilter::default() }),
+        ("page of 50, failed", RunFilter { statuses: failed.clone(), ..RunFilter::default() }),
+        (
+            "page of 50, a workflow, failed",
+            RunFilter { workflow: Some(ids[7]), statuses: failed, ..RunFilter::default() },
+        ),
+        ("page of 50, no such run", RunFilter { until: Some(Timestamp::UNIX_EPOCH), ..RunFilter::default() }),
+    ];
+    let mut last = None;
+    for (name, filter) in filters {
+        let mut latencies = Vec::new();
+        for _ in 0..50 {
+            let start = Instant::now();
+            let page = store.runs(filter.clone(), None, 50).await?;
+            latencies.push(start.elapsed());
+            last = page.runs.last().map(|run| run.id).or(last);
+        }
+        let first = latencies[0];
+        report(name, latencies);
+        println!("{name:<30} 1st {:>10.1} ms", ms(first));
+    }
+    let id = last.context("there are runs")?;
+    let mut latencies = Vec::new();
+    for _ in 0..1000 {
+        let start = Instant::now();
+        store.run(id).await?.context("the run is there")?;
+        latencies.push(start.elapsed());
+    }
+    report("one run by its id", latencies);
+    Ok(())
+}
+
+async fn timed<T>(name: &str, action: impl Future<Output = tidegate::store::Result<T>>) -> anyhow::Result<T> {
+    let start = Instant::now();
+    let value = action.await?;
+    println!("{name:<30}     {:>10.1} ms", ms(start.elapsed()));
+    Ok(value)
+}
+
+fn report(name: &str, mut latencies: Vec<Duration>) {
+    latencies.sort_unstable();
+    for (word, share) in [("p50", 0.5), ("p99", 0.99), ("max", 1.0)] {
+        let index = ((latencies.len() as f64 * share) as usize).min(latencies.len().saturating_sub(1));
+        let Some(latency) = latencies.get(index) else { continue };
+        println!("{name:<30} {word} {:>10.1} µs", latency.as_secs_f64() * 1e6);
+    }
+}
+
+fn ms(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e3
+}
+
+fn resident_mb() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find(|line| line.starts_with("VmRSS"));
+    let kilobytes =
+        line.and_then(|line| line.split_whitespace().nth(1)).and_then(|text| text.parse::<u64>().ok());
+    kilobytes.unwrap_or(0) / 1024
+}
+
+fn workflow(number: usize) -> anyhow::Result<Workflow> {
+    let now = Timestamp::now();
+    Ok(Workflow {
+        id: WorkflowId::new(),
+        name: format!("workflow-{number}").parse()?,
+        description: String::new(),
+        kind: Kind::Catch,
+        owner: None,
+        managers: Vec::new(),
+        private: false,
+        state: State::Active,
+        catch_key: None,
+        endpoint: Endpoint::default(),
+        schedules: Vec::new(),
+        limits: LimitOverrides::default(),
+        active_version: None,
+        created_at: now,
+        updated_at: now,
+        revision: Revision(1),
+    })
+}
+
+fn run(workflow: WorkflowId, number: usize) -> anyhow::Result<Run> {
+    let now = Timestamp::now();
+    let fails = number % 1000 == 999;
+    Ok(Run {
+        format: tidegate::run::FORMAT,
+        id: RunId::new(),
+        workflow,
+        workflow_name: "workflow".parse()?,
+        version: Some(1),
+        trigger: Trigger::Catch,
+        attempt: 1,
+        status: if fails { Status::Failed } else { Status::Succeeded },
+        fault: fails.then(|| Fault::new(FaultKind::Trap, "wasm trap: unreachable")),
+        accepted_at: now,
+        started_at: Some(now),
+        finished_at: Some(now),
+        request: Some(RequestRecord {
+            method: "POST".to_owned(),
+            path_with_query: "/catch/key".to_owned(),
+            headers: vec![("content-type".to_owned(), "application/json".to_owned())],
+            body: Body::cut(vec![b'x'; 200].into(), 1 << 16),
+        }),
+        reply: Some(ReplyRecord {
+            status: 200,
+            headers: Vec::new(),
+            body: Body::cut(vec![b'y'; 100].into(), 1 << 16),
+        }),
+        value: None,
+        log: LogSummary { lines: 2, bytes: 20, dropped_bytes: 0 },
+        exchanges: Vec::new(),
+        settings_changed: Vec::new(),
+        usage: Usage {
+            memory_peak_bytes: 1 << 20,
+            cpu_us: 300,
+            wall_us: 400,
+            instantiate_us: 20,
+            queue_us: 2,
+        },
+        inputs: Inputs::default(),
+    })
+}
+
+fn log() -> Arc<[LogLine]> {
+    (0..2)
+        .map(|number| LogLine {
+            at_us: number,
+            level: Level::Info,
+            stream: Stream::Stdout,
+            text: "hello from a log line".to_owned(),
+            fields: Vec::new(),
+        })
+        .collect()
+}

@@ -1,0 +1,305 @@
+//! The verbs of [`Store`] for the embedded store.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use jiff::Timestamp;
+use tokio::sync::oneshot;
+
+use super::embedded::EmbeddedStore;
+use super::rows::{RunRow, Selection, TickKey};
+use super::segment::Segment;
+use super::shared::Shared;
+use super::status::{lock, read};
+use super::writer::{Command, answer};
+use super::{
+    Claim, Durability, Result, Retention, RunFilter, RunPage, Store, StoreError, StoreHealth, Tick,
+    TickState, Verification, frame, records, verify,
+};
+use crate::run::{LogLine, Run, RunId};
+use crate::workflow::{
+    Code, Digest, Runtime, SettingChange, SettingWriter, Settings, Version, Workflow, WorkflowId,
+};
+
+/// Largest page of a listing.
+pub const PAGE_MAX: usize = 1000;
+
+fn read_run(shared: &Shared, segment: &Segment, row: &RunRow) -> Result<Run> {
+    let bytes = shared.segments.read_body(segment, row.place)?;
+    let damaged = |reason| shared.segments.damaged(segment, row.place, reason);
+    let body = frame::body(&bytes, segment.salt).ok_or_else(|| damaged("its checksum differs".to_owned()))?;
+    records::decode_run(body).map_err(damaged)
+}
+
+/// A segment that was deleted since its row was found.
+fn is_deleted(error: &StoreError) -> bool {
+    matches!(error, StoreError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound)
+}
+
+#[async_trait]
+impl Store for EmbeddedStore {
+    async fn workflows(&self) -> Result<Vec<Workflow>> {
+        let kept = read(&self.shared.metadata).workflows();
+        Ok(kept.iter().map(|kept| kept.workflow.clone()).collect())
+    }
+
+    async fn create_workflow(&self, workflow: Workflow) -> Result<()> {
+        self.ask(move |writer, reply| {
+            let planned = read(&writer.shared.metadata).plan_create(&workflow);
+            match planned {
+                Err(error) => answer(reply, Err(error)),
+                Ok(puts) => {
+                    writer.commit(puts, (), reply);
+                    if writer.shared.segments.hidden().contains(&workflow.id) {
+                        writer.shared.segments.hide(workflow.id, false);
+                        writer.count_runs();
+                    }
+                }
+            }
+        })
+        .await
+    }
+
+    async fn save_workflow(&self, workflow: Workflow) -> Result<Workflow> {
+        self.change(move |metadata| metadata.plan_save(workflow)).await
+    }
+
+    async fn archive_workflow(&self, id: WorkflowId) -> Result<()> {
+        self.ask(move |writer, reply| {
+            let planned = read(&writer.shared.metadata).plan_archive(id);
+            match planned {
+                Err(error) => answer(reply, Err(error)),
+                Ok(puts) => {
+                    writer.commit(puts, (), reply);
+                    if !read(&writer.shared.metadata).contains(id) {
+                        writer.shared.segments.hide(id, true);
+                        lock(&writer.shared.ledger).forget(id);
+                        writer.count_runs();
+                    }
+                }
+            }
+        })
+        .await
+    }
+
+    async fn versions(&self, id: WorkflowId) -> Result<Vec<Version>> {
+        let kept = read(&self.shared.metadata).get(id)?.clone();
+        Ok(kept.versions.values().cloned().collect())
+    }
+
+    async fn add_version(
+        &self,
+        id: WorkflowId,
+        code: Code,
+        created_by: Option<String>,
+        message: String,
+    ) -> Result<(Version, Workflow)> {
+        let shared = self.shared.clone();
+        self.change(move |metadata| {
+            let missing = code.blobs().into_iter().find(|digest| !shared.blobs.contains(digest));
+            if let Some(digest) = missing {
+                return Err(StoreError::Missing { what: format!("blob {digest}") });
+            }
+            metadata.plan_version(id, code, created_by, message)
+        })
+        .await
+    }
+
+    async fn put_blob(&self, bytes: Bytes) -> Result<Digest> {
+        self.shared.status.check()?;
+        self.blocking(move |shared| shared.blobs.put(&bytes)).await
+    }
+
+    async fn blob(&self, digest: Digest) -> Result<Bytes> {
+        self.blocking(move |shared| shared.blobs.get(digest).map(Bytes::from)).await
+    }
+
+    async fn collect_garbage(&self, keep: &[Digest]) -> Result<u64> {
+        let keep = keep.to_vec();
+        let age = self.shared.options.garbage;
+        let candidates = self.shared.blobs.older_than(age);
+        let forgotten = self
+            .ask(move |writer, reply| {
+                let mut used = read(&writer.shared.metadata).blobs();
+                used.extend(keep);
+                let forgotten = writer.shared.blobs.forget(&candidates, &used, age);
+                answer(reply, Ok(forgotten));
+            })
+            .await?;
+        self.blocking(move |shared| shared.blobs.delete(&forgotten)).await
+    }
+
+    async fn runtimes(&self) -> Result<Vec<Runtime>> {
+        Ok(read(&self.shared.metadata).runtimes())
+    }
+
+    async fn put_runtime(&self, runtime: Runtime) -> Result<()> {
+        self.change(move |metadata| Ok((metadata.plan_runtime(&runtime)?, ()))).await
+    }
+
+    async fn settings(&self, id: WorkflowId) -> Result<Settings> {
+        let kept = read(&self.shared.metadata).get(id)?.clone();
+        Ok(kept.settings.clone())
+    }
+
+    async fn commit_settings(
+        &self,
+        id: WorkflowId,
+        changes: Vec<SettingChange>,
+        by: SettingWriter,
+    ) -> Result<Settings> {
+        let limits = self.shared.options.setting_limits();
+        self.change(move |metadata| metadata.plan_settings(id, changes, &by, limits)).await
+    }
+
+    async fn append_run(&self, run: Arc<Run>, log: Arc<[LogLine]>, durability: Durability) -> Result<()> {
+        let (frame, row) = records::encode_run(&run, &log, self.shared.folder.salt())?;
+        let bytes = frame.len().min(self.shared.options.queue_bytes_max).max(1) as u32;
+        let room = self.room.clone().acquire_many_owned(bytes).await.map_err(|_| self.ended())?;
+        let (reply, receiver) = oneshot::channel();
+        self.send(Command::Append { frame, row, durability, room, reply }, receiver).await
+    }
+
+    async fn run(&self, id: RunId) -> Result<Option<Run>> {
+        self.blocking(move |shared| {
+            let Some((segment, row)) = shared.segments.run(id)? else { return Ok(None) };
+            match read_run(shared, &segment, &row) {
+                Err(error) if is_deleted(&error) => Ok(None),
+                result => result.map(Some),
+            }
+        })
+        .await
+    }
+
+    async fn run_log(&self, id: RunId) -> Result<Option<Vec<LogLine>>> {
+        self.blocking(move |shared| {
+            let Some((segment, row)) = shared.segments.run(id)? else { return Ok(None) };
+            let bytes = match shared.segments.read_frame(&segment, row.place) {
+                Err(error) if is_deleted(&error) => return Ok(None),
+                result => result?,
+            };
+            let damaged = |reason| shared.segments.damaged(&segment, row.place, reason);
+            let log = frame::tail(&bytes, segment.salt)
+                .ok_or_else(|| damaged("the checksum of its log differs".to_owned()))?;
+            records::decode_log(log).map(Some).map_err(damaged)
+        })
+        .await
+    }
+
+    async fn runs(&self, filter: RunFilter, cursor: Option<RunId>, limit: usize) -> Result<RunPage> {
+        let limit = limit.clamp(1, PAGE_MAX);
+        self.blocking(move |shared| {
+            let selection = Selection::new(&filter, cursor, shared.segments.hidden());
+            let mut rows = shared.segments.select(&selection, limit + 1)?;
+            let next = (rows.len() > limit).then(|| rows[limit - 1].1.id);
+            rows.truncate(limit);
+            let mut runs = Vec::with_capacity(rows.len());
+            for (segment, row) in rows {
+                match read_run(shared, &segment, &row) {
+                    Ok(run) => runs.push(run),
+                    Err(error) if is_deleted(&error) => {}
+                    // One damaged record must not hide a page of others.
+                    Err(error @ StoreError::Damaged { .. }) => shared.status.warn(error.to_string()),
+                    Err(error) => return Err(error),
+                }
+            }
+            Ok(RunPage { runs, next })
+        })
+        .await
+    }
+
+    async fn prune(&self, retention: Retention) -> Result<u64> {
+        let (carried, is_carried) = oneshot::channel();
+        let victims = self.ask(move |writer, reply| writer.prune(&retention, carried, reply)).await?;
+        is_carried.await.unwrap_or_else(|_| Err(self.ended()))?;
+        let deleted = self
+            .blocking(move |shared| {
+                let hidden = shared.segments.hidden();
+                let counts = victims.iter().flat_map(|segment| segment.runs_by_workflow());
+                let shown = counts.filter(|(workflow, _)| !hidden.contains(workflow));
+                let deleted = shown.map(|(_, runs)| runs).sum();
+                shared.segments.delete(&victims)?;
+                Ok(deleted)
+            })
+            .await?;
+        self.ask(move |writer, reply| {
+            writer.count_runs();
+            answer(reply, Ok(deleted));
+        })
+        .await
+    }
+
+    async fn claim(&self, tick: Tick) -> Result<Claim> {
+        let (frame, place) = records::encode_tick(&tick, self.shared.folder.salt())?;
+        let (reply, receiver) = oneshot::channel();
+        self.send(Command::Claim { tick, frame, place, reply }, receiver).await
+    }
+
+    async fn claim_all(&self, ticks: Vec<Tick>) -> Result<Vec<Claim>> {
+        let salt = self.shared.folder.salt();
+        let encoded = ticks.into_iter().map(|tick| {
+            let (frame, place) = records::encode_tick(&tick, salt)?;
+            Ok((tick, frame, place))
+        });
+        let ticks = encoded.collect::<Result<Vec<_>>>()?;
+        self.ask(move |writer, reply| writer.claim_all(ticks, reply)).await
+    }
+
+    async fn settle(
+        &self,
+        workflow: WorkflowId,
+        schedule: &str,
+        due: Timestamp,
+        state: TickState,
+    ) -> Result<()> {
+        let key = TickKey { workflow, schedule: schedule.to_owned(), due };
+        self.ask(move |writer, reply| writer.settle(&key, state, reply)).await
+    }
+
+    async fn ticks(&self, workflow: WorkflowId, schedule: Option<&str>, limit: usize) -> Result<Vec<Tick>> {
+        let schedule = schedule.map(str::to_owned);
+        let limit = limit.min(PAGE_MAX);
+        self.blocking(move |shared| {
+            read(&shared.metadata).get(workflow)?;
+            shared.segments.ticks(workflow, schedule.as_deref(), limit)
+        })
+        .await
+    }
+
+    async fn unsettled_ticks(&self) -> Result<Vec<Tick>> {
+        let unsettled = lock(&self.shared.ledger).all_unsettled();
+        Ok(unsettled.iter().map(|tick| (**tick).clone()).collect())
+    }
+
+    fn health(&self) -> StoreHealth {
+        let Shared { status, segments, blobs, folder, .. } = &*self.shared;
+        let load = |figure: &AtomicU64| figure.load(Ordering::Relaxed);
+        let (run_bytes, index_bytes) = segments.bytes();
+        StoreHealth {
+            stopped: status.stopped().map(str::to_owned),
+            warnings: status.warnings(),
+            run_bytes,
+            index_bytes: index_bytes + load(&status.metadata_bytes),
+            blob_bytes: blobs.bytes(),
+            free_bytes: folder.free_bytes(),
+            runs: load(&status.runs),
+            queued: (self.commands.max_capacity() - self.commands.capacity()) as u64,
+            flush_us: load(&status.flush_us),
+        }
+    }
+
+    async fn verify(&self) -> Result<Verification> {
+        let (sender, differences) = oneshot::channel();
+        self.keeper.compare(sender);
+        let mut found = self.blocking(verify::verify).await?;
+        found.problems.extend(differences.await.unwrap_or_default());
+        found.problems.truncate(verify::PROBLEMS_MAX);
+        Ok(found)
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.shut_down().await
+    }
+}

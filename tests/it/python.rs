@@ -1,0 +1,448 @@
+//! Workflows in Python, as their users write them, in the sandbox.
+//!
+//! The programs and what is expected of them are data: `tests/python`.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use tidegate::api::Diagnostic;
+use tidegate::config::Config;
+use tidegate::engine::egress::Egress;
+use tidegate::engine::{
+    Call, CallLimits, CommitRefusal, CommitSettings, Compiler, Engine, EngineOptions, Input, Outcome,
+    Program, Report, Request, Source,
+};
+use tidegate::run::Fault;
+use tidegate::workflow::{Kind, Setting, SettingChange, SettingWriter, Settings, Visibility, WorkflowId};
+
+use crate::support::python;
+
+const MEMORY_BYTES_MAX: usize = 128 << 20;
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// A program of `tests/python/programs` and what must come of it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Case {
+    name: String,
+    program: String,
+    kind: Kind,
+    #[serde(default)]
+    request: Value,
+    #[serde(default)]
+    settings: Map<String, Value>,
+    /// Whether it is given the addresses of a server, as `URL`, and of none, as `CLOSED`.
+    #[serde(default)]
+    server: bool,
+    deadline_ms: Option<u64>,
+    /// Whether it runs twice, and must come to the same end.
+    #[serde(default)]
+    twice: bool,
+    expect: Expect,
+}
+
+/// What is absent is not looked at.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Expect {
+    #[serde(default, deserialize_with = "present")]
+    reply: Option<Value>,
+    #[serde(default, deserialize_with = "present")]
+    value: Option<Value>,
+    changes: Option<Value>,
+    commits: Option<Value>,
+    /// Level and a part of the text of each line.
+    log: Option<Vec<(String, String)>>,
+    log_cut: Option<bool>,
+    fault: Option<Value>,
+    /// Keys of the returned value that differ in a second run.
+    differs: Option<Vec<String>>,
+}
+
+/// A program of `tests/python/broken` and what must be said of it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Broken {
+    program: String,
+    kind: Kind,
+    deadline_ms: Option<u64>,
+    #[serde(default)]
+    diagnostic: Value,
+    fault: Option<String>,
+}
+
+fn present<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(from).map(Some)
+}
+
+/// The server of `tests/python/server.py`.
+struct Server {
+    child: Child,
+    port: String,
+}
+
+impl Server {
+    fn start(arguments: &[&Path]) -> Self {
+        let script = python::repository().join("tests/python/server.py");
+        let mut child =
+            Command::new("python3").arg(script).args(arguments).stdout(Stdio::piped()).spawn().unwrap();
+        let mut port = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut port).unwrap();
+        Self { child, port: port.trim().to_owned() }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It has no state, and nobody waits for it.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+struct Host {
+    engine: Engine,
+    runtime: Program,
+}
+
+/// Keeps what a run saves early.
+#[derive(Default)]
+struct Commits(Mutex<Vec<Value>>);
+
+impl CommitSettings for Commits {
+    fn commit(self: Arc<Self>, changes: Vec<SettingChange>) -> BoxFuture<'static, Result<(), CommitRefusal>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(changed(&changes));
+        Box::pin(async { Ok(()) })
+    }
+}
+
+impl Host {
+    async fn new(ca_file: &str) -> Self {
+        Self::with(python::runtime(), ca_file).await
+    }
+
+    async fn with(component: Bytes, ca_file: &str) -> Self {
+        let mut config = Config::defaults().egress;
+        config.allow_private = vec!["127.0.0.1".to_owned()];
+        config.ca_file = ca_file.to_owned();
+        let options = EngineOptions {
+            // Compiling takes long, and the artefact is the same for each test.
+            artefacts: python::cache().join("test-artefacts"),
+            artefact_key: [7; 32],
+            compiler: Compiler::Child {
+                program: env!("CARGO_BIN_EXE_tidegate").into(),
+                timeout: Duration::from_secs(300),
+                memory_bytes_max: 4 << 30,
+            },
+            compiles_max: 1,
+            instances_max: 8,
+            memory_bytes_max: MEMORY_BYTES_MAX,
+            memory_total_bytes_max: 0,
+            epoch_tick: Duration::from_millis(2),
+        };
+        let engine = Engine::new(options, Egress::new(&config).unwrap()).unwrap();
+        let runtime = engine.install(component).await.unwrap_or_else(|error| panic!("{error}"));
+        Self { engine, runtime }
+    }
+
+    async fn source(&self, file: &str, text: &str) -> Result<Arc<Source>, Vec<Diagnostic>> {
+        let compiled = self.engine.compile_source(&self.runtime, file, text, limits(None)).await;
+        let code = compiled.unwrap_or_else(|fault| panic!("{file}: {fault:?}"))?;
+        Ok(Arc::new(Source::new(file.to_owned(), &code, Bytes::from(text.to_owned()))))
+    }
+
+    async fn run(&self, case: &Case, source: Option<Arc<Source>>, settings: &Map<String, Value>) -> Ran {
+        let commits = Arc::new(Commits::default());
+        let call = Call {
+            workflow: WorkflowId::new(),
+            input: match case.kind {
+                Kind::Catch => Input::Request(request(&case.request)),
+                Kind::Pull => Input::Tick { schedule: "hourly".to_owned(), due: jiff::Timestamp::UNIX_EPOCH },
+            },
+            attempt: 1,
+            settings: Arc::new(stored(settings)),
+            source,
+            commit: Some(commits.clone()),
+            limits: limits(case.deadline_ms),
+        };
+        let permit = self.engine.permits().clone().acquire_owned().await.unwrap();
+        let report = self.engine.run(&self.runtime, call, permit).await.0;
+        let commits = commits.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Ran { report, commits }
+    }
+}
+
+struct Ran {
+    report: Report,
+    commits: Vec<Value>,
+}
+
+fn limits(deadline_ms: Option<u64>) -> CallLimits {
+    CallLimits {
+        deadline: deadline_ms.map_or(DEADLINE, Duration::from_millis),
+        memory_bytes_max: MEMORY_BYTES_MAX as u64,
+        log_bytes_max: 64 << 10,
+    }
+}
+
+fn request(given: &Value) -> Request {
+    let headers = given["headers"].as_object().into_iter().flatten();
+    Request {
+        method: given["method"].as_str().unwrap_or("POST").to_owned(),
+        path_with_query: given["path"].as_str().unwrap_or("/catch/k").to_owned(),
+        headers: headers.map(|(name, value)| (name.clone(), value.as_str().unwrap().to_owned())).collect(),
+        body: match &given["body"] {
+            Value::String(text) => Bytes::from(text.clone()),
+            Value::Null => Bytes::new(),
+            json => Bytes::from(json.to_string()),
+        },
+    }
+}
+
+fn stored(settings: &Map<String, Value>) -> Settings {
+    let entries = settings.iter().map(|(name, value)| {
+        let setting = Setting {
+            value: serde_json::value::to_raw_value(value).unwrap(),
+            visibility: Visibility::Secret,
+            updated_at: jiff::Timestamp::now(),
+            updated_by: SettingWriter::User(None),
+        };
+        (name.clone(), setting)
+    });
+    Settings { entries: entries.collect(), ..Settings::default() }
+}
+
+fn changed(changes: &[SettingChange]) -> Value {
+    let pairs = changes.iter().map(|change| {
+        let value = change.value.as_ref().map(|value| serde_json::from_str(value.get()).unwrap());
+        (change.name.clone(), value.unwrap_or(Value::Null))
+    });
+    Value::Object(pairs.collect())
+}
+
+/// Notes what differs from what was expected.
+fn judge(expect: &Expect, ran: &Ran, problems: &mut Vec<String>) {
+    let mut same = |what: &str, got: Value, wanted: &Value| {
+        if got != *wanted {
+            problems.push(format!("{what}: got {got:#}\nand not {wanted:#}"));
+        }
+    };
+    match (&ran.report.end, &expect.fault) {
+        (Ok(outcome), None) => judge_outcome(expect, outcome, &mut same),
+        (Err(fault), Some(wanted)) => judge_fault(fault, wanted, &mut same),
+        (Ok(outcome), Some(_)) => same("end", json!(format!("{outcome:?}")), &json!("a fault")),
+        (Err(fault), None) => same("end", json!(format!("{fault:?}")), &json!("an outcome")),
+    }
+    if let Some(wanted) = &expect.commits {
+        same("commits", Value::Array(ran.commits.clone()), wanted);
+    }
+    if let Some(cut) = expect.log_cut {
+        same("log cut", json!(ran.report.log_summary.dropped_bytes > 0), &json!(cut));
+    }
+    if let Some(wanted) = &expect.log {
+        let lines: Vec<_> = ran.report.log.iter().map(|line| (line.level, line.text.as_str())).collect();
+        let fits = lines.len() == wanted.len()
+            && lines.iter().zip(wanted).all(|((level, text), (wanted_level, part))| {
+                json!(level) == json!(wanted_level) && text.contains(part.as_str())
+            });
+        if !fits {
+            same("log", json!(lines), &json!(wanted));
+        }
+    }
+}
+
+fn judge_outcome(expect: &Expect, outcome: &Outcome, same: &mut impl FnMut(&str, Value, &Value)) {
+    let body = outcome.reply.as_ref().and_then(|reply| reply.body.as_ref());
+    let text = body.map(|body| String::from_utf8_lossy(body).into_owned());
+    match (&expect.reply, &outcome.reply) {
+        (None, _) | (Some(Value::Null), None) => {}
+        (Some(Value::Object(wanted)), Some(reply)) => {
+            for (key, value) in wanted {
+                let got = match key.as_str() {
+                    "status" => json!(reply.status),
+                    "headers" => json!(reply.headers),
+                    "text" | "body" => json!(text),
+                    "json" => serde_json::from_str(text.as_deref().unwrap_or_default()).unwrap_or_default(),
+                    other => panic!("a reply has no {other:?}"),
+                };
+                same(key, got, value);
+            }
+        }
+        (Some(wanted), reply) => same("reply", json!(format!("{reply:?}")), wanted),
+    }
+    if let Some(wanted) = &expect.value {
+        let value = outcome.value.as_ref().map(|value| serde_json::from_str(value).unwrap());
+        same("value", value.unwrap_or(Value::Null), wanted);
+    }
+    if let Some(wanted) = &expect.changes {
+        same("changes", changed(&outcome.changes), wanted);
+    }
+}
+
+fn judge_fault(fault: &Fault, wanted: &Value, same: &mut impl FnMut(&str, Value, &Value)) {
+    same("kind", json!(fault.kind), &wanted["kind"]);
+    let message = wanted["message"].as_str().unwrap_or_default();
+    if !fault.message.contains(message) {
+        same("message", json!(fault.message), &json!(message));
+    }
+    let trace = fault.trace.as_deref().unwrap_or_default();
+    if wanted.get("trace") == Some(&Value::Null) {
+        same("trace", json!(fault.trace), &Value::Null);
+    }
+    for (key, has) in [("trace", true), ("trace_lacks", false)] {
+        for part in wanted[key].as_array().into_iter().flatten() {
+            if trace.contains(part.as_str().unwrap()) != has {
+                same(key, json!(trace), part);
+            }
+        }
+    }
+}
+
+fn read(path: &str) -> String {
+    let path = python::repository().join("tests/python").join(path);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn report(failures: Vec<String>, count: usize) {
+    assert!(failures.is_empty(), "{} of {count} failed\n\n{}", failures.len(), failures.join("\n\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn programs_behave_as_their_authors_expect() {
+    let server = Server::start(&[]);
+    let host = Host::new("").await;
+    let cases: Vec<Case> = serde_json::from_str(&read("programs.json")).unwrap();
+    let count = cases.len();
+    let mut failures = Vec::new();
+    for case in cases {
+        let mut settings = case.settings.clone();
+        if case.server {
+            settings.insert("URL".to_owned(), format!("http://127.0.0.1:{}", server.port).into());
+            settings.insert("CLOSED".to_owned(), "http://127.0.0.1:1/".into());
+        }
+        let file = format!("{}.py", case.program);
+        let source = host.source(&file, &read(&format!("programs/{file}"))).await;
+        let source = source.unwrap_or_else(|found| panic!("{}: {found:?}", case.name));
+        let mut problems = Vec::new();
+        let first = host.run(&case, Some(source.clone()), &settings).await;
+        judge(&case.expect, &first, &mut problems);
+        if case.twice || case.expect.differs.is_some() {
+            let second = host.run(&case, Some(source), &settings).await;
+            judge(&case.expect, &second, &mut problems);
+            let value = |ran: &Ran| -> Value {
+                let value = ran.report.end.as_ref().ok().and_then(|outcome| outcome.value.clone());
+                value.map_or(Value::Null, |value| serde_json::from_str(&value).unwrap())
+            };
+            let (first, second) = (value(&first), value(&second));
+            for key in case.expect.differs.iter().flatten() {
+                if first[key] == second[key] || first[key].is_null() {
+                    problems.push(format!("{key} is {} in both runs", first[key]));
+                }
+            }
+        }
+        failures.extend(problems.into_iter().map(|problem| format!("{}: {problem}", case.name)));
+    }
+    report(failures, count);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn broken_programs_are_told_apart_before_they_are_deployed() {
+    let host = Host::new("").await;
+    let cases: Vec<Broken> = serde_json::from_str(&read("broken.json")).unwrap();
+    let count = cases.len();
+    let mut failures = Vec::new();
+    for case in cases {
+        let file = format!("{}.py", case.program);
+        let checked = match host.source(&file, &read(&format!("broken/{file}"))).await {
+            Err(found) => Ok(found),
+            Ok(source) => {
+                host.engine.check_source(&host.runtime, &source, case.kind, limits(case.deadline_ms)).await
+            }
+        };
+        let fits = match (&checked, &case.fault) {
+            (Err(fault), Some(kind)) => json!(fault.kind) == json!(kind),
+            (Ok(found), None) => matches!(found.as_slice(), [one] if has(one, &file, &case.diagnostic)),
+            _ => false,
+        };
+        if !fits {
+            failures.push(format!("{file}: {checked:?}\nand not {:#}", case.diagnostic));
+        }
+    }
+    report(failures, count);
+}
+
+fn has(found: &Diagnostic, file: &str, wanted: &Value) -> bool {
+    let found = json!(found);
+    let wanted = wanted.as_object().into_iter().flatten();
+    found["file"] == json!(file) && wanted.into_iter().all(|(key, value)| found[key] == *value)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn https_is_encrypted_and_verified_by_the_host() {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority = params.self_signed(&key).unwrap();
+    let issuer = Issuer::new(params, key);
+    let server_key = KeyPair::generate().unwrap();
+    let server = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+    let server = server.signed_by(&server_key, &issuer).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: String| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let ca_file = file("ca.pem", authority.pem());
+    let server =
+        Server::start(&[&file("server.pem", server.pem()), &file("server.key", server_key.serialize_pem())]);
+    let case = Case {
+        name: "HTTPS".to_owned(),
+        program: "secure".to_owned(),
+        kind: Kind::Pull,
+        request: Value::Null,
+        settings: Map::new(),
+        server: true,
+        deadline_ms: None,
+        twice: false,
+        expect: serde_json::from_value(json!({})).unwrap(),
+    };
+    let mut settings = Map::new();
+    settings.insert("URL".to_owned(), format!("https://127.0.0.1:{}", server.port).into());
+    let refused = json!(["SSLError", true]);
+    for (trusted, wanted) in [
+        (ca_file.to_str().unwrap(), json!({ "plain": 200, "unverified": 200, "bundle": 200, "urllib": 200 })),
+        (
+            "",
+            json!({ "plain": refused, "unverified": refused, "bundle": refused, "urllib": ["URLError", true] }),
+        ),
+    ] {
+        let host = Host::new(trusted).await;
+        let source = host.source("secure.py", &read("programs/secure.py")).await.unwrap();
+        let ran = host.run(&case, Some(source), &settings).await;
+        let value = ran.report.end.unwrap_or_else(|fault| panic!("{fault:?}")).value.unwrap();
+        assert_eq!(serde_json::from_str::<Value>(&value).unwrap(), wanted);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_runtime_tells_its_packages() {
+    let host = Host::new("").await;
+    let said = host.engine.describe(&host.runtime, limits(None)).await.unwrap();
+    assert_eq!((said.language.as_str(), said.version.starts_with("3.14.")), ("python", true));
+    let listed = python::repository().join("runtimes/python/requirements.txt");
+    let listed = std::fs::read_to_string(listed).unwrap();
+    for package in &said.packages {
+        let pin = format!("{}=={} ", package.name.to_lowercase().replace('_', "-"), package.version);
+        assert!(listed.to_lowercase().replace('_', "-").contains(&pin), "{pin}");
+    }
+    assert_eq!(said.packages.len(), listed.matches("==").count());
+}

@@ -1,0 +1,178 @@
+//! The real binary, serving on ports and a data folder of its own.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::http::{Connection, Reply, Request};
+use super::{guests, wait};
+
+/// A host that serves. It is killed when it is dropped.
+pub(crate) struct Host {
+    child: Child,
+    data: TempDir,
+    /// Where the management API listens.
+    pub(crate) api: SocketAddr,
+    /// Where the catch endpoints listen.
+    pub(crate) catch: SocketAddr,
+    token: String,
+}
+
+/// A workflow of a host.
+pub(crate) struct Workflow {
+    /// Its name.
+    pub(crate) name: String,
+    /// The path of its endpoint; empty for a pull.
+    pub(crate) path: String,
+}
+
+impl Host {
+    /// A host with the default configuration.
+    pub(crate) fn start() -> Self {
+        Self::with(&[])
+    }
+
+    /// A host with some keys of the configuration, for example
+    /// `("server.body_bytes_max", "100")`.
+    pub(crate) fn with(settings: &[(&str, &str)]) -> Self {
+        let data = tempfile::tempdir().unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+        command.arg("serve").arg("--data").arg(data.path()).args(["--listen", "127.0.0.1:0"]);
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("TIDEGATE_")) {
+            command.env_remove(name);
+        }
+        for (key, value) in settings {
+            let name = key.to_uppercase().replace('.', "__");
+            command.env(format!("TIDEGATE_{name}"), value);
+        }
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+        wait_until_ready(&mut child);
+        let read = |name: &str| std::fs::read_to_string(data.path().join(name)).unwrap();
+        let host: Value = serde_json::from_str(&read("host.json")).unwrap();
+        let address =
+            |key: &str| host[key].as_str().unwrap().strip_prefix("http://").unwrap().parse().unwrap();
+        let token = read("admin.token").trim().to_owned();
+        Self { child, api: address("url"), catch: address("catch_url"), token, data }
+    }
+
+    /// A request to the management API with the token.
+    pub(crate) fn request(&self, method: &str, path: &str) -> Request {
+        Request::new(method, path).header("authorization", &format!("Bearer {}", self.token))
+    }
+
+    /// Asks the management API.
+    pub(crate) fn get(&self, path: &str) -> Reply {
+        self.request("GET", path).send(self.api)
+    }
+
+    /// Tells the management API.
+    pub(crate) fn tell(&self, method: &str, path: &str, body: &Value) -> Reply {
+        self.request(method, path).json(body).send(self.api)
+    }
+
+    /// Creates a workflow, and deploys a guest to it.
+    pub(crate) fn deploy(&self, name: &str, kind: &str, guest: &str) -> Workflow {
+        let workflow = self.create(&json!({ "name": name, "kind": kind }));
+        self.upload(name, "application/wasm", &guests::component(guest)).expect(201);
+        workflow
+    }
+
+    /// Creates a catch workflow with an endpoint of its own, and deploys `echo` to it.
+    pub(crate) fn deploy_echo(&self, name: &str, endpoint: &Value) -> Workflow {
+        let workflow = self.create(&json!({ "name": name, "kind": "catch", "endpoint": endpoint }));
+        self.upload(name, "application/wasm", &guests::component("echo")).expect(201);
+        workflow
+    }
+
+    /// Creates a workflow.
+    pub(crate) fn create(&self, request: &Value) -> Workflow {
+        let created = self.tell("POST", "/api/v1/workflows", request).expect(201).json();
+        let url = created["url"].as_str().unwrap_or_default();
+        let path = url.split_once("//").and_then(|(_, rest)| rest.find('/').map(|at| rest[at..].to_owned()));
+        Workflow { name: created["name"].as_str().unwrap().to_owned(), path: path.unwrap_or_default() }
+    }
+
+    /// Uploads a version.
+    pub(crate) fn upload(&self, name: &str, content_type: &str, program: &[u8]) -> Reply {
+        let path = format!("/api/v1/workflows/{name}/versions");
+        self.request("POST", &path).body(content_type, program).send(self.api)
+    }
+
+    /// Calls a workflow with a JSON body.
+    pub(crate) fn call(&self, workflow: &Workflow, body: &Value) -> Reply {
+        Request::new("POST", &workflow.path).json(body).send(self.catch)
+    }
+
+    /// A connection to the catch endpoints.
+    pub(crate) fn connect(&self) -> Connection {
+        Connection::open(self.catch)
+    }
+
+    /// The runs of a workflow, newest first.
+    pub(crate) fn runs(&self, workflow: &Workflow) -> Vec<Value> {
+        let list = self.get(&format!("/api/v1/workflows/{}/runs", workflow.name)).expect(200).json();
+        list["runs"].as_array().unwrap().clone()
+    }
+
+    /// Waits for a run of a workflow with this status.
+    pub(crate) fn wait_for_run(&self, workflow: &Workflow, status: &str) -> Value {
+        wait::for_some(&format!("a run that {status}"), || {
+            self.runs(workflow).into_iter().find(|run| run["status"] == status)
+        })
+    }
+
+    /// Leaves the process room for so many descriptors more than it has, while `work`
+    /// runs.
+    pub(crate) fn with_descriptors<T>(&self, more: u64, work: impl FnOnce() -> T) -> T {
+        use rustix::process::{Pid, Resource, Rlimit, prlimit};
+        let pid = Pid::from_child(&self.child);
+        let open = std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count() as u64;
+        let before = rustix::process::getrlimit(Resource::Nofile);
+        let tight = Rlimit { current: Some(open + more), maximum: before.maximum };
+        prlimit(Some(pid), Resource::Nofile, tight).unwrap();
+        let result = work();
+        prlimit(Some(pid), Resource::Nofile, before).unwrap();
+        result
+    }
+
+    /// Asks the process to end.
+    pub(crate) fn terminate(&self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    }
+
+    /// Waits for the process to end.
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        wait::for_some("the host's end", || self.child.try_wait().unwrap())
+    }
+
+    /// The data folder.
+    pub(crate) fn data(&self) -> &std::path::Path {
+        self.data.path()
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Waits for the line that `serve` prints once it answers.
+fn wait_until_ready(child: &mut Child) {
+    let stdout = child.stdout.take().unwrap();
+    let (sender, line) = mpsc::channel();
+    std::thread::spawn(move || {
+        let mut line = String::new();
+        let read = BufReader::new(stdout).read_line(&mut line);
+        let _ = sender.send(read.map(|_| line));
+    });
+    let line = line.recv_timeout(wait::LIMIT).expect("serve prints a line when it is ready").unwrap();
+    assert!(!line.is_empty(), "serve ended before it was ready: {:?}", child.wait());
+}

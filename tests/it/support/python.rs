@@ -1,0 +1,61 @@
+//! Components of Python that tests run: built once, kept in the cache.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use bytes::Bytes;
+use serde_json::Value;
+
+/// The repository.
+pub(crate) fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the host is in the repository").to_owned()
+}
+
+/// The default runtime, with all its packages.
+pub(crate) fn runtime() -> Bytes {
+    static RUNTIME: OnceLock<Bytes> = OnceLock::new();
+    let build = || {
+        let folder = cache().join("runtimes");
+        let requirements = repository().join("runtimes/python/requirements.txt");
+        let arguments = ["runtime", "--name", "python", "-r", path(&requirements), "--output", path(&folder)];
+        read(&folder.join(made(&arguments)))
+    };
+    RUNTIME.get_or_init(build).clone()
+}
+
+/// A component of its own, of a project folder.
+pub(crate) fn component(project: &Path) -> Bytes {
+    let name = project.file_name().expect("a folder has a name").to_str().expect("UTF-8");
+    let file = cache().join("components").join(format!("{name}.wasm"));
+    made(&["workflow", path(project), "--output", path(&file)]);
+    read(&file)
+}
+
+/// What the build tool answers, whether it succeeded or not.
+fn tool(arguments: &[&str]) -> Value {
+    let tool = repository().join("guest-sdk/python/tidegate_build");
+    let built = Command::new("python3").arg(&tool).arg("--cache").arg(cache()).args(arguments).output();
+    let built = built.unwrap_or_else(|error| panic!("python3: {error}"));
+    serde_json::from_slice(&built.stdout)
+        .unwrap_or_else(|error| panic!("{error}:\n{}", String::from_utf8_lossy(&built.stderr)))
+}
+
+fn made(arguments: &[&str]) -> String {
+    let said = tool(arguments);
+    let name = said["component"].as_str();
+    name.unwrap_or_else(|| panic!("the build failed: {said:#}")).to_owned()
+}
+
+/// The folder that `TIDEGATE_CACHE` names, else that of the repository.
+pub(crate) fn cache() -> PathBuf {
+    std::env::var_os("TIDEGATE_CACHE").map_or_else(|| repository().join(".cache"), PathBuf::from)
+}
+
+fn read(file: &Path) -> Bytes {
+    Bytes::from(std::fs::read(file).unwrap_or_else(|error| panic!("{}: {error}", file.display())))
+}
+
+fn path(path: &Path) -> &str {
+    path.to_str().expect("test paths are UTF-8")
+}
