@@ -6,6 +6,7 @@
 
 mod api;
 mod catch;
+mod cli;
 mod connections;
 mod drain;
 mod engine;
