@@ -15,6 +15,8 @@ mod limits;
 mod malformed;
 mod probes;
 mod python;
+mod python_builds;
+mod python_examples;
 mod runs;
 mod support;
 mod tidy;
