@@ -6,17 +6,20 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
+comma := ,
 
-export CARGO_TARGET_DIR ?= $(CURDIR)/target
-export TIDEGATE_CACHE ?= $(CURDIR)/.cache
+export CARGO_TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
+export TIDEGATE_CACHE := $(abspath $(or $(TIDEGATE_CACHE),.cache))
 # Guests are compiled for another machine than the tests: one folder for all of them.
 export TIDEGATE_GUESTS := $(CARGO_TARGET_DIR)/guest/components
 # The stock runtimes' components.
 export TIDEGATE_RUNTIMES := $(TIDEGATE_CACHE)/runtimes
 
-BIN := $(CARGO_TARGET_DIR)/release/tidegate
+RELEASE := $(CARGO_TARGET_DIR)/release
+BIN := $(RELEASE)/tidegate
 PYTHON_BUILD := python3 guest-sdk/python/tidegate_build --cache $(TIDEGATE_CACHE)
-say = @printf '\033[1m==> %s\033[0m\n' $(1)
+# A line for every step that may take more than two seconds; bold on a terminal.
+say = @if [[ -t 1 && -z $${NO_COLOR-} ]]; then printf '\033[1m==> %s\033[0m\n' $(1); else printf '==> %s\n' $(1); fi
 
 .PHONY: help
 help: ## Show this list
@@ -50,30 +53,34 @@ $(TIDEGATE_RUNTIMES)/%.wasm: runtimes/%/requirements.txt $(RUNTIME_SOURCES)
 demo: build guests runtime ## See workflows run: a catch and a pull, then serve until ctrl-c
 	@$(BIN) demo --data $(TIDEGATE_CACHE)/demo
 
+# The members with tests that run on this machine; all others are guests.
+TESTED := --package tidegate --package tidegate-guest
+
 .PHONY: test
 test: setup guests runtime ## Run all tests
 	$(call say,"Testing the Python SDK")
 	@python3 -m unittest discover --start-directory guest-sdk/python/tests --top-level-directory guest-sdk/python --quiet
-	$(call say,"Testing the Rust SDK")
-	@cargo test --locked --quiet --package tidegate-guest
-	$(call say,"Testing the host; the first build takes some minutes")
-	@cargo test --locked --package tidegate
+	$(call say,"Testing the host and the Rust SDK; the first build takes some minutes")
+	@cargo test --locked $(TESTED)
 
 .PHONY: lint
-lint: setup ## Check formatting, lints and licences
+lint: setup ## Check formatting, lints and dependencies
 	$(call say,"Checking the formatting")
 	@cargo fmt --all --check
-	$(call say,"Running clippy")
-	@cargo clippy --locked --package tidegate --all-targets -- -D warnings
-	@if command -v cargo-deny > /dev/null; then \
-		printf '\033[1m==> %s\033[0m\n' "Checking licences, sources and advisories"; \
-		cargo deny --locked check; \
-	else echo "cargo-deny is not installed: licences, sources and advisories are not checked (cargo install cargo-deny --locked)"; fi
+	$(call say,"Running clippy; the first time takes some minutes")
+	@cargo clippy --locked --package tidegate --package tidegate-guest --all-targets -- -D warnings
+	@scripts/lint
 
 .PHONY: bench
-bench: build guests ## Measure beside the peers, in one run
-	@cargo run --release --locked --package tidegate-bench
+# Arguments for the benchmark, for example BENCH="--only throughput --rounds 3 --strict".
+BENCH ?=
+bench: build guests ## Measure beside the peers, in one run (BENCH="--help" lists what can be chosen)
+	$(call say,"Building the benchmark")
+	@cargo build --release --locked --package tidegate-bench
+	$(call say,"Measuring for about ten minutes; leave the machine alone meanwhile")
+	@$(RELEASE)/tidegate-bench run --tidegate $(BIN) --guests $(TIDEGATE_GUESTS) --cache $(TIDEGATE_CACHE) \
+		--output $(CARGO_TARGET_DIR)/bench/$$(date -u +%Y-%m-%dT%H%M%SZ).json $(BENCH)
 
 .PHONY: clean-cache
-clean-cache: ## Remove the compiler kit, the runtimes and the demo's data
+clean-cache: ## Remove the compiler kit, the runtimes, the installed peers and the demo's data
 	rm -rf $(TIDEGATE_CACHE)

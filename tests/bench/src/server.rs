@@ -6,11 +6,11 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, anyhow};
+use anyhow::{Context as _, anyhow, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::process::Process;
@@ -26,6 +26,9 @@ const PIECES_MAX: usize = 64;
 /// How often such a pipe is emptied.
 const DRAIN_INTERVAL: Duration = Duration::from_millis(10);
 
+/// Bytes of the end of its output that are kept to explain its death.
+const LAST_BYTES: usize = 4 << 10;
+
 /// A running server. It is killed when it is dropped.
 pub struct Server {
     child: Child,
@@ -33,6 +36,17 @@ pub struct Server {
     pub address: SocketAddr,
     /// From the start of the process to the line that names the address.
     pub ready_after: Duration,
+    shown: String,
+    output: Arc<Output>,
+    stopped: bool,
+}
+
+/// What a server says.
+#[derive(Default)]
+struct Output {
+    serving: AtomicBool,
+    /// The end of what it said since it serves.
+    last: Mutex<Vec<u8>>,
 }
 
 impl Server {
@@ -52,23 +66,24 @@ impl Server {
             .spawn()
             .with_context(|| format!("cannot start {shown}"))?;
         let (said, says) = mpsc::sync_channel(PIECES_MAX);
-        let serving = Arc::new(AtomicBool::new(false));
+        let output = Arc::new(Output::default());
         let stdout = child.stdout.take().context("its stdout is not ours")?;
         let stderr = child.stderr.take().context("its stderr is not ours")?;
-        drain(stdout.into(), said.clone(), serving.clone());
-        drain(stderr.into(), said, serving.clone());
-        let mut server = Self { child, address: ([0, 0, 0, 0], 0).into(), ready_after: Duration::ZERO };
+        drain(stdout.into(), said.clone(), output.clone());
+        drain(stderr.into(), said, output.clone());
+        let address = ([0, 0, 0, 0], 0).into();
+        let mut server = Self { child, address, ready_after: Duration::ZERO, shown, output, stopped: false };
         let mut text = String::new();
         loop {
             let patience = READY_WITHIN.saturating_sub(started.elapsed());
             let Ok(piece) = says.recv_timeout(patience) else {
-                return Err(anyhow!("{shown} does not serve; it said:\n{text}"));
+                return Err(anyhow!("{} does not serve; it said:\n{text}", server.shown));
             };
             text.push_str(&String::from_utf8_lossy(&piece));
             // The last line may be incomplete.
             let lines = text.rsplit_once('\n').map_or("", |(lines, _)| lines);
             if let Some(address) = lines.lines().find_map(address_in) {
-                serving.store(true, Ordering::Relaxed);
+                server.output.serving.store(true, Ordering::Relaxed);
                 server.address = address;
                 server.ready_after = started.elapsed();
                 return Ok(server);
@@ -89,16 +104,27 @@ impl Server {
         kill_process(Pid::from_child(&self.child), Signal::TERM)?;
         let asked = Instant::now();
         while self.child.try_wait()?.is_none() {
-            anyhow::ensure!(asked.elapsed() < GONE_WITHIN, "the server does not stop");
+            ensure!(asked.elapsed() < GONE_WITHIN, "{} does not stop", self.shown);
             thread::sleep(Duration::from_millis(5));
         }
+        self.stopped = true;
         Ok(())
     }
 }
 
 impl Drop for Server {
+    #[allow(clippy::print_stderr)]
     fn drop(&mut self) {
-        // It may have ended already.
+        if self.stopped {
+            return;
+        }
+        if let Ok(Some(status)) = self.child.try_wait() {
+            let last = self.output.last.lock().unwrap_or_else(PoisonError::into_inner);
+            eprintln!("bench: {} ended with {status}; its last words:", self.shown);
+            eprintln!("{}", String::from_utf8_lossy(&last));
+            return;
+        }
+        // Neither fails for a child that is there.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -106,20 +132,26 @@ impl Drop for Server {
 
 /// Reads what a server says: a server must not block on its own log. Once it serves, in
 /// long intervals, so that a busy log does not wake us at every line.
-fn drain(output: OwnedFd, said: mpsc::SyncSender<Vec<u8>>, serving: Arc<AtomicBool>) {
+fn drain(from: OwnedFd, said: mpsc::SyncSender<Vec<u8>>, output: Arc<Output>) {
     // Room for the interval's lines; a smaller pipe works too.
-    let _ = rustix::pipe::fcntl_setpipe_size(&output, PIPE_BYTES);
-    let mut output = File::from(output);
+    let _ = rustix::pipe::fcntl_setpipe_size(&from, PIPE_BYTES);
+    let mut from = File::from(from);
     thread::spawn(move || {
         let mut buffer = vec![0; PIPE_BYTES];
-        while let Ok(read) = output.read(&mut buffer)
+        while let Ok(read) = from.read(&mut buffer)
             && read > 0
         {
-            if serving.load(Ordering::Relaxed) {
+            let piece = &buffer[..read];
+            if output.serving.load(Ordering::Relaxed) {
+                let mut last = output.last.lock().unwrap_or_else(PoisonError::into_inner);
+                last.extend_from_slice(&piece[read.saturating_sub(LAST_BYTES)..]);
+                let surplus = last.len().saturating_sub(LAST_BYTES);
+                last.drain(..surplus);
+                drop(last);
                 thread::sleep(DRAIN_INTERVAL);
             } else {
                 // Nobody listens once the server has been given up.
-                let _ = said.send(buffer[..read].to_vec());
+                let _ = said.send(piece.to_vec());
             }
         }
     });
