@@ -308,10 +308,13 @@ impl Config {
         at_least("engine.programs_max", self.engine.programs_max as u64, 1)?;
         at_least("run.concurrency_max", self.run.concurrency_max.into(), 1)?;
         at_least("run.log_bytes_max", self.run.log_bytes_max as u64, 1024)?;
+        // What the engine copies for a guest in one call, less room for the headers.
+        at_most("run.reply_bytes_max", self.run.reply_bytes_max as u64, 7 << 20)?;
         at_least("egress.concurrent_max", self.egress.concurrent_max.into(), 1)?;
         at_least("egress.connections_max", self.egress.connections_max as u64, 1)?;
         at_least("store.flush_ms", self.store.flush_ms, 1)?;
         at_least("store.segment_bytes", self.store.segment_bytes, 1 << 20)?;
+        at_most("store.segment_bytes", self.store.segment_bytes, 1 << 30)?;
         at_least("schedule.batch_max", self.schedule.batch_max as u64, 1)?;
         at_least("schedule.interval_ms_min", self.schedule.interval_ms_min, 1)?;
         Ok(())

@@ -6,6 +6,7 @@
 
 mod api;
 mod catch;
+mod cli;
 mod connections;
 mod drain;
 mod engine;
@@ -14,6 +15,8 @@ mod limits;
 mod malformed;
 mod probes;
 mod python;
+mod python_builds;
+mod python_examples;
 mod runs;
 mod support;
 mod tidy;

@@ -2,31 +2,16 @@
 //!
 //! The programs and what is expected of them are data: `tests/python`.
 
-use std::io::{BufRead as _, BufReader};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
-
-use bytes::Bytes;
-use futures::future::BoxFuture;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tidegate::api::Diagnostic;
-use tidegate::config::Config;
-use tidegate::engine::egress::Egress;
-use tidegate::engine::{
-    Call, CallLimits, CommitRefusal, CommitSettings, Compiler, Engine, EngineOptions, Input, Outcome,
-    Program, Report, Request, Source,
-};
+use tidegate::engine::{Input, Outcome};
 use tidegate::run::Fault;
-use tidegate::workflow::{Kind, Setting, SettingChange, SettingWriter, Settings, Visibility, WorkflowId};
+use tidegate::workflow::Kind;
 
 use crate::support::python;
-
-const MEMORY_BYTES_MAX: usize = 128 << 20;
-const DEADLINE: Duration = Duration::from_secs(60);
+use crate::support::python_host::{Host, Ran, Server, changed, limits, request, tick};
 
 /// A program of `tests/python/programs` and what must come of it.
 #[derive(Deserialize)]
@@ -47,6 +32,15 @@ struct Case {
     #[serde(default)]
     twice: bool,
     expect: Expect,
+}
+
+impl Case {
+    fn input(&self) -> Input {
+        match self.kind {
+            Kind::Catch => request(&self.request),
+            Kind::Pull => tick(),
+        }
+    }
 }
 
 /// What is absent is not looked at.
@@ -81,151 +75,6 @@ struct Broken {
 
 fn present<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Value>, D::Error> {
     Value::deserialize(from).map(Some)
-}
-
-/// The server of `tests/python/server.py`.
-struct Server {
-    child: Child,
-    port: String,
-}
-
-impl Server {
-    fn start(arguments: &[&Path]) -> Self {
-        let script = python::repository().join("tests/python/server.py");
-        let mut child =
-            Command::new("python3").arg(script).args(arguments).stdout(Stdio::piped()).spawn().unwrap();
-        let mut port = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut port).unwrap();
-        Self { child, port: port.trim().to_owned() }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // It has no state, and nobody waits for it.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-struct Host {
-    engine: Engine,
-    runtime: Program,
-}
-
-/// Keeps what a run saves early.
-#[derive(Default)]
-struct Commits(Mutex<Vec<Value>>);
-
-impl CommitSettings for Commits {
-    fn commit(self: Arc<Self>, changes: Vec<SettingChange>) -> BoxFuture<'static, Result<(), CommitRefusal>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(changed(&changes));
-        Box::pin(async { Ok(()) })
-    }
-}
-
-impl Host {
-    async fn new(ca_file: &str) -> Self {
-        Self::with(python::runtime(), ca_file).await
-    }
-
-    async fn with(component: Bytes, ca_file: &str) -> Self {
-        let mut config = Config::defaults().egress;
-        config.allow_private = vec!["127.0.0.1".to_owned()];
-        config.ca_file = ca_file.to_owned();
-        let options = EngineOptions {
-            // Compiling takes long, and the artefact is the same for each test.
-            artefacts: python::cache().join("test-artefacts"),
-            artefact_key: [7; 32],
-            compiler: Compiler::Child {
-                program: env!("CARGO_BIN_EXE_tidegate").into(),
-                timeout: Duration::from_secs(300),
-                memory_bytes_max: 4 << 30,
-            },
-            compiles_max: 1,
-            instances_max: 8,
-            memory_bytes_max: MEMORY_BYTES_MAX,
-            memory_total_bytes_max: 0,
-            epoch_tick: Duration::from_millis(2),
-        };
-        let engine = Engine::new(options, Egress::new(&config).unwrap()).unwrap();
-        let runtime = engine.install(component).await.unwrap_or_else(|error| panic!("{error}"));
-        Self { engine, runtime }
-    }
-
-    async fn source(&self, file: &str, text: &str) -> Result<Arc<Source>, Vec<Diagnostic>> {
-        let compiled = self.engine.compile_source(&self.runtime, file, text, limits(None)).await;
-        let code = compiled.unwrap_or_else(|fault| panic!("{file}: {fault:?}"))?;
-        Ok(Arc::new(Source::new(file.to_owned(), &code, Bytes::from(text.to_owned()))))
-    }
-
-    async fn run(&self, case: &Case, source: Option<Arc<Source>>, settings: &Map<String, Value>) -> Ran {
-        let commits = Arc::new(Commits::default());
-        let call = Call {
-            workflow: WorkflowId::new(),
-            input: match case.kind {
-                Kind::Catch => Input::Request(request(&case.request)),
-                Kind::Pull => Input::Tick { schedule: "hourly".to_owned(), due: jiff::Timestamp::UNIX_EPOCH },
-            },
-            attempt: 1,
-            settings: Arc::new(stored(settings)),
-            source,
-            commit: Some(commits.clone()),
-            limits: limits(case.deadline_ms),
-        };
-        let permit = self.engine.permits().clone().acquire_owned().await.unwrap();
-        let report = self.engine.run(&self.runtime, call, permit).await.0;
-        let commits = commits.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        Ran { report, commits }
-    }
-}
-
-struct Ran {
-    report: Report,
-    commits: Vec<Value>,
-}
-
-fn limits(deadline_ms: Option<u64>) -> CallLimits {
-    CallLimits {
-        deadline: deadline_ms.map_or(DEADLINE, Duration::from_millis),
-        memory_bytes_max: MEMORY_BYTES_MAX as u64,
-        log_bytes_max: 64 << 10,
-    }
-}
-
-fn request(given: &Value) -> Request {
-    let headers = given["headers"].as_object().into_iter().flatten();
-    Request {
-        method: given["method"].as_str().unwrap_or("POST").to_owned(),
-        path_with_query: given["path"].as_str().unwrap_or("/catch/k").to_owned(),
-        headers: headers.map(|(name, value)| (name.clone(), value.as_str().unwrap().to_owned())).collect(),
-        body: match &given["body"] {
-            Value::String(text) => Bytes::from(text.clone()),
-            Value::Null => Bytes::new(),
-            json => Bytes::from(json.to_string()),
-        },
-    }
-}
-
-fn stored(settings: &Map<String, Value>) -> Settings {
-    let entries = settings.iter().map(|(name, value)| {
-        let setting = Setting {
-            value: serde_json::value::to_raw_value(value).unwrap(),
-            visibility: Visibility::Secret,
-            updated_at: jiff::Timestamp::now(),
-            updated_by: SettingWriter::User(None),
-        };
-        (name.clone(), setting)
-    });
-    Settings { entries: entries.collect(), ..Settings::default() }
-}
-
-fn changed(changes: &[SettingChange]) -> Value {
-    let pairs = changes.iter().map(|change| {
-        let value = change.value.as_ref().map(|value| serde_json::from_str(value.get()).unwrap());
-        (change.name.clone(), value.unwrap_or(Value::Null))
-    });
-    Value::Object(pairs.collect())
 }
 
 /// Notes what differs from what was expected.
@@ -317,7 +166,7 @@ fn report(failures: Vec<String>, count: usize) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn programs_behave_as_their_authors_expect() {
-    let server = Server::start(&[]);
+    let server = Server::start("server.py", &[]);
     let host = Host::new("").await;
     let cases: Vec<Case> = serde_json::from_str(&read("programs.json")).unwrap();
     let count = cases.len();
@@ -332,10 +181,10 @@ async fn programs_behave_as_their_authors_expect() {
         let source = host.source(&file, &read(&format!("programs/{file}"))).await;
         let source = source.unwrap_or_else(|found| panic!("{}: {found:?}", case.name));
         let mut problems = Vec::new();
-        let first = host.run(&case, Some(source.clone()), &settings).await;
+        let first = host.run(case.input(), Some(source.clone()), &settings, case.deadline_ms).await;
         judge(&case.expect, &first, &mut problems);
         if case.twice || case.expect.differs.is_some() {
-            let second = host.run(&case, Some(source), &settings).await;
+            let second = host.run(case.input(), Some(source), &settings, case.deadline_ms).await;
             judge(&case.expect, &second, &mut problems);
             let value = |ran: &Ran| -> Value {
                 let value = ran.report.end.as_ref().ok().and_then(|outcome| outcome.value.clone());
@@ -364,7 +213,7 @@ async fn broken_programs_are_told_apart_before_they_are_deployed() {
         let checked = match host.source(&file, &read(&format!("broken/{file}"))).await {
             Err(found) => Ok(found),
             Ok(source) => {
-                host.engine.check_source(&host.runtime, &source, case.kind, limits(case.deadline_ms)).await
+                host.engine.check_source(&host.component, &source, case.kind, limits(case.deadline_ms)).await
             }
         };
         let fits = match (&checked, &case.fault) {
@@ -402,19 +251,10 @@ async fn https_is_encrypted_and_verified_by_the_host() {
         path
     };
     let ca_file = file("ca.pem", authority.pem());
-    let server =
-        Server::start(&[&file("server.pem", server.pem()), &file("server.key", server_key.serialize_pem())]);
-    let case = Case {
-        name: "HTTPS".to_owned(),
-        program: "secure".to_owned(),
-        kind: Kind::Pull,
-        request: Value::Null,
-        settings: Map::new(),
-        server: true,
-        deadline_ms: None,
-        twice: false,
-        expect: serde_json::from_value(json!({})).unwrap(),
-    };
+    let server = Server::start(
+        "server.py",
+        &[&file("server.pem", server.pem()), &file("server.key", server_key.serialize_pem())],
+    );
     let mut settings = Map::new();
     settings.insert("URL".to_owned(), format!("https://127.0.0.1:{}", server.port).into());
     let refused = json!(["SSLError", true]);
@@ -427,7 +267,7 @@ async fn https_is_encrypted_and_verified_by_the_host() {
     ] {
         let host = Host::new(trusted).await;
         let source = host.source("secure.py", &read("programs/secure.py")).await.unwrap();
-        let ran = host.run(&case, Some(source), &settings).await;
+        let ran = host.run(tick(), Some(source), &settings, None).await;
         let value = ran.report.end.unwrap_or_else(|fault| panic!("{fault:?}")).value.unwrap();
         assert_eq!(serde_json::from_str::<Value>(&value).unwrap(), wanted);
     }
@@ -436,7 +276,7 @@ async fn https_is_encrypted_and_verified_by_the_host() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_runtime_tells_its_packages() {
     let host = Host::new("").await;
-    let said = host.engine.describe(&host.runtime, limits(None)).await.unwrap();
+    let said = host.engine.describe(&host.component, limits(None)).await.unwrap();
     assert_eq!((said.language.as_str(), said.version.starts_with("3.14.")), ("python", true));
     let listed = python::repository().join("runtimes/python/requirements.txt");
     let listed = std::fs::read_to_string(listed).unwrap();

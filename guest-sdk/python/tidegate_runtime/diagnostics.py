@@ -81,10 +81,11 @@ def of_program(file, error, source):
     return Diagnostic(file, error.line, 0, str(error), text, error.hint)
 
 
-def missing_module(name, importable):
+def missing_module(name, importable, otherwise=None):
     """What to do about a module that is not there.
 
-    `importable` holds the names of all top-level modules that are.
+    `importable` holds the names of all top-level modules that are; `otherwise` is said
+    when nothing is known of the module.
     """
     top = name.partition(".")[0]
     if top in importable:
@@ -96,7 +97,7 @@ def missing_module(name, importable):
         return f"did you mean {' or '.join(repr(found) for found in near)}?"
     if top in sys.stdlib_module_names:
         return f"{top!r} of the standard library cannot work in this sandbox"
-    return (
+    return otherwise or (
         f"this runtime has no {top!r}: build one that has it with "
         "'tidegate runtime build', or deploy a folder with its own requirements.txt"
     )

@@ -15,6 +15,7 @@ import wit_world
 from . import bundle, guest, program, warmup
 
 _program = bundle.Bundle(f"{snapshot.STAGE}/program", snapshot.config["entry"])
+snapshot.refuse(_program.compile(set(sys.stdlib_module_names), snapshot.importable))
 
 
 class WitWorld(wit_world.WitWorld):

@@ -49,6 +49,15 @@ def begin():
     sys.meta_path.insert(-1, library)
 
 
+def refuse(diagnostics):
+    """Ends the build when there is something wrong with the program, and says what."""
+    if not diagnostics:
+        return
+    with open(f"{STAGE}/diagnostics.json", "w", encoding="utf-8") as file:
+        json.dump([{name: getattr(found, name) for name in found.__slots__} for found in diagnostics], file)
+    raise SystemExit("the program cannot be deployed")
+
+
 def end(warm, files):
     """Warms the interpreter up and leaves the build's world behind.
 

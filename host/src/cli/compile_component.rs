@@ -2,7 +2,8 @@
 
 use clap::Args;
 
-use super::error::{Failure, Result};
+use super::error::{Exit, Failure, Result};
+use super::output::Output;
 use crate::engine::child_main;
 
 /// Compile a component from standard input to standard output
@@ -19,8 +20,11 @@ pub(crate) struct CompileArgs {
     cpu_seconds_max: u64,
 }
 
-/// Compiles. The parent reads what stands on standard error.
-pub(crate) fn run(args: &CompileArgs) -> Result<()> {
-    child_main(args.memory_bytes_max, args.address_space_bytes_max, args.cpu_seconds_max)
-        .map_err(Failure::new)
+/// Compiles. What stands on standard error becomes a part of the parent's own message.
+pub(crate) fn run(args: &CompileArgs, out: &mut Output) -> Result<()> {
+    let CompileArgs { memory_bytes_max, address_space_bytes_max, cpu_seconds_max } = *args;
+    child_main(memory_bytes_max, address_space_bytes_max, cpu_seconds_max).map_err(|message| {
+        out.note(&message);
+        Failure::new(message).exit(Exit::Told)
+    })
 }

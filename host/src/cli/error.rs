@@ -20,6 +20,8 @@ pub(crate) enum Exit {
     /// 64 (`EX_USAGE` of sysexits.h): a configuration, a profile or a `workflow.toml`
     /// is wrong.
     Configuration,
+    /// 1, and nothing more is printed: whoever needs to know was told.
+    Told,
     /// 0, and nothing is printed: whoever read our output has had enough of it.
     ReaderGone,
 }
@@ -28,7 +30,7 @@ impl Exit {
     /// The process's exit code.
     pub(crate) fn code(self) -> u8 {
         match self {
-            Exit::Failed => 1,
+            Exit::Failed | Exit::Told => 1,
             Exit::Usage => 2,
             Exit::Configuration => 64,
             Exit::ReaderGone => 0,
@@ -225,8 +227,8 @@ mod tests {
 
     #[test]
     fn each_end_has_its_exit_code() {
-        let codes = [Exit::Failed, Exit::Usage, Exit::Configuration, Exit::ReaderGone].map(Exit::code);
-        assert_eq!(codes, [1, 2, 64, 0]);
+        let ends = [Exit::Failed, Exit::Usage, Exit::Configuration, Exit::Told, Exit::ReaderGone];
+        assert_eq!(ends.map(Exit::code), [1, 2, 64, 1, 0]);
         let usage: Result<()> = Err(Failure::usage("no"));
         let failure = usage.context("x").hint("h").unwrap_err();
         assert_eq!((failure.exit, failure.hints.as_slice()), (Exit::Usage, ["h".to_owned()].as_slice()));

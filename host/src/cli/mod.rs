@@ -145,8 +145,9 @@ pub fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            if failure.exit != Exit::ReaderGone {
-                out.failure(&failure);
+            match failure.exit {
+                Exit::Told | Exit::ReaderGone => {}
+                Exit::Failed | Exit::Usage | Exit::Configuration => out.failure(&failure),
             }
             ExitCode::from(failure.exit.code())
         }
@@ -178,6 +179,6 @@ fn dispatch(command: Command, context: &mut Context) -> Result<()> {
         Command::Demo(args) => demo::run(&args, context),
         Command::Login(args) => login::login(&args, context),
         Command::Logout(args) => login::logout(&args, context),
-        Command::CompileComponent(args) => compile_component::run(&args),
+        Command::CompileComponent(args) => compile_component::run(&args, &mut context.out),
     }
 }

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -62,6 +63,9 @@ pub(crate) struct Ran {
     pub(crate) settings: BTreeMap<String, Option<Value>>,
 }
 
+/// How long a compiled component is kept. Each change of a program makes another one.
+const ARTEFACT_AGE_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
+
 /// The schedule's name that a local run of a pull is given.
 const SCHEDULE: &str = "test";
 
@@ -91,6 +95,8 @@ impl Sandbox {
         let core = runtime.block_on(core).map_err(of_app)?;
         let sandbox = Self { runtime, core, _temporary: temporary };
         sandbox.sweep()?;
+        // What cannot be deleted is in nobody's way.
+        let _ = delete_older(&usual.artefacts(), ARTEFACT_AGE_MAX);
         Ok(sandbox)
     }
 
@@ -198,6 +204,20 @@ impl Sandbox {
     }
 }
 
+/// Deletes the files below a folder that were written so long ago.
+fn delete_older(folder: &Path, age_max: Duration) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let (path, metadata) = (entry.path(), entry.metadata()?);
+        if metadata.is_dir() {
+            delete_older(&path, age_max)?;
+        } else if metadata.modified()?.elapsed().is_ok_and(|age| age > age_max) {
+            std::fs::remove_file(path)?;
+        }
+    }
+    Ok(())
+}
+
 fn refused(error: &DeployError) -> Failure {
     of_told(local::explain(error))
 }
@@ -207,5 +227,27 @@ fn of_told(told: Told) -> Failure {
     match told.hint {
         Some(hint) => failure.hint(hint),
         None => failure,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+
+    #[test]
+    fn only_old_files_are_deleted_at_any_depth() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("engine")).unwrap();
+        let (old, new) = (folder.path().join("engine/old"), folder.path().join("engine/new"));
+        for path in [&old, &new] {
+            std::fs::write(path, "").unwrap();
+        }
+        let day = Duration::from_secs(24 * 3600);
+        let file = std::fs::File::options().write(true).open(&old).unwrap();
+        file.set_modified(SystemTime::now() - 2 * day).unwrap();
+        delete_older(folder.path(), day).unwrap();
+        assert!(!old.exists() && new.exists());
     }
 }

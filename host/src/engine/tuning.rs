@@ -85,7 +85,8 @@ fn pool(instances_max: u32, memory_bytes_max: usize) -> PoolingAllocationConfig 
         .pagemap_scan(Enabled::Auto)
         .linear_memory_keep_resident(keep)
         .table_keep_resident(keep.min(128 << 10))
-        .async_stack_keep_resident(keep.min(128 << 10))
+        // Zeroed by hand after each run, scan or not: what a Rust guest's calls touch.
+        .async_stack_keep_resident(keep.min(32 << 10))
         .decommit_batch_size(1)
         .max_unused_warm_slots(100);
     pool

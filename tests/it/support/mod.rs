@@ -5,4 +5,5 @@ pub(crate) mod guests;
 pub(crate) mod host;
 pub(crate) mod http;
 pub(crate) mod python;
+pub(crate) mod python_host;
 pub(crate) mod wait;

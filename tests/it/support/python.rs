@@ -33,7 +33,7 @@ pub(crate) fn component(project: &Path) -> Bytes {
 }
 
 /// What the build tool answers, whether it succeeded or not.
-fn tool(arguments: &[&str]) -> Value {
+pub(crate) fn tool(arguments: &[&str]) -> Value {
     let tool = repository().join("guest-sdk/python/tidegate_build");
     let built = Command::new("python3").arg(&tool).arg("--cache").arg(cache()).args(arguments).output();
     let built = built.unwrap_or_else(|error| panic!("python3: {error}"));

@@ -1,0 +1,58 @@
+//! `doctor`.
+
+use super::*;
+
+fn findings(ended: &Ended) -> Vec<Value> {
+    let document: Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert_eq!(document["ok"], ended.exit == Some(0));
+    document["findings"].as_array().unwrap().clone()
+}
+
+#[test]
+fn a_healthy_folder_passes_while_its_host_runs_and_afterwards() {
+    let host = Host::start();
+    let url = host.run(&["deploy", &guest("echo"), "--kind", "catch"]).ok().trim().to_owned();
+    assert_eq!(post(&url, "{}").0, 200);
+    assert!(host.run(&["doctor"]).ok().contains("1 workflow, 0 running"));
+    assert!(findings(&host.run(&["doctor", "--json"])).iter().all(|finding| finding["verdict"] == "ok"));
+    let Host { serving, machine, .. } = host;
+    assert_eq!(serving.terminate(), Some(0));
+    let ended = machine.run(&["doctor"]);
+    assert!(ended.ok().contains("1 run and 1 blob checked"), "{ended:#?}");
+}
+
+/// The file in a folder that holds one, at whatever depth.
+fn only_file(folder: &Path) -> PathBuf {
+    let path = std::fs::read_dir(folder).unwrap().next().unwrap().unwrap().path();
+    if path.is_dir() { only_file(&path) } else { path }
+}
+
+#[test]
+fn a_damaged_component_and_open_secrets_are_found() {
+    use std::os::unix::fs::PermissionsExt;
+    let host = Host::start();
+    host.run(&["deploy", &guest("echo"), "--kind", "catch"]).ok();
+    let (data, Host { serving, machine, .. }) = (host.data(), host);
+    assert_eq!(serving.terminate(), Some(0));
+    let component = only_file(&data.join("components"));
+    let mut bytes = std::fs::read(&component).unwrap();
+    bytes[1000] ^= 1;
+    std::fs::set_permissions(&component, std::fs::Permissions::from_mode(0o600)).unwrap();
+    std::fs::write(&component, bytes).unwrap();
+    std::fs::set_permissions(data.join("admin.token"), std::fs::Permissions::from_mode(0o644)).unwrap();
+
+    let ended = machine.run(&["doctor", "--json"]);
+    assert_eq!((ended.exit, ended.stderr.as_str()), (Some(1), "error: 1 problem found\n"), "{ended:#?}");
+    let found = findings(&ended);
+    let of = |verdict: &str| found.iter().find(|finding| finding["verdict"] == verdict).unwrap();
+    assert!(of("problem")["message"].as_str().unwrap().contains("damaged"), "{found:#?}");
+    assert!(of("warning")["hint"].as_str().unwrap().starts_with("chmod 600 "), "{found:#?}");
+}
+
+#[test]
+fn a_folder_that_is_not_there_is_a_problem() {
+    let machine = Machine::new();
+    let ended = machine.run(&["doctor", "--data", "/nonexistent"]);
+    assert_eq!(ended.exit, Some(1));
+    assert!(ended.stdout.contains("`tidegate serve --data /nonexistent` makes it"), "{ended:#?}");
+}

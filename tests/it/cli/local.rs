@@ -1,0 +1,91 @@
+//! `run`: a workflow on this machine, without a host.
+
+use super::*;
+
+const REQUEST: &str = r#"{"body": {"name": "Ada", "email": "ada@example.com", "job": "nurse"}}"#;
+
+#[test]
+fn a_component_runs_with_request_and_settings() {
+    let machine = Machine::new();
+    std::fs::write(machine.path("settings.json"), r#"{"OPEN_JOBS": "nurse"}"#).unwrap();
+    let arguments =
+        ["run", &guest("rust-catch"), "--kind", "catch", "--request", "-", "--settings", "settings.json"];
+    let ended = machine.run_with(&arguments, REQUEST);
+    for part in ["Reply\n  201", "application accepted job=nurse", "succeeded"] {
+        assert!(ended.ok().contains(part), "{ended:#?}");
+    }
+    let document = machine.run_with(&[&arguments[..], &["--json"]].concat(), REQUEST).json();
+    assert_eq!(document["run"]["reply"]["status"], 201);
+    assert_eq!(document["log"]["lines"][0]["text"], "application accepted");
+    assert_eq!(document["settings"], serde_json::json!({}));
+}
+
+#[test]
+fn settings_that_it_changes_are_shown_and_the_file_stays() {
+    let machine = Machine::new();
+    machine.run(&["new", "hello", "--kind", "pull"]).ok();
+    let settings = std::fs::read_to_string(machine.path("hello/settings.json")).unwrap();
+    let arguments = ["run", "hello", "--settings", "hello/settings.json", "--json"];
+    let ended = machine.run(&arguments);
+    assert_eq!(ended.exit, Some(0), "{ended:#?}");
+    let document: Value = serde_json::from_str(&ended.stdout).unwrap();
+    let changed = document["settings"]["LAST_RUN"].as_str().unwrap();
+    assert_eq!(document["run"]["value"]["to"], changed);
+    assert_eq!(std::fs::read_to_string(machine.path("hello/settings.json")).unwrap(), settings);
+}
+
+#[test]
+fn what_fails_fails_the_command() {
+    let machine = Machine::new();
+    let ended = machine.run(&["run", &guest("trap"), "--kind", "catch"]);
+    assert_eq!(ended.exit, Some(1));
+    assert!(
+        ended.stdout.contains("trap: ") && ended.stderr.starts_with("error: the run failed"),
+        "{ended:#?}"
+    );
+
+    std::fs::write(machine.path("bad.py"), "def workflow(_request, settings):\n    x = (\n").unwrap();
+    let ended = machine.run(&["run", "bad.py"]);
+    assert_eq!((ended.exit, ended.stdout.as_str()), (Some(1), ""), "{ended:#?}");
+    assert!(
+        ended
+            .stderr
+            .contains("bad.py:2:9: SyntaxError: '(' was never closed\n  2 |     x = (\n    |         ^\n"),
+        "{ended:#?}"
+    );
+
+    let method = machine
+        .run_with(&["run", &guest("echo"), "--kind", "catch", "--request", "-"], r#"{"method": "GET"}"#);
+    method.failed(1, "the endpoint would refuse this request");
+    machine
+        .run_with(&["run", &guest("pull"), "--kind", "pull", "--request", "-"], REQUEST)
+        .failed(2, "no request");
+    machine.run(&["run", &guest("echo")]).failed(2, "--kind");
+    machine.run(&["run", "none"]).failed(1, "does not exist");
+    machine
+        .run_with(&["run", &guest("echo"), "--request", "-"], "{\"body\": ,}")
+        .failed(1, "standard input:1:10");
+}
+
+#[test]
+fn it_runs_again_when_the_file_changes() {
+    let machine = Machine::new();
+    let write = |text: &str| {
+        let source = format!("def workflow(settings):\n    return {{\"text\": \"{text}\"}}\n");
+        std::fs::write(machine.path("w.py"), source).unwrap();
+    };
+    write("first");
+    let watching = Going::start(machine.command(&["run", "w.py", "--watch"]));
+    watching.line_with("\"text\": \"first\"");
+    write("second");
+    watching.line_with("\"text\": \"second\"");
+}
+
+#[test]
+fn two_at_the_same_time_do_not_wait_for_each_other() {
+    let machine = Machine::new();
+    std::fs::write(machine.path("w.py"), "def workflow(settings):\n    return 1\n").unwrap();
+    let watching = Going::start(machine.command(&["run", "w.py", "--watch"]));
+    watching.line_with("succeeded");
+    assert!(machine.run(&["run", &guest("rust-catch"), "--kind", "catch"]).ok().contains("succeeded"));
+}

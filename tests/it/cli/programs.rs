@@ -1,0 +1,83 @@
+//! Programs that cannot be deployed, and folders that are built.
+
+use super::*;
+
+#[test]
+fn what_is_no_workflow_is_refused_and_leaves_nothing_behind() {
+    let host = Host::start();
+    let write = |name: &str, bytes: &[u8]| std::fs::write(host.machine.path(name), bytes).unwrap();
+    write("text.wasm", b"hello");
+    write("core.wasm", b"\0asm\x01\0\0\0");
+    write("empty.wasm", b"");
+    let component = std::fs::read(guest("echo")).unwrap();
+    write("cut.wasm", &component[..component.len() / 2]);
+    write("large.wasm", &vec![0; 65 << 20]);
+    for (file, part) in [
+        ("text.wasm", "not a"),
+        ("core.wasm", "core WebAssembly module"),
+        ("empty.wasm", ""),
+        ("cut.wasm", ""),
+        ("large.wasm", "limit"),
+    ] {
+        let ended = host.run(&["deploy", file, "--kind", "catch"]);
+        assert!(ended.stderr.lines().count() <= 4, "{ended:#?}");
+        ended.failed(1, part);
+    }
+    for (name, part) in [("odd-import", "import"), ("no-export", "export"), ("wrong-type", "workflow")] {
+        host.run(&["deploy", &guest(name), "--kind", "catch"]).failed(1, part);
+    }
+    assert_eq!(host.run(&["list", "--json"]).json()["workflows"], serde_json::json!([]));
+    host.run(&["deploy", &guest("echo"), "--name", "Echo!", "--kind", "catch"]).failed(2, "at position 1");
+}
+
+#[test]
+fn a_folder_with_a_broken_project_shows_where() {
+    let machine = Machine::new();
+    std::fs::create_dir(machine.path("p")).unwrap();
+    std::fs::write(
+        machine.path("p/workflow.toml"),
+        "name = \"p\"\nkind = \"catch\"\nlanguage = \"python\"\n",
+    )
+    .unwrap();
+    let stderr =
+        machine.run(&["build", "p"]).failed(64, "p/workflow.toml:3:1: unknown key language").to_owned();
+    assert!(stderr.contains("= did you mean lang?"), "{stderr}");
+    machine.run(&["build", "none"]).failed(1, "none/workflow.toml");
+}
+
+/// Building takes a compiler for the target: the one that the guests of the tests are
+/// built with.
+#[test]
+fn a_new_rust_folder_builds_and_runs() {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/guest-toolchain");
+    let toolchain = Command::new(script).output().unwrap();
+    assert!(toolchain.status.success(), "{}", String::from_utf8_lossy(&toolchain.stderr));
+    let rustc = String::from_utf8(toolchain.stdout).unwrap();
+    // Kept, so that the SDK's own dependencies are compiled once.
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("new-rust");
+    let own = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
+    let homes = ["CARGO_HOME", "RUSTUP_HOME"].map(|name| {
+        let usual = own.join(if name == "CARGO_HOME" { ".cargo" } else { ".rustup" });
+        (name, std::env::var(name).unwrap_or_else(|_| usual.to_str().unwrap().to_owned()))
+    });
+    let mut machine = Machine::new().with("RUSTC", rustc.trim());
+    machine.variables.extend(homes);
+    let machine = machine.with("CARGO_TARGET_DIR", target.to_str().unwrap());
+
+    machine.run(&["new", "hello", "--kind", "catch", "--lang", "rust"]).ok();
+    let built = machine.run(&["build", "hello"]);
+    let component = built.ok().trim();
+    assert!(std::fs::read(component).unwrap().starts_with(b"\0asm\x0d\0\x01\0"), "{built:#?}");
+    let ran = machine.run(&[
+        "run",
+        "hello",
+        "--request",
+        "hello/request.json",
+        "--settings",
+        "hello/settings.json",
+    ]);
+    assert!(ran.ok().contains(r#"{"greeting":"Good morning, Ada!"}"#), "{ran:#?}");
+
+    machine.run(&["new", "tick", "--kind", "pull", "--lang", "rust"]).ok();
+    assert!(machine.run(&["run", "tick"]).ok().contains("RUNS = 1"));
+}
