@@ -53,14 +53,14 @@ $(TIDEGATE_RUNTIMES)/%.wasm: runtimes/%/requirements.txt $(RUNTIME_SOURCES)
 demo: build guests runtime ## See workflows run: a catch and a pull, then serve until ctrl-c
 	@$(BIN) demo --data $(TIDEGATE_CACHE)/demo
 
-# The members with tests that run on this machine; all others are guests.
-TESTED := --package tidegate --package tidegate-guest --package tidegate-bench
+# The benchmark has tests of its own: `cargo test --package tidegate-bench`.
+TESTED := --package tidegate --package tidegate-guest
 
 .PHONY: test
 test: setup guests runtime ## Run all tests
 	$(call say,"Testing the Python SDK")
 	@python3 -m unittest discover --start-directory guest-sdk/python/tests --top-level-directory guest-sdk/python --quiet
-	$(call say,"Testing the host$(comma) the Rust SDK and the benchmark; the first build takes some minutes")
+	$(call say,"Testing the host and the Rust SDK; the first build takes some minutes")
 	@cargo test --locked $(TESTED)
 
 .PHONY: lint
@@ -68,7 +68,7 @@ lint: setup ## Check formatting, lints and dependencies
 	$(call say,"Checking the formatting")
 	@cargo fmt --all --check
 	$(call say,"Running clippy; the first time takes some minutes")
-	@cargo clippy --locked --workspace --all-targets -- -D warnings
+	@cargo clippy --locked --package tidegate --package tidegate-guest --all-targets -- -D warnings
 	@scripts/lint
 
 .PHONY: bench
