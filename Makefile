@@ -53,22 +53,21 @@ $(TIDEGATE_RUNTIMES)/%.wasm: runtimes/%/requirements.txt $(RUNTIME_SOURCES)
 demo: build guests runtime ## See workflows run: a catch and a pull, then serve until ctrl-c
 	@$(BIN) demo --data $(TIDEGATE_CACHE)/demo
 
-# The benchmark has tests of its own: `cargo test --package tidegate-bench`.
-TESTED := --package tidegate --package tidegate-guest
-
 .PHONY: test
 test: setup guests runtime ## Run all tests
 	$(call say,"Testing the Python SDK")
 	@python3 -m unittest discover --start-directory guest-sdk/python/tests --top-level-directory guest-sdk/python --quiet
-	$(call say,"Testing the host and the Rust SDK; the first build takes some minutes")
-	@cargo test --locked $(TESTED)
+	$(call say,"Testing the Rust SDK")
+	@cargo test --locked --quiet --package tidegate-guest
+	$(call say,"Testing the host; the first build takes some minutes")
+	@cargo test --locked --package tidegate
 
 .PHONY: lint
 lint: setup ## Check formatting, lints and dependencies
 	$(call say,"Checking the formatting")
 	@cargo fmt --all --check
 	$(call say,"Running clippy; the first time takes some minutes")
-	@cargo clippy --locked --package tidegate --package tidegate-guest --all-targets -- -D warnings
+	@cargo clippy --locked --package tidegate --all-targets -- -D warnings
 	@scripts/lint
 
 .PHONY: bench
