@@ -247,12 +247,12 @@ fn run(workflow: WorkflowId, number: usize) -> anyhow::Result<Run> {
         accepted_at: now,
         started_at: Some(now),
         finished_at: Some(now),
-        request: Some(RequestRecord {
+        request: Some(Arc::new(RequestRecord {
             method: "POST".to_owned(),
             path_with_query: "/catch/key".to_owned(),
             headers: vec![("content-type".to_owned(), "application/json".to_owned())],
             body: Body::cut(vec![b'x'; 200].into(), 1 << 16),
-        }),
+        })),
         reply: Some(ReplyRecord {
             status: 200,
             headers: Vec::new(),

@@ -479,7 +479,7 @@ impl From<&Run> for RunDetail {
         Self {
             run: RunView::from(run),
             trace: run.fault.as_ref().and_then(|Fault { trace, .. }| trace.clone()),
-            request: run.request.clone(),
+            request: run.request.as_deref().cloned(),
             reply: run.reply.clone(),
             value: run.value.as_ref().and_then(|value| serde_json::from_str(value.get()).ok()),
             log: run.log,

@@ -130,6 +130,16 @@ pub struct Engine {
     pub programs_max: usize,
 }
 
+/// Which catch runs leave a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Record {
+    /// Each.
+    All,
+    /// Those that did not succeed.
+    Failures,
+}
+
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[allow(missing_docs, reason = "config.default.toml documents each key")]
@@ -139,6 +149,7 @@ pub struct Run {
     pub reply_bytes_max: usize,
     pub reply_headers_max: usize,
     pub reply_header_bytes_max: usize,
+    pub record: Record,
     pub record_body_bytes_max: usize,
     pub settings_max: usize,
     pub setting_bytes_max: usize,

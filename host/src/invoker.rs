@@ -5,20 +5,24 @@
 //! never fails: what happened is in the run it returns.
 
 use std::collections::{BTreeSet, HashMap};
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 use serde_json::value::RawValue;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::answer::{self, Answer};
 use crate::api::{RunEvent, RunView};
-use crate::config::Config;
+use crate::config::{Config, Record};
 use crate::engine::{
     Call, CallLimits, CommitRefusal, CommitSettings, Engine, Input, Outcome, Permit, Remains, Report, remark,
 };
@@ -122,20 +126,22 @@ impl Invoker {
     /// Runs a workflow once and records it. The run goes on when the returned future is
     /// dropped: a caller that hangs up does not cut it.
     pub async fn invoke(self: &Arc<Self>, entry: &Arc<Entry>, invocation: Invocation) -> Finished {
-        let (answer, answered) = oneshot::channel();
-        let stub = self.record(entry, &invocation, Status::Failed);
         let (this, entry) = (self.clone(), entry.clone());
-        self.tasks.spawn(async move {
-            let (finished, remains) = this.carry_out(&entry, invocation).await;
-            // Nobody may be waiting any more.
-            let _ = answer.send(finished);
-            drop(remains);
-        });
-        match answered.await {
-            Ok(finished) => finished,
-            // The task panicked: this run is lost, the host is not.
-            Err(_) => self.record_panic(stub).await,
-        }
+        Persistent::new(self.tasks.track_future(async move {
+            let run = this.record(&entry, &invocation, Status::Queued);
+            this.lock_running().insert(run.id, run.clone());
+            let id = run.id;
+            match AssertUnwindSafe(this.carry_out(&entry, invocation, run)).catch_unwind().await {
+                Ok((finished, remains)) => {
+                    // The caller is answered before the instance is taken down.
+                    this.tasks.spawn(async move { drop(remains) });
+                    finished
+                }
+                // This run is lost, the host is not.
+                Err(_) => this.record_panic(&entry, id).await,
+            }
+        }))
+        .await
     }
 
     /// Records something that never ran: a request that was refused, a tick that was
@@ -203,10 +209,13 @@ impl Invoker {
         }
     }
 
-    async fn carry_out(&self, entry: &Arc<Entry>, invocation: Invocation) -> (Finished, Option<Remains>) {
-        let mut run = self.record(entry, &invocation, Status::Queued);
+    async fn carry_out(
+        &self,
+        entry: &Arc<Entry>,
+        invocation: Invocation,
+        mut run: Run,
+    ) -> (Finished, Option<Remains>) {
         let queued = Instant::now();
-        self.lock_running().insert(run.id, run.clone());
         let (permit, own_permit) = match self.admit(entry).await {
             Ok(permits) => permits,
             Err(fault) => return (self.unsuccessful(run, fault, Vec::new()).await, None),
@@ -382,13 +391,17 @@ impl Invoker {
             Trigger::Catch => Durability::Written,
             Trigger::Pull { .. } | Trigger::Test | Trigger::Replay { .. } => Durability::Durable,
         };
-        if let Err(error) = self.store.append_run(run.clone(), log.clone(), durability).await {
+        let is_kept = self.config.run.record == Record::All
+            || run.trigger != Trigger::Catch
+            || run.status != Status::Succeeded;
+        if is_kept && let Err(error) = self.store.append_run(run.clone(), log.clone(), durability).await {
             tracing::error!(run = %run.id, error = &error as &dyn std::error::Error, "a run could not be recorded");
         }
         self.lock_running().remove(&run.id);
         self.telemetry.run_finished(&run);
         self.announce(&run);
-        tracing::info!(
+        // The record says all of this and more: a line for each run is for those who ask.
+        tracing::debug!(
             run = %run.id,
             workflow = %run.workflow_name,
             trigger = run.trigger.word(),
@@ -400,22 +413,26 @@ impl Invoker {
         (run, log)
     }
 
-    async fn record_panic(&self, mut run: Run) -> Finished {
-        if let Some(started) = self.lock_running().remove(&run.id) {
-            run.started_at = started.started_at;
-        }
+    async fn record_panic(&self, entry: &Entry, id: RunId) -> Finished {
+        // It is taken off the list only when its record is written, which does not panic.
+        let run = self.lock_running().get(&id).cloned();
+        let run = run.unwrap_or_else(|| {
+            let input = Input::Tick { schedule: String::new(), due: Timestamp::UNIX_EPOCH };
+            let invocation = Invocation { id, ..Invocation::new(Trigger::Test, input) };
+            self.record(entry, &invocation, Status::Failed)
+        });
         let fault = Fault::new(FaultKind::Host, "the host failed while it ran this; its log says why");
         self.unsuccessful(run, fault, Vec::new()).await
     }
 
     fn record(&self, entry: &Entry, invocation: &Invocation, status: Status) -> Run {
         let request = match &invocation.input {
-            Input::Request(request) => Some(RequestRecord {
+            Input::Request(request) => Some(Arc::new(RequestRecord {
                 method: request.method.clone(),
                 path_with_query: request.path_with_query.clone(),
                 headers: request.headers.clone(),
                 body: Body::cut(request.body.clone(), self.config.run.record_body_bytes_max),
-            }),
+            })),
             Input::Tick { .. } => None,
         };
         new_record(
@@ -446,7 +463,7 @@ fn new_record(
     workflow: WorkflowId,
     version: Option<u32>,
     invocation: &Invocation,
-    request: Option<RequestRecord>,
+    request: Option<Arc<RequestRecord>>,
     status: Status,
 ) -> Run {
     Run {
@@ -476,6 +493,37 @@ fn new_record(
 async fn acquire(permits: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Fault> {
     let permit = permits.clone().acquire_owned().await;
     permit.map_err(|_| Fault::new(FaultKind::Overload, "the host is shutting down"))
+}
+
+/// A future that is driven to its end even when nobody waits for it any more: dropped
+/// before, it goes on as a task of its own.
+struct Persistent<F: Future<Output: Send> + Send + 'static>(Option<Pin<Box<F>>>);
+
+impl<F: Future<Output: Send> + Send + 'static> Persistent<F> {
+    fn new(future: F) -> Self {
+        Self(Some(Box::pin(future)))
+    }
+}
+
+impl<F: Future<Output: Send> + Send + 'static> Future for Persistent<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        let future = self.0.as_mut().expect("a future is not polled after its end");
+        let output = std::task::ready!(future.as_mut().poll(context));
+        self.0 = None;
+        Poll::Ready(output)
+    }
+}
+
+impl<F: Future<Output: Send> + Send + 'static> Drop for Persistent<F> {
+    fn drop(&mut self) {
+        if let Some(future) = self.0.take()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            runtime.spawn(future);
+        }
+    }
 }
 
 /// A place in the queue, given up when it is dropped.

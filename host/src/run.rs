@@ -4,6 +4,7 @@
 //! format has a version ([`FORMAT`]) and unknown fields of a newer one are ignored.
 
 use std::fmt;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -53,7 +54,7 @@ pub struct Run {
     pub finished_at: Option<Timestamp>,
     /// The HTTP request of a catch, its body cut at the configured cap.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub request: Option<RequestRecord>,
+    pub request: Option<Arc<RequestRecord>>,
     /// What the caller was answered, its body cut at the configured cap.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reply: Option<ReplyRecord>,

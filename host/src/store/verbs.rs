@@ -156,6 +156,13 @@ impl Store for EmbeddedStore {
 
     async fn append_run(&self, run: Arc<Run>, log: Arc<[LogLine]>, durability: Durability) -> Result<()> {
         let (frame, row) = records::encode_run(&run, &log, self.shared.folder.salt())?;
+        if durability == Durability::Written
+            && let Some(result) = self.append_now(&frame, row)
+        {
+            // Nothing was awaited: who appends in a loop must let others have their turn.
+            tokio::task::coop::consume_budget().await;
+            return result;
+        }
         let bytes = frame.len().min(self.shared.options.queue_bytes_max).max(1) as u32;
         let room = self.room.clone().acquire_many_owned(bytes).await.map_err(|_| self.ended())?;
         let (reply, receiver) = oneshot::channel();
