@@ -18,6 +18,7 @@ mod memory;
 mod program;
 mod scan;
 mod state;
+mod sweep;
 mod tuning;
 
 use std::path::PathBuf;
@@ -41,6 +42,7 @@ use self::egress::Egress;
 use self::instance::{Answer, Question};
 use self::memory::Budget;
 use self::state::State;
+use self::sweep::Sweeper;
 use crate::api::{Diagnostic, PackageView};
 use crate::run::{Fault, FaultKind};
 use crate::workflow::{Digest, Kind, Settings, WorkflowId};
@@ -139,6 +141,7 @@ pub struct Engine {
     memory_bytes_max: usize,
     budget: Arc<Budget>,
     egress: Arc<Egress>,
+    sweeper: Arc<Sweeper>,
 }
 
 impl Engine {
@@ -151,6 +154,7 @@ impl Engine {
         let config = tuning::config(options.instances_max, options.memory_bytes_max);
         let wasmtime = wasmtime::Engine::new(&config).map_err(setup)?;
         let linker = state::linker(&wasmtime).map_err(setup)?;
+        let sweeper = Arc::new(Sweeper::new(&wasmtime).map_err(setup)?);
         epoch::start(&wasmtime, options.epoch_tick).map_err(|error| EngineError::Setup(error.to_string()))?;
         let artefacts = Artefacts::open(&options.artefacts, fingerprint(&wasmtime), options.artefact_key)
             .map_err(|source| EngineError::Artefacts { path: options.artefacts, source })?;
@@ -165,6 +169,7 @@ impl Engine {
             memory_bytes_max: options.memory_bytes_max,
             budget: Budget::new(options.memory_total_bytes_max),
             egress,
+            sweeper,
         })
     }
 
