@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn the_demo_shows_a_catch_and_a_pull_and_goes_on_serving() {
     let guests = Path::new(&guest("rust-catch")).parent().unwrap().to_str().unwrap().to_owned();
-    let machine = Machine::new().with("TIDEGATE_GUESTS", &guests);
+    let machine = Machine::with_python().with("TIDEGATE_GUESTS", &guests);
     let arguments = ["demo", "--data", "demo", "--listen", "127.0.0.1:0"];
     let ended = machine.run(&[&arguments[..], &["--once"]].concat());
     for part in [
