@@ -258,6 +258,9 @@ fn exchanges(out: &mut Output, exchanges: &[Exchange]) -> Result<()> {
             bytes(exchange.request_bytes),
             bytes(exchange.response_bytes)
         ))?;
+        if let Some(reason) = &exchange.reason {
+            out.line(format!("    {}", clean(reason)))?;
+        }
     }
     Ok(())
 }
