@@ -29,6 +29,10 @@ use crate::workflow::Digest;
 /// How often retention is applied and garbage collected.
 const HOUSEKEEPING: Duration = Duration::from_secs(600);
 
+/// How long a compiled component is kept that no version needs: a deploy compiles before
+/// its version is added.
+const ARTEFACT_AGE_MIN: Duration = Duration::from_secs(3600);
+
 /// Why the host does not run.
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
@@ -165,6 +169,8 @@ impl Core {
     ) -> Result<Self, AppError> {
         let egress = Egress::new(&config.egress)?;
         egress.refuse_listeners(listeners);
+        let telemetry = Arc::new(Telemetry::new());
+        let compiles = telemetry.clone();
         let options = EngineOptions {
             artefacts: artefacts.artefacts(),
             artefact_key: artefacts.artefact_key()?,
@@ -178,12 +184,12 @@ impl Core {
             memory_bytes_max: config.engine.memory_bytes_max,
             memory_total_bytes_max: config.engine.memory_total_bytes_max,
             epoch_tick: Duration::from_millis(config.engine.epoch_tick_ms),
+            on_compiled: Box::new(move |succeeded, took| compiles.compiled(succeeded, took)),
         };
         let engine = Arc::new(Engine::new(options, egress.clone())?);
         let programs_max = NonZeroUsize::new(config.engine.programs_max).unwrap_or(NonZeroUsize::MIN);
         let programs = Arc::new(Programs::new(engine.clone(), store.clone(), programs_max));
         let registry = Arc::new(Registry::open(store.clone(), config.clone()).await?);
-        let telemetry = Arc::new(Telemetry::new());
         let invoker = Arc::new(Invoker::new(
             config.clone(),
             engine.clone(),
@@ -322,6 +328,16 @@ async fn keep_house(app: Arc<App>, shutdown: CancellationToken) {
         }
         if let Err(error) = app.store.collect_garbage(&[]).await {
             tracing::error!(error = &error as &dyn std::error::Error, "collecting garbage failed");
+        }
+        match app.deployer.sweep_artefacts(ARTEFACT_AGE_MIN).await {
+            Ok(0) => {}
+            Ok(bytes) => tracing::info!(bytes, "compiled components deleted that no version needs"),
+            Err(error) => {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "deleting compiled components failed"
+                );
+            }
         }
     }
 }

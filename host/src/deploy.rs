@@ -4,6 +4,7 @@
 //! imported there once, so that what would fail at the first call fails here, with file
 //! and line. Only when all of that is durable does the new version take over.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use crate::programs::{LoadError, Programs};
 use crate::registry::{Entry, Registry, RegistryError};
 use crate::run::Fault;
 use crate::store::{Store, StoreError};
-use crate::workflow::{Code, NameError, Runtime};
+use crate::workflow::{Code, Digest, NameError, Runtime};
 
 /// Largest source file, in bytes.
 pub const SOURCE_BYTES_MAX: usize = 1 << 20;
@@ -191,6 +192,26 @@ impl Deployer {
     pub async fn runtimes(&self) -> Result<Vec<RuntimeView>, StoreError> {
         let runtimes = self.store.runtimes().await?;
         Ok(runtimes.into_iter().map(|runtime| self.view(runtime)).collect())
+    }
+
+    /// Deletes compiled components, older than `age_min`, that no version of a workflow
+    /// and no runtime can need, and those of other configurations of the sandbox. Returns
+    /// the bytes that were freed.
+    ///
+    /// # Errors
+    /// When the store fails, or a file cannot be deleted.
+    pub async fn sweep_artefacts(&self, age_min: Duration) -> Result<u64, DeployError> {
+        let runtimes = self.store.runtimes().await.map_err(DeployError::Store)?;
+        let mut live: HashSet<Digest> = runtimes.iter().map(|runtime| runtime.component).collect();
+        for workflow in self.store.workflows().await.map_err(DeployError::Store)? {
+            match self.store.versions(workflow.id).await {
+                Ok(versions) => live.extend(versions.iter().map(|version| version.code.component())),
+                // Archived since.
+                Err(StoreError::Missing { .. }) => {}
+                Err(error) => return Err(DeployError::Store(error)),
+            }
+        }
+        Ok(self.engine.sweep(live, age_min).await?)
     }
 
     async fn runtime(&self, name: Option<String>) -> Result<Runtime, DeployError> {
