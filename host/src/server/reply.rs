@@ -17,6 +17,7 @@ use super::api::ApiError;
 use super::body::{BodyError, ReplyBody};
 use super::catch::Refusal;
 use super::framing::FramingError;
+use super::head::HeadError;
 use super::payload::PayloadError;
 use super::request_id::RequestId;
 use crate::answer::Answer;
@@ -152,6 +153,20 @@ fn chain(error: &dyn Error) -> String {
 impl From<&FramingError> for Problem {
     fn from(error: &FramingError) -> Self {
         Self::of(StatusCode::BAD_REQUEST, "malformed-request", error)
+    }
+}
+
+impl From<&HeadError> for Problem {
+    fn from(error: &HeadError) -> Self {
+        match error {
+            HeadError::Malformed => Self::of(StatusCode::BAD_REQUEST, "malformed-request", error),
+            HeadError::Framing(error) => Self::from(error),
+            HeadError::TooLarge { .. } => {
+                Self::of(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "head-too-large", error)
+            }
+            HeadError::Target => Self::of(StatusCode::URI_TOO_LONG, "target-too-long", error),
+            HeadError::TimedOut(_) => Self::of(StatusCode::REQUEST_TIMEOUT, "head-timeout", error),
+        }
     }
 }
 
