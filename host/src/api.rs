@@ -241,6 +241,17 @@ pub struct Deployed {
     pub deploy_ms: u64,
 }
 
+/// `POST /api/v1/workflows/{name}/versions?check=true`: the program would be accepted.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Checked {
+    /// The workflow.
+    pub name: WorkflowName,
+    /// How it is started.
+    pub kind: Kind,
+    /// Milliseconds that the check took, compilation included.
+    pub check_ms: u64,
+}
+
 /// `GET /api/v1/workflows/{name}/versions`.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct VersionList {

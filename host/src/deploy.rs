@@ -13,7 +13,7 @@ use jiff::Timestamp;
 
 use crate::api::{Diagnostic, PackageView, RuntimeView};
 use crate::config::Config;
-use crate::engine::{CallLimits, Engine, InstallError, ScanError, Source, World};
+use crate::engine::{CallLimits, Engine, InstallError, Program, ScanError, Source, World};
 use crate::programs::{LoadError, Programs};
 use crate::registry::{Entry, Registry, RegistryError};
 use crate::run::Fault;
@@ -112,16 +112,35 @@ impl Deployer {
         wasm: Bytes,
         message: String,
     ) -> Result<Arc<Entry>, DeployError> {
-        let entry = self.registry.find(name)?;
-        check_message(&message)?;
+        let (entry, program) = self.accept_component(name, wasm.clone(), &message).await?;
         let component_bytes = wasm.len() as u64;
-        let program = self.engine.install(wasm.clone()).await?;
-        if program.world() != World::Workflow {
-            return Err(DeployError::World { found: "a language runtime", needed: "a workflow" });
-        }
         let component = self.store.put_blob(wasm).await.map_err(DeployError::Store)?;
         self.programs.keep(Arc::new(program));
         self.finish(&entry, Code::Component { component, component_bytes }, message).await
+    }
+
+    /// Does what [`Deployer::component`] does but for keeping a version of it: whether it
+    /// would be accepted.
+    ///
+    /// # Errors
+    /// Why it would be refused.
+    pub async fn check_component(&self, name: &str, wasm: Bytes, message: &str) -> Result<(), DeployError> {
+        self.accept_component(name, wasm, message).await.map(drop)
+    }
+
+    async fn accept_component(
+        &self,
+        name: &str,
+        wasm: Bytes,
+        message: &str,
+    ) -> Result<(Arc<Entry>, Program), DeployError> {
+        let entry = self.registry.find(name)?;
+        check_message(message)?;
+        let program = self.engine.install(wasm).await?;
+        if program.world() != World::Workflow {
+            return Err(DeployError::World { found: "a language runtime", needed: "a workflow" });
+        }
+        Ok((entry, program))
     }
 
     /// Deploys source as the next version of a workflow. `runtime` is the default one
@@ -137,8 +156,41 @@ impl Deployer {
         runtime: Option<String>,
         message: String,
     ) -> Result<Arc<Entry>, DeployError> {
+        let accepted = self.accept_source(name, file, source.clone(), runtime, &message).await?;
+        let AcceptedSource { entry, file, runtime, code } = accepted;
+        let source = self.store.put_blob(source).await.map_err(DeployError::Store)?;
+        let code = self.store.put_blob(code.into()).await.map_err(DeployError::Store)?;
+        let runtime_name = runtime.name.to_string();
+        let code = Code::Source { file, source, code, runtime_name, runtime: runtime.component };
+        self.finish(&entry, code, message).await
+    }
+
+    /// Does what [`Deployer::source`] does but for keeping a version of it: whether it
+    /// would be accepted.
+    ///
+    /// # Errors
+    /// Why it would be refused.
+    pub async fn check_source(
+        &self,
+        name: &str,
+        file: String,
+        source: Bytes,
+        runtime: Option<String>,
+        message: &str,
+    ) -> Result<(), DeployError> {
+        self.accept_source(name, file, source, runtime, message).await.map(drop)
+    }
+
+    async fn accept_source(
+        &self,
+        name: &str,
+        file: String,
+        source: Bytes,
+        runtime: Option<String>,
+        message: &str,
+    ) -> Result<AcceptedSource, DeployError> {
         let entry = self.registry.find(name)?;
-        check_message(&message)?;
+        check_message(message)?;
         let text = check_source(&file, &source)?;
         let runtime = self.runtime(runtime).await?;
         let program = self.programs.program(runtime.component).await.map_err(DeployError::Load)?;
@@ -151,11 +203,7 @@ impl Deployer {
         if !found.is_empty() {
             return Err(DeployError::Source(found));
         }
-        let source = self.store.put_blob(source).await.map_err(DeployError::Store)?;
-        let code = self.store.put_blob(code.into()).await.map_err(DeployError::Store)?;
-        let runtime_name = runtime.name.to_string();
-        let code = Code::Source { file, source, code, runtime_name, runtime: runtime.component };
-        self.finish(&entry, code, message).await
+        Ok(AcceptedSource { entry, file, runtime, code })
     }
 
     /// Installs a language runtime, or replaces the one of that name. Versions that were
@@ -253,6 +301,15 @@ impl Deployer {
                 .collect(),
         }
     }
+}
+
+/// Source that can be deployed.
+struct AcceptedSource {
+    entry: Arc<Entry>,
+    file: String,
+    runtime: Runtime,
+    /// What the runtime compiled it to.
+    code: Vec<u8>,
 }
 
 fn check_message(message: &str) -> Result<(), RegistryError> {
