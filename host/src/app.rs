@@ -80,6 +80,9 @@ impl AppError {
             AppError::Listen { source, .. } if source.kind() == std::io::ErrorKind::AddrInUse => Some(
                 "another program listens there; choose another address with --listen, or port 0".to_owned(),
             ),
+            AppError::Listen { source, .. } if source.kind() == std::io::ErrorKind::AddrNotAvailable => {
+                Some("it is not an address of this machine; 0.0.0.0 listens on all that it has".to_owned())
+            }
             AppError::Listen { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
                 Some("ports below 1024 need a privilege; choose a higher one with --listen".to_owned())
             }

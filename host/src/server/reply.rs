@@ -23,7 +23,7 @@ use super::request_id::RequestId;
 use crate::answer::Answer;
 use crate::api::{Diagnostic, ErrorBody, RunError};
 use crate::deploy::DeployError;
-use crate::engine::{CompileError, InstallError};
+use crate::engine::{CompileError, InstallError, ScanError};
 use crate::registry::RegistryError;
 use crate::run::{Blame, RunId};
 use crate::store::StoreError;
@@ -173,7 +173,8 @@ impl From<&HeadError> for Problem {
 impl From<&BodyError> for Problem {
     fn from(error: &BodyError) -> Self {
         match error {
-            BodyError::TooLarge { .. } => Self::of(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", error),
+            BodyError::TooLarge { .. } => Self::of(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", error)
+                .hint("send less; the operator sets the limits, in the configuration's section server"),
             BodyError::TimedOut { .. } => Self::of(StatusCode::REQUEST_TIMEOUT, "body-timeout", error),
             // The cause is hyper's, and says nothing that the client could act on.
             BodyError::Broken(_) => Self::new(StatusCode::BAD_REQUEST, "malformed-body", error.to_string()),
@@ -304,7 +305,7 @@ impl From<&InstallError> for Problem {
         let failed = |code| Self::of(StatusCode::INTERNAL_SERVER_ERROR, code, error);
         match error {
             InstallError::Scan(scan) => refused("component-refused").hint(scan.hint()),
-            InstallError::Link(_) => refused("component-refused"),
+            InstallError::Link(_) => refused("component-refused").hint(ScanError::WORLD_HINT),
             InstallError::Compile(error) => Self::from(error),
             InstallError::Artefact(_) => failed("artefact-failed"),
         }

@@ -142,23 +142,3 @@ fn a_token_that_is_not_the_hosts_is_refused() {
     assert!(stderr.contains("TIDEGATE_TOKEN"), "{stderr}");
     stranger.with("TIDEGATE_TOKEN", "tdg_wrong").run(&["list"]).failed(1, "not one of this host");
 }
-
-#[test]
-fn schedules_that_make_no_sense_are_explained() {
-    let host = Host::start();
-    let pull = guest("pull");
-    let deploy = |flags: &[&str]| host.run(&[&["deploy", &pull, "--kind", "pull"], flags].concat());
-    for (flags, part) in [
-        (&["--cron", "61 * * * *"][..], "minute"),
-        (&["--cron", "* * *"], "fields"),
-        (&["--cron", "0 3 * * *", "--timezone", "Europe/Pariss"], "Europe/Pariss"),
-        (&["--every", "0s"], "0s"),
-        (&["--every", "soon"], "soon"),
-    ] {
-        deploy(flags).failed(1, part);
-    }
-    assert_eq!(host.run(&["list", "--json"]).json()["workflows"], serde_json::json!([]), "nothing was made");
-    deploy(&["--cron", "0 3 * * *", "--timezone", "Europe/Paris"]).ok();
-    let shown = host.run(&["show", "pull", "--json"]).json();
-    assert_eq!(shown["schedules"][0]["timezone"], "Europe/Paris");
-}
