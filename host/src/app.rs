@@ -89,6 +89,10 @@ impl AppError {
             AppError::Store(StoreError::InUse { .. }) => {
                 Some("stop the other process, or give this one a folder of its own with --data".to_owned())
             }
+            AppError::Store(StoreError::Format { .. }) => Some(
+                "a newer build wrote it: use that one, or give this one a folder of its own with --data"
+                    .to_owned(),
+            ),
             AppError::Data(_) | AppError::Store(StoreError::Folder { .. }) => {
                 Some("choose a folder that this user may write with --data".to_owned())
             }

@@ -82,6 +82,27 @@ fn it_runs_again_when_the_file_changes() {
 }
 
 #[test]
+fn what_a_newer_build_left_in_the_cache_is_in_nobodys_way() {
+    let machine = Machine::new();
+    let cache = machine.path("cache");
+    let machine = machine.with("TIDEGATE_CACHE", cache.to_str().unwrap());
+    let run = || machine.run(&["run", &guest("rust-catch"), "--kind", "catch"]);
+    run().ok();
+    let local = std::fs::read_dir(&cache).unwrap().map(|entry| entry.unwrap().path());
+    let local = local.into_iter().find(|path| path.join("FORMAT").exists()).unwrap();
+    let format = std::fs::read_to_string(local.join("FORMAT")).unwrap();
+    let newer =
+        format.replace(&format!("\nformat {}\n", tidegate::store::EmbeddedStore::FORMAT), "\nformat 999\n");
+    assert_ne!(newer, format);
+    std::fs::write(local.join("FORMAT"), newer).unwrap();
+    run().ok();
+    let data = local.to_str().unwrap();
+    let ended = machine.run(&["serve", "--data", data, "--listen", "127.0.0.1:0"]);
+    let said = ended.failed(1, "has format 999, this build reads ");
+    assert!(said.contains("\nhint: a newer build wrote it"), "{said}");
+}
+
+#[test]
 fn two_at_the_same_time_do_not_wait_for_each_other() {
     let machine = Machine::with_python();
     std::fs::write(machine.path("w.py"), "def workflow(settings):\n    return 1\n").unwrap();
