@@ -91,7 +91,10 @@ pub(crate) fn ready_runtime(name: &str, env: &Environment, out: &mut Output) -> 
 
 /// Waits until no other command builds this runtime. The lock ends with the file that is
 /// returned, or with the process.
-fn only_builder(name: &str, folder: &Path, out: &mut Output) -> Result<File> {
+///
+/// # Errors
+/// The folder cannot be written.
+pub(crate) fn only_builder(name: &str, folder: &Path, out: &mut Output) -> Result<File> {
     std::fs::create_dir_all(folder).context(format!("make {}", folder.display()))?;
     let path = folder.join(format!("{name}.lock"));
     let lock = File::create(&path).context(format!("make {}", path.display()))?;

@@ -290,7 +290,7 @@ impl From<&DeployError> for Problem {
             }
             DeployError::Check(_) => refused("source-check-failed"),
             DeployError::NoRuntime { known, .. } => refused("no-runtime").hint(match known.as_slice() {
-                [] => "no runtime is installed: `tidegate runtime build` makes one".to_owned(),
+                [] => "`tidegate runtime build --name python` makes the stock one and installs it".to_owned(),
                 known => format!("installed are: {}", known.join(", ")),
             }),
             DeployError::Load(_) => Self::of(StatusCode::INTERNAL_SERVER_ERROR, "runtime-unusable", error),

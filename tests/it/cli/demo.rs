@@ -15,6 +15,10 @@ fn the_demo_shows_a_catch_and_a_pull_and_goes_on_serving() {
         "trigger   pull, schedule default",
         "The other system has them now: [\"Ada\",\"Grace\",\"Barbara\"",
         "The host goes on serving at http://127.0.0.1:",
+        &format!(
+            "export PATH={}:$PATH",
+            Path::new(env!("CARGO_BIN_EXE_tidegate")).parent().unwrap().display()
+        ),
     ] {
         assert!(ended.ok().contains(part), "{part:?} is not in {ended:#?}");
     }
