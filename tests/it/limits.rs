@@ -210,4 +210,6 @@ fn a_host_without_descriptors_waits_for_some() {
     }
     let metrics = Request::new("GET", "/metrics").send(host.api).text();
     assert!(metrics.contains("connection_failures_total{reason=\"accept\"}"), "{metrics}");
+    assert!(metrics.contains("\ntidegate_store_stopped 0\n"), "the store needs none to go on:\n{metrics}");
+    assert_eq!(host.runs(&hello).len(), 13, "all of them are on record");
 }
