@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -112,32 +113,27 @@ pub struct Urls {
     pub catch_url: String,
 }
 
-/// A host that runs.
+/// A host that runs: its parts, of which it is the sum, and what serving adds to them.
 pub struct App {
-    /// The configuration.
-    pub config: Arc<Config>,
-    /// What the host keeps.
-    pub store: Arc<dyn Store>,
-    /// The sandbox.
-    pub engine: Arc<Engine>,
-    /// The way out of it.
-    pub egress: Arc<Egress>,
-    /// The workflows.
-    pub registry: Arc<Registry>,
-    /// Uploads.
-    pub deployer: Arc<Deployer>,
-    /// Runs.
-    pub invoker: Arc<Invoker>,
+    /// What runs workflows.
+    pub core: Core,
     /// The clock's runs.
     pub scheduler: Arc<Scheduler>,
-    /// Counters.
-    pub telemetry: Arc<Telemetry>,
     /// SHA-256 of the operator's token.
     pub token: Digest,
     /// Where it listens.
     pub urls: Urls,
     /// When it became ready.
     pub started_at: Timestamp,
+}
+
+// So that `app.registry` is one thing, whoever holds it, and stands in one place.
+impl Deref for App {
+    type Target = Core;
+
+    fn deref(&self) -> &Core {
+        &self.core
+    }
 }
 
 /// The parts that run workflows, without listeners: what `serve` and the local `run`
@@ -256,20 +252,8 @@ pub async fn serve(
     };
     let ledger: Arc<dyn Ledger> = Arc::new(core.store.clone());
     let scheduler = Scheduler::new(Arc::new(pulls), ledger, Arc::new(SystemClock), options);
-    let app = Arc::new(App {
-        config,
-        store: core.store,
-        engine: core.engine,
-        egress: core.egress,
-        registry: core.registry,
-        deployer: core.deployer,
-        invoker: core.invoker,
-        scheduler,
-        telemetry: core.telemetry,
-        token: Digest::of(data.admin_token()?.as_bytes()),
-        urls,
-        started_at: Timestamp::now(),
-    });
+    let token = Digest::of(data.admin_token()?.as_bytes());
+    let app = Arc::new(App { core, scheduler, token, urls, started_at: Timestamp::now() });
     data.announce(&HostFile {
         url: format!("http://{}", app.urls.api),
         catch_url: app.urls.catch_url.clone(),
