@@ -67,7 +67,7 @@ lint: setup ## Check formatting, lints and dependencies
 	$(call say,"Checking the formatting")
 	@cargo fmt --all --check
 	$(call say,"Running clippy; the first time takes some minutes")
-	@cargo clippy --locked --package tidegate --all-targets -- -D warnings
+	@cargo clippy --locked --workspace --all-targets -- -D warnings
 	@scripts/lint
 
 .PHONY: bench

@@ -32,13 +32,16 @@ pub enum ConfigError {
         source: std::io::Error,
     },
     /// The file is not TOML.
-    #[error("the configuration file {path} is not valid TOML")]
+    #[error("the configuration file {path} is not valid TOML at line {line}, column {column}: {reason}")]
     Syntax {
         /// The file.
         path: PathBuf,
-        /// What the parser says, with line and column.
-        #[source]
-        source: Box<toml::de::Error>,
+        /// From 1.
+        line: usize,
+        /// From 1.
+        column: usize,
+        /// What the parser says.
+        reason: String,
     },
     /// A key does not exist.
     #[error("unknown key {key} in {origin}")]
@@ -63,6 +66,13 @@ pub enum ConfigError {
 }
 
 impl ConfigError {
+    fn syntax(path: &Path, text: &str, error: &toml::de::Error) -> Self {
+        let before = &text[..error.span().map_or(0, |span| text.floor_char_boundary(span.start))];
+        let (line, last) = (1 + before.matches('\n').count(), before.rsplit('\n').next().unwrap_or_default());
+        let (column, reason) = (1 + last.chars().count(), error.message().to_owned());
+        ConfigError::Syntax { path: path.to_owned(), line, column, reason }
+    }
+
     /// What to do next.
     pub fn hint(&self) -> String {
         match self {
@@ -255,9 +265,7 @@ impl Config {
         if let Some(path) = file {
             let text = std::fs::read_to_string(path)
                 .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-            let table: Table = text
-                .parse()
-                .map_err(|source| ConfigError::Syntax { path: path.to_owned(), source: Box::new(source) })?;
+            let table: Table = text.parse().map_err(|error| ConfigError::syntax(path, &text, &error))?;
             for one in overrides_of(table, path) {
                 apply(&mut merged, &defaults, &mut origins, one)?;
             }
@@ -544,9 +552,9 @@ mod tests {
     fn a_file_that_is_not_toml_says_where() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("t.toml");
-        std::fs::write(&file, "[server]\nlisten = \n").unwrap();
+        std::fs::write(&file, "[server]\nlisten = =\n").unwrap();
         let error = Config::load(Some(&file), vec![], vec![]).unwrap_err();
-        assert!(matches!(error, ConfigError::Syntax { .. }), "{error}");
+        assert!(matches!(error, ConfigError::Syntax { line: 2, column: 10, .. }), "{error}");
         let error = Config::load(Some(&folder.path().join("none")), vec![], vec![]).unwrap_err();
         assert!(matches!(error, ConfigError::Read { .. }), "{error}");
     }

@@ -138,7 +138,7 @@ pub enum Status {
     Failed,
     /// The host ended before the run did.
     Interrupted,
-    /// Never ran, or was stopped on purpose.
+    /// Never ran: its request was refused, its tick skipped, or the host had no room
     Cancelled,
 }
 
@@ -484,6 +484,11 @@ pub struct Exchange {
     /// example `connection-refused` or `destination-ip-prohibited`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// What is known beyond that word, for people: the rule of the policy that refused
+    /// it, the cap that was reached, the name server's answer. For example `127.0.0.1 is
+    /// a loopback address (RFC 1122)`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// What a run used.

@@ -446,6 +446,7 @@ mod tests {
             response_bytes: 0,
             duration_us: 0,
             error: error.map(str::to_owned),
+            reason: None,
         }
     }
 

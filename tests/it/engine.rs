@@ -48,6 +48,7 @@ fn options(folder: &Path) -> EngineOptions {
         memory_bytes_max: MEMORY_BYTES_MAX,
         memory_total_bytes_max: 0,
         epoch_tick: Duration::from_millis(2),
+        on_compiled: Box::new(|_, _| ()),
     }
 }
 

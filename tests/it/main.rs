@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod api;
+mod artefacts;
 mod catch;
 mod cli;
 mod connections;

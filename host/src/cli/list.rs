@@ -35,9 +35,9 @@ pub(crate) fn run(args: &ListArgs, context: &mut Context) -> Result<()> {
         Column::text("NAME"),
         Column::text("KIND"),
         Column::text("STATE"),
-        Column::number("VERSION"),
+        Column::number("VERSION").spare(),
         Column::text("STARTED BY").cut(),
-        Column::text("NEXT DUE"),
+        Column::text("NEXT DUE").spare(),
         Column::text("CHANGED").spare(),
     ]);
     for workflow in &list.workflows {

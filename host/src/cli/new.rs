@@ -80,7 +80,9 @@ pub(crate) fn run(args: &NewArgs, context: &mut Context) -> Result<()> {
     }
     let shown = folder.display();
     let own = files.iter().map(|(name, _)| name.as_str()).filter(|name| !name.starts_with("vendor/"));
-    context.out.note(format!("made {shown} with {}", own.collect::<Vec<_>>().join(", ")));
+    let own: Vec<&str> = own.collect();
+    let (first, rest) = own.split_at(own.len().min(3));
+    context.out.note(format!("made {shown} with {} and {} more files", first.join(", "), rest.len()));
     let request =
         if args.kind == Kind::Catch { format!(" --request {shown}/request.json") } else { String::new() };
     context.out.hint(format!("`tidegate run {shown}{request}` tries it here"));

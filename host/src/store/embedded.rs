@@ -57,6 +57,9 @@ struct Threads {
 }
 
 impl EmbeddedStore {
+    /// The version of the data folder's layout that this build reads and writes.
+    pub const FORMAT: u32 = super::folder::FORMAT;
+
     /// Opens the data folder, laying it out if it is new or empty. Blocks: it reads the
     /// metadata and the last segment of runs.
     ///

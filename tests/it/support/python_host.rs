@@ -90,6 +90,7 @@ impl Host {
             memory_bytes_max: MEMORY_BYTES_MAX,
             memory_total_bytes_max: 0,
             epoch_tick: Duration::from_millis(2),
+            on_compiled: Box::new(|_, _| ()),
         };
         let engine = Engine::new(options, Egress::new(&config).unwrap()).unwrap();
         let component = engine.install(component).await.unwrap_or_else(|error| panic!("{error}"));

@@ -1,0 +1,149 @@
+//! What a workflow, its schedules and its settings may be.
+
+use jiff::Timestamp;
+
+use super::{Registry, RegistryError};
+use crate::api::ScheduleSpec;
+use crate::schedule::{Cadence, Schedule, interval};
+use crate::workflow::{Kind, LimitOverrides, SettingChange, Workflow};
+
+/// Longest description, in bytes.
+const DESCRIPTION_BYTES_MAX: usize = 2000;
+/// Most managers of one workflow.
+const MANAGERS_MAX: usize = 100;
+/// Longest name of a setting, in bytes.
+const SETTING_NAME_BYTES_MAX: usize = 256;
+
+impl Registry {
+    pub(super) fn schedules(
+        &self,
+        present: &[Schedule],
+        wanted: Vec<ScheduleSpec>,
+        now: Timestamp,
+    ) -> Result<Vec<Schedule>, RegistryError> {
+        let limit = self.config.schedule.schedules_max;
+        if wanted.len() > limit {
+            let what = format!("a workflow with {} schedules", wanted.len());
+            return Err(RegistryError::Limit { what, limit: format!("{limit} schedules") });
+        }
+        let mut schedules: Vec<Schedule> = Vec::with_capacity(wanted.len());
+        for spec in wanted {
+            let name = spec.name.clone().unwrap_or_else(|| "default".to_owned());
+            let cadence = cadence_of(spec)?;
+            let schedule = Schedule::new(name.clone(), cadence, now)
+                .replacing(present.iter().find(|old| old.name == name));
+            schedule
+                .validate(self.config.schedule.interval_ms_min)
+                .map_err(|source| RegistryError::Schedule { name: name.clone(), source })?;
+            if schedules.iter().any(|other| other.name == name) {
+                let reason = format!("two schedules are named {name:?}; give each a name of its own");
+                return Err(RegistryError::Invalid { field: "schedules", reason });
+            }
+            schedules.push(schedule);
+        }
+        Ok(schedules)
+    }
+
+    pub(super) fn need_kind(
+        &self,
+        workflow: &Workflow,
+        asked: bool,
+        what: &'static str,
+        needed: Kind,
+    ) -> Result<(), RegistryError> {
+        if asked && workflow.kind != needed {
+            return Err(RegistryError::WrongKind {
+                name: workflow.name.clone(),
+                kind: workflow.kind,
+                what,
+                needed,
+            });
+        }
+        Ok(())
+    }
+
+    pub(super) fn check(&self, workflow: &Workflow) -> Result<(), RegistryError> {
+        let invalid = |field, reason: String| Err(RegistryError::Invalid { field, reason });
+        if workflow.description.len() > DESCRIPTION_BYTES_MAX {
+            let length = workflow.description.len();
+            return invalid(
+                "description",
+                format!("has {length} bytes, at most {DESCRIPTION_BYTES_MAX} are allowed"),
+            );
+        }
+        if workflow.managers.len() > MANAGERS_MAX {
+            return invalid("managers", format!("at most {MANAGERS_MAX} are allowed"));
+        }
+        if workflow.endpoint.methods.is_empty() {
+            return invalid("endpoint.methods", "name at least one method".to_owned());
+        }
+        for method in &workflow.endpoint.methods {
+            if method.parse::<http::Method>().is_err()
+                || *method != method.to_uppercase()
+                || method == "OPTIONS"
+            {
+                return invalid(
+                    "endpoint.methods",
+                    format!("{method:?} is not a method in upper case (OPTIONS is the host's)"),
+                );
+            }
+        }
+        self.check_limits(&workflow.limits)
+    }
+
+    fn check_limits(&self, limits: &LimitOverrides) -> Result<(), RegistryError> {
+        let engine = &self.config.engine;
+        for (field, value, maximum) in [
+            ("limits.deadline_ms", limits.deadline_ms, engine.deadline_ms),
+            ("limits.memory_bytes_max", limits.memory_bytes_max, engine.memory_bytes_max as u64),
+            (
+                "limits.concurrency_max",
+                limits.concurrency_max.map(u64::from),
+                self.config.run.concurrency_max.into(),
+            ),
+        ] {
+            let Some(value) = value else { continue };
+            if value == 0 || value > maximum {
+                let reason = format!("must be 1 to {maximum} (the host's limit), is {value}");
+                return Err(RegistryError::Invalid { field, reason });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn cadence_of(spec: ScheduleSpec) -> Result<Cadence, RegistryError> {
+    let invalid = |reason: &str| RegistryError::Invalid { field: "schedules", reason: reason.to_owned() };
+    match (spec.every, spec.cron, spec.timezone) {
+        (Some(every), None, None) => {
+            let interval_ms =
+                interval::parse(&every).map_err(|source| RegistryError::Interval { text: every, source })?;
+            Ok(Cadence::Every { interval_ms })
+        }
+        (None, Some(expression), timezone) => {
+            Ok(Cadence::Cron { expression, timezone: timezone.unwrap_or_else(|| "UTC".to_owned()) })
+        }
+        (Some(_), Some(_), _) => Err(invalid("give `every` or `cron`, not both")),
+        (Some(_), None, Some(_)) => {
+            Err(invalid("an interval has no time zone; give `timezone` with `cron` only"))
+        }
+        (None, None, _) => Err(invalid("a schedule needs `every` or `cron`")),
+    }
+}
+
+pub(super) fn check_setting(change: &SettingChange, value_bytes_max: usize) -> Result<(), RegistryError> {
+    let name = &change.name;
+    if name.is_empty() || name.len() > SETTING_NAME_BYTES_MAX || name.chars().any(char::is_control) {
+        let shown: String = name.chars().take(40).collect();
+        let reason = format!(
+            "{shown:?} is not a setting's name: 1 to {SETTING_NAME_BYTES_MAX} bytes, no control characters"
+        );
+        return Err(RegistryError::Invalid { field: "settings", reason });
+    }
+    let bytes = change.value.as_ref().map_or(0, |value| value.get().len());
+    if bytes > value_bytes_max {
+        let what = format!("the value of the setting {name:?} with {bytes} bytes");
+        return Err(RegistryError::Limit { what, limit: format!("{value_bytes_max} bytes") });
+    }
+    Ok(())
+}
