@@ -3,6 +3,9 @@
 //!
 //! These are a contract: fields are added, never removed or given another meaning.
 
+mod schedules;
+mod upcoming;
+
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
@@ -10,11 +13,17 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+pub use self::schedules::{
+    MissedWord, OverrunView, PolicyView, ScheduleRule, ScheduleSpec, ScheduleView, StretchView, TickList,
+    TickView,
+};
+pub use self::upcoming::{ChangeKind, ChangeView, UpcomingList, UpcomingView};
+
 use crate::run::{
     Exchange, Fault, FaultKind, Inputs, LogLine, LogSummary, ReplyRecord, RequestRecord, Run, RunId, Status,
     Trigger, Usage,
 };
-use crate::store::{StoreHealth, TickState};
+use crate::store::StoreHealth;
 use crate::workflow::{
     Code, Digest, Endpoint, Kind, LimitOverrides, Revision, SettingWriter, State, Version, Visibility,
     WorkflowId, WorkflowName,
@@ -115,53 +124,6 @@ pub struct WorkflowView {
     pub updated_at: Timestamp,
     /// Counts its changes.
     pub revision: Revision,
-}
-
-/// A schedule of a pull workflow.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct ScheduleView {
-    /// Unique within the workflow.
-    pub name: String,
-    /// The rule, as it was given.
-    #[serde(flatten)]
-    pub rule: ScheduleRule,
-    /// The rule in words, for example `every 90 minutes`.
-    pub description: String,
-    /// The next due instant; `None` while paused, or when there is none.
-    #[schema(value_type = Option<String>, format = DateTime)]
-    pub next_due: Option<Timestamp>,
-}
-
-/// A schedule as it is asked for: `every`, or `cron` with `timezone`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ScheduleSpec {
-    /// Unique within the workflow; `default` when it is left out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
-    /// An interval, for example `90m` or `1h30m`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub every: Option<String>,
-    /// A cron expression with five or six fields.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cron: Option<String>,
-    /// The IANA zone of `cron`; `UTC` when it is left out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub timezone: Option<String>,
-}
-
-/// The rule of a schedule, as it was given.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct ScheduleRule {
-    /// The interval, for example `1h30m`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub every: Option<String>,
-    /// The cron expression.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cron: Option<String>,
-    /// Its zone.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub timezone: Option<String>,
 }
 
 /// `POST /api/v1/workflows`.
@@ -498,29 +460,6 @@ pub struct RunLog {
     pub lines: Vec<LogLine>,
     /// Bytes that the cap dropped, between the lines that were kept.
     pub dropped_bytes: u64,
-}
-
-/// `GET /api/v1/workflows/{name}/ticks`: the schedule's ledger.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct TickList {
-    /// Newest due instant first.
-    pub ticks: Vec<TickView>,
-}
-
-/// What became of one due instant.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct TickView {
-    /// The schedule's name.
-    pub schedule: String,
-    /// The instant that was due.
-    #[schema(value_type = String, format = DateTime)]
-    pub due: Timestamp,
-    /// What became of it.
-    pub state: TickState,
-    /// Its run.
-    pub run: RunId,
-    /// How late it was claimed.
-    pub lateness_ms: f64,
 }
 
 /// `GET /api/v1/runtimes`.

@@ -45,7 +45,7 @@ impl Parts {
     }
 
     async fn run_due(self: Arc<Self>, due: Due) -> RunEnd {
-        self.telemetry.tick_claimed(due.lateness);
+        self.telemetry.tick_started(due.lateness);
         let Some(entry) = self.entry(due.tick.workflow) else {
             // Archived since it was due: nothing of it is kept, this run neither.
             return RunEnd::Ended;
@@ -58,6 +58,7 @@ impl Parts {
             _ => RunEnd::Ended,
         };
         let state = match end {
+            RunEnd::Ended if due.is_backfill => TickState::Backfilled,
             RunEnd::Ended => TickState::Ran,
             RunEnd::Refused => TickState::Refused,
             RunEnd::Interrupted => TickState::Interrupted,

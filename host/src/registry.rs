@@ -3,6 +3,8 @@
 //! The store is the truth; each verb changes the store first and the memory when that is
 //! durable. The data path only reads memory. Nothing here knows of HTTP.
 
+mod schedules;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -12,9 +14,10 @@ use futures::StreamExt;
 use jiff::Timestamp;
 use tokio::sync::{Mutex, Semaphore, watch};
 
+use self::schedules::Making;
 use crate::api::{Activate, CreateWorkflow, PatchSettings, PatchWorkflow, ScheduleSpec};
 use crate::config::Config;
-use crate::schedule::{Cadence, IntervalError, Schedule, ScheduleError, interval};
+use crate::schedule::{IntervalError, Schedule, ScheduleError};
 use crate::store::{Store, StoreError};
 use crate::workflow::{
     CatchKey, Digest, Kind, LimitOverrides, NameError, Revision, SettingChange, SettingWriter, Settings,
@@ -100,6 +103,11 @@ pub enum RegistryError {
 impl RegistryError {
     fn missing(name: &str) -> Self {
         RegistryError::Missing { what: format!("the workflow {name:?}") }
+    }
+
+    /// That a workflow has no such schedule.
+    pub fn missing_schedule(name: &str, schedule: &str) -> Self {
+        RegistryError::Missing { what: format!("the schedule {schedule:.64?} of the workflow {name}") }
     }
 
     fn of_store(name: &WorkflowName, error: StoreError) -> Self {
@@ -381,6 +389,63 @@ impl Registry {
         self.save(&entry, workflow, entry.version.clone()).await
     }
 
+    /// Creates a schedule, or changes what is given of one that is there.
+    ///
+    /// # Errors
+    /// What is wrong with the request.
+    pub async fn set_schedule(
+        &self,
+        name: &str,
+        schedule: &str,
+        spec: ScheduleSpec,
+    ) -> Result<Arc<Entry>, RegistryError> {
+        let entry = self.find(name)?;
+        let mut workflow = (*entry.workflow).clone();
+        self.need_kind(&workflow, true, "a schedule", Kind::Pull)?;
+        if spec.name.as_deref().is_some_and(|named| named != schedule) {
+            let reason = format!("the body names another schedule than the path, {schedule:?}");
+            return Err(RegistryError::Invalid { field: "name", reason });
+        }
+        let spec = ScheduleSpec { name: Some(schedule.to_owned()), ..spec };
+        let present = workflow.schedules.iter().position(|old| old.name == schedule);
+        let (limit, count) = (self.config.schedule.schedules_max, workflow.schedules.len() + 1);
+        if present.is_none() && count > limit {
+            let what = format!("a workflow with {count} schedules");
+            return Err(RegistryError::Limit { what, limit: format!("{limit} schedules") });
+        }
+        let making = Making { config: &self.config.schedule, now: Timestamp::now(), keeps_rule: true };
+        let made = making.schedule(spec, present.map(|at| &workflow.schedules[at]))?;
+        match present {
+            Some(at) => workflow.schedules[at] = made,
+            None => workflow.schedules.push(made),
+        }
+        self.save(&entry, workflow, entry.version.clone()).await
+    }
+
+    /// Removes a schedule.
+    ///
+    /// # Errors
+    /// When there is none of that name.
+    pub async fn remove_schedule(&self, name: &str, schedule: &str) -> Result<Arc<Entry>, RegistryError> {
+        let entry = self.find(name)?;
+        let mut workflow = (*entry.workflow).clone();
+        let before = workflow.schedules.len();
+        workflow.schedules.retain(|present| present.name != schedule);
+        if workflow.schedules.len() == before {
+            return Err(RegistryError::missing_schedule(name, schedule));
+        }
+        self.save(&entry, workflow, entry.version.clone()).await
+    }
+
+    /// A schedule that is not kept: as [`Registry::set_schedule`] would make a new one, for
+    /// a preview.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn draft_schedule(&self, spec: ScheduleSpec, now: Timestamp) -> Result<Schedule, RegistryError> {
+        Making { config: &self.config.schedule, now, keeps_rule: false }.schedule(spec, None)
+    }
+
     /// Deletes a workflow with its versions, settings and runs, for good.
     ///
     /// # Errors
@@ -513,22 +578,18 @@ impl Registry {
             let what = format!("a workflow with {} schedules", wanted.len());
             return Err(RegistryError::Limit { what, limit: format!("{limit} schedules") });
         }
-        let mut schedules: Vec<Schedule> = Vec::with_capacity(wanted.len());
+        let mut made: Vec<Schedule> = Vec::with_capacity(wanted.len());
         for spec in wanted {
-            let name = spec.name.clone().unwrap_or_else(|| "default".to_owned());
-            let cadence = cadence_of(spec)?;
-            let schedule = Schedule::new(name.clone(), cadence, now)
-                .replacing(present.iter().find(|old| old.name == name));
-            schedule
-                .validate(self.config.schedule.interval_ms_min)
-                .map_err(|source| RegistryError::Schedule { name: name.clone(), source })?;
-            if schedules.iter().any(|other| other.name == name) {
+            let name = spec.name.clone().unwrap_or_else(|| schedules::DEFAULT_NAME.to_owned());
+            let making = Making { config: &self.config.schedule, now, keeps_rule: false };
+            let schedule = making.schedule(spec, present.iter().find(|old| old.name == name))?;
+            if made.iter().any(|other| other.name == name) {
                 let reason = format!("two schedules are named {name:?}; give each a name of its own");
                 return Err(RegistryError::Invalid { field: "schedules", reason });
             }
-            schedules.push(schedule);
+            made.push(schedule);
         }
-        Ok(schedules)
+        Ok(made)
     }
 
     fn need_kind(
@@ -605,25 +666,6 @@ impl Registry {
 
     fn write(&self) -> RwLockWriteGuard<'_, Catalogue> {
         self.catalogue.write().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn cadence_of(spec: ScheduleSpec) -> Result<Cadence, RegistryError> {
-    let invalid = |reason: &str| RegistryError::Invalid { field: "schedules", reason: reason.to_owned() };
-    match (spec.every, spec.cron, spec.timezone) {
-        (Some(every), None, None) => {
-            let interval_ms =
-                interval::parse(&every).map_err(|source| RegistryError::Interval { text: every, source })?;
-            Ok(Cadence::Every { interval_ms })
-        }
-        (None, Some(expression), timezone) => {
-            Ok(Cadence::Cron { expression, timezone: timezone.unwrap_or_else(|| "UTC".to_owned()) })
-        }
-        (Some(_), Some(_), _) => Err(invalid("give `every` or `cron`, not both")),
-        (Some(_), None, Some(_)) => {
-            Err(invalid("an interval has no time zone; give `timezone` with `cron` only"))
-        }
-        (None, None, _) => Err(invalid("a schedule needs `every` or `cron`")),
     }
 }
 

@@ -39,7 +39,11 @@ impl Host {
     /// A host with some keys of the configuration, for example
     /// `("server.body_bytes_max", "100")`.
     pub(crate) fn with(settings: &[(&str, &str)]) -> Self {
-        let data = tempfile::tempdir().unwrap();
+        Self::over(tempfile::tempdir().unwrap(), settings)
+    }
+
+    /// A host over a data folder, which may hold what another one left there.
+    fn over(data: TempDir, settings: &[(&str, &str)]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
         command.arg("serve").arg("--data").arg(data.path()).args(["--listen", "127.0.0.1:0"]);
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("TIDEGATE_")) {
@@ -148,6 +152,18 @@ impl Host {
     /// Waits for the process to end.
     pub(crate) fn wait(&mut self) -> ExitStatus {
         wait::for_some("the host's end", || self.child.try_wait().unwrap())
+    }
+
+    /// Ends the process at once, as a loss of power would.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Starts the host again over its data folder, once its process has ended.
+    pub(crate) fn restart(&mut self, settings: &[(&str, &str)]) {
+        let data = std::mem::replace(&mut self.data, tempfile::tempdir().unwrap());
+        *self = Self::over(data, settings);
     }
 
     /// The data folder.
