@@ -49,12 +49,16 @@ pub struct Invocation {
     pub attempt: u32,
     /// When the host accepted it.
     pub accepted_at: Timestamp,
+    /// What its starter counts runs in the sandbox by: given back when it has left it, before
+    /// its record is on the disk.
+    pub place: Option<OwnedSemaphorePermit>,
 }
 
 impl Invocation {
     /// A first attempt, accepted now.
     pub fn new(trigger: Trigger, input: Input) -> Self {
-        Self { id: RunId::new(), trigger, input, attempt: 1, accepted_at: Timestamp::now() }
+        let (id, accepted_at) = (RunId::new(), Timestamp::now());
+        Self { id, trigger, input, attempt: 1, accepted_at, place: None }
     }
 }
 
@@ -203,7 +207,8 @@ impl Invoker {
         }
     }
 
-    async fn carry_out(&self, entry: &Arc<Entry>, invocation: Invocation) -> (Finished, Option<Remains>) {
+    async fn carry_out(&self, entry: &Arc<Entry>, mut invocation: Invocation) -> (Finished, Option<Remains>) {
+        let place = invocation.place.take();
         let mut run = self.record(entry, &invocation, Status::Queued);
         let queued = Instant::now();
         self.lock_running().insert(run.id, run.clone());
@@ -242,6 +247,11 @@ impl Invoker {
             return (self.unsuccessful(run, fault, Vec::new()).await, None);
         };
 
+        // The caller of a catch comes before its instance's slot; a pull has no caller, and its
+        // record waits for the disk.
+        let remains = matches!(run.trigger, Trigger::Catch).then_some(remains);
+        drop(place);
+
         let Report { end, mut log, log_summary, exchanges, mut usage, inputs } = report;
         usage.queue_us = queue_us;
         run.log = log_summary;
@@ -260,7 +270,7 @@ impl Invoker {
             }
             Err(fault) => self.unsuccessful(run, fault, log).await,
         };
-        (finished, Some(remains))
+        (finished, remains)
     }
 
     /// Waits for the workflow's own permit and for a pool slot, within the queue's bounds.

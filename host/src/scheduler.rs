@@ -48,7 +48,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -85,8 +85,10 @@ pub trait Pulls: Send + Sync + 'static {
     fn changes(&self) -> watch::Receiver<u64>;
 
     /// Runs a claimed instant to its end and records the run under `due.tick.run`. It must
-    /// end some time, also while the host stops: the scheduler waits for it.
-    fn run(&self, due: Due) -> BoxFuture<'static, RunEnd>;
+    /// end some time, also while the host stops: the scheduler waits for it. `place` is one
+    /// of [`Options::running_max`]; it is dropped when the run has left the sandbox, so that
+    /// the next one need not wait until this one's record is on the disk.
+    fn run(&self, due: Due, place: OwnedSemaphorePermit) -> BoxFuture<'static, RunEnd>;
 
     /// Records that an instant did not run. Its workflow may be gone by now.
     fn record_unrun(&self, unrun: Unrun) -> BoxFuture<'static, ()>;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use jiff::{SignedDuration, Timestamp};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 
 use super::lane::{Lane, Reason};
@@ -24,7 +24,7 @@ pub(super) struct Context {
     pub(super) ledger: Arc<dyn Ledger>,
     pub(super) clock: Arc<dyn Clock>,
     /// A permit for each run.
-    places: Semaphore,
+    places: Arc<Semaphore>,
     /// No instant that has to wait for its turn starts any more.
     pub(super) stopping: CancellationToken,
     /// The last claim failed: 10,000 schedules say so once.
@@ -60,7 +60,7 @@ pub(super) struct Done {
 /// What a run holds while it goes.
 struct Turn<'a> {
     lane: Option<SemaphorePermit<'a>>,
-    place: SemaphorePermit<'a>,
+    place: OwnedSemaphorePermit,
 }
 
 /// The answer to a claim.
@@ -78,7 +78,7 @@ impl Context {
         clock: Arc<dyn Clock>,
         running_max: usize,
     ) -> Self {
-        let places = Semaphore::new(running_max.clamp(1, Semaphore::MAX_PERMITS));
+        let places = Arc::new(Semaphore::new(running_max.clamp(1, Semaphore::MAX_PERMITS)));
         let (stopping, is_failing) = (CancellationToken::new(), AtomicBool::new(false));
         Self { pulls, ledger, clock, places, stopping, is_failing }
     }
@@ -202,7 +202,10 @@ impl Context {
         }
         let going = work.lane.begin(start);
         let due = Due { tick: tick.clone(), lateness, is_backfill: start.is_backfill };
-        let end = self.pulls.run(due).await;
+        // The place is free when the run is out of its sandbox; the schedule's next run waits
+        // for the ledger.
+        let Turn { lane: _lane, place } = turn;
+        let end = self.pulls.run(due, place).await;
         drop(going);
         let state = match end {
             RunEnd::Ended if start.is_backfill => TickState::Backfilled,
@@ -210,9 +213,6 @@ impl Context {
             RunEnd::Refused => TickState::Refused,
             RunEnd::Interrupted => TickState::Interrupted,
         };
-        // The place is free at once; the schedule's next run waits for the ledger.
-        let Turn { lane: _lane, place } = turn;
-        drop(place);
         self.settle(&tick, state, lateness).await;
     }
 
@@ -223,10 +223,16 @@ impl Context {
             return Err(stopped);
         }
         let lane = match work.is_exclusive {
-            true => Some(self.permit(&work.lane.turn).await.ok_or(stopped)?),
+            true => match work.lane.turn.try_acquire() {
+                Ok(permit) => Some(permit),
+                Err(_) => Some(self.unless_stopped(work.lane.turn.acquire()).await.ok_or(stopped)?),
+            },
             false => None,
         };
-        let place = self.permit(&self.places).await.ok_or(stopped)?;
+        let place = match self.places.clone().try_acquire_owned() {
+            Ok(place) => place,
+            Err(_) => self.unless_stopped(self.places.clone().acquire_owned()).await.ok_or(stopped)?,
+        };
         match work.lane.closed() {
             Some(reason) => Err(reason),
             None => Ok(Turn { lane, place }),
@@ -234,14 +240,11 @@ impl Context {
     }
 
     /// A permit; `None` when the host stops before there is one.
-    async fn permit<'a>(&self, permits: &'a Semaphore) -> Option<SemaphorePermit<'a>> {
-        if let Ok(permit) = permits.try_acquire() {
-            return Some(permit);
-        }
+    async fn unless_stopped<P>(&self, permit: impl Future<Output = Result<P, AcquireError>>) -> Option<P> {
         tokio::select! {
             biased;
             () = self.stopping.cancelled() => None,
-            permit = permits.acquire() => permit.ok(),
+            permit = permit => permit.ok(),
         }
     }
 

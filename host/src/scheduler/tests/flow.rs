@@ -141,6 +141,24 @@ async fn instants_without_a_place_wait_and_then_start_late() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn place_is_free_when_a_run_has_left_it_and_not_when_it_is_on_record() {
+    let world = World::new();
+    world.state().run_takes = Duration::from_secs(1);
+    world.state().record_takes = Duration::from_secs(30);
+    for _ in 0..4 {
+        world.every(10 * MINUTE);
+    }
+    let running = world.scheduler(Options { running_max: 2, ..Options::default() });
+    world.until("2026-03-01T00:00:20Z").await;
+    let late: Vec<u64> = world.state().runs.iter().map(|(due, _)| due.lateness.as_secs()).collect();
+    let running_max = world.state().running_max;
+    assert_eq!((late, running_max), (vec![0, 0, 1, 1], 2));
+    assert_eq!(world.states(), [TickState::Claimed; 4]);
+    running.stop().await;
+    assert_eq!(world.states(), [TickState::Ran; 4]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn changes_wake_the_sleeper() {
     let world = World::new();
     let running = world.scheduler(Options { sleep_max: Duration::from_secs(86_400), ..Options::default() });

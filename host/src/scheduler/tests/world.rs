@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp};
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -50,6 +50,8 @@ pub(super) struct State {
     pub(super) running_max: usize,
     /// How long a run takes.
     pub(super) run_takes: Duration,
+    /// How long its record takes then.
+    pub(super) record_takes: Duration,
     pub(super) run_ends: Option<RunEnd>,
     pub(super) run_panics: bool,
     pub(super) store_fails: bool,
@@ -271,23 +273,27 @@ impl Pulls for Workflows {
         self.0.changed.subscribe()
     }
 
-    fn run(&self, due: Due) -> BoxFuture<'static, RunEnd> {
+    fn run(&self, due: Due, place: OwnedSemaphorePermit) -> BoxFuture<'static, RunEnd> {
         let world = self.0.clone();
         async move {
             let now = world.now();
-            let (takes, ends, panics) = {
+            let (takes, record_takes, ends, panics) = {
                 let mut state = world.state();
                 let is_claimed = state.ticks.get(&key_of(&due.tick)) == Some(&due.tick);
                 state.expect(is_claimed && due.tick.state == TickState::Claimed, "run without a claim");
                 state.running += 1;
                 state.running_max = state.running_max.max(state.running);
                 state.runs.push((due, now));
-                (state.run_takes, state.run_ends, state.run_panics)
+                (state.run_takes, state.record_takes, state.run_ends, state.run_panics)
             };
-            let _going = Going(world);
+            let going = (Going(world), place);
             assert!(!panics, "the run panics, as the test wants it");
             if !takes.is_zero() {
                 tokio::time::sleep(takes).await;
+            }
+            drop(going);
+            if !record_takes.is_zero() {
+                tokio::time::sleep(record_takes).await;
             }
             ends.unwrap_or(RunEnd::Ended)
         }
