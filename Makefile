@@ -80,6 +80,12 @@ bench: build guests ## Measure beside the peers, in one run (BENCH="--help" list
 	@$(RELEASE)/tidegate-bench run --tidegate $(BIN) --guests $(TIDEGATE_GUESTS) --cache $(TIDEGATE_CACHE) \
 		--output $(CARGO_TARGET_DIR)/bench/$$(date -u +%Y-%m-%dT%H%M%SZ).json $(BENCH)
 
+.PHONY: soak
+# Parts of the soak, for example SOAK="schedules"; all when it is empty.
+SOAK ?=
+soak: setup guests ## Run the long tests (SOAK="PART..." chooses, SOAK_MINUTES=10 is how long each goes on)
+	@scripts/soak $(SOAK)
+
 .PHONY: clean-cache
 clean-cache: ## Remove the compiler kit, the runtimes, the installed peers and the demo's data
 	rm -rf $(TIDEGATE_CACHE)

@@ -121,6 +121,8 @@ async fn claims(store: &Arc<EmbeddedStore>, ids: &Arc<[WorkflowId]>) -> anyhow::
                 run: RunId::new(),
                 claimed_at: due,
                 state: TickState::Claimed,
+                lateness_us: 0,
+                stretch: None,
             })
             .collect();
         let start = Instant::now();

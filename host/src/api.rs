@@ -8,6 +8,9 @@ mod errors;
 mod host;
 mod runs;
 
+mod schedules;
+mod upcoming;
+
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
@@ -17,9 +20,12 @@ use utoipa::ToSchema;
 
 pub use self::errors::{Diagnostic, ErrorBody, RunError};
 pub use self::host::{About, HealthView, PackageView, RuntimeList, RuntimeView};
-pub use self::runs::{
-    EventsLost, RunDetail, RunEvent, RunList, RunLog, RunView, TestRequest, TickList, TickView,
+pub use self::runs::{EventsLost, RunDetail, RunEvent, RunList, RunLog, RunView, TestRequest};
+pub use self::schedules::{
+    MissedWord, OverrunView, PolicyView, ScheduleRule, ScheduleSpec, ScheduleView, StretchView, TickList,
+    TickView,
 };
+pub use self::upcoming::{ChangeKind, ChangeView, UpcomingList, UpcomingView};
 use crate::workflow::{
     Code, Digest, Endpoint, Kind, LimitOverrides, Revision, SettingWriter, State, Version, Visibility,
     WorkflowId, WorkflowName,
@@ -69,53 +75,6 @@ pub struct WorkflowView {
     pub updated_at: Timestamp,
     /// Counts its changes.
     pub revision: Revision,
-}
-
-/// A schedule of a pull workflow.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct ScheduleView {
-    /// Unique within the workflow.
-    pub name: String,
-    /// The rule, as it was given.
-    #[serde(flatten)]
-    pub rule: ScheduleRule,
-    /// The rule in words, for example `every 90 minutes`.
-    pub description: String,
-    /// The next due instant; `None` while paused, or when there is none.
-    #[schema(value_type = Option<String>, format = DateTime)]
-    pub next_due: Option<Timestamp>,
-}
-
-/// A schedule as it is asked for: `every`, or `cron` with `timezone`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ScheduleSpec {
-    /// Unique within the workflow; `default` when it is left out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
-    /// An interval, for example `90m` or `1h30m`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub every: Option<String>,
-    /// A cron expression with five or six fields.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cron: Option<String>,
-    /// The IANA zone of `cron`; `UTC` when it is left out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub timezone: Option<String>,
-}
-
-/// The rule of a schedule, as it was given.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct ScheduleRule {
-    /// The interval, for example `1h30m`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub every: Option<String>,
-    /// The cron expression.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cron: Option<String>,
-    /// Its zone.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub timezone: Option<String>,
 }
 
 /// `POST /api/v1/workflows`.

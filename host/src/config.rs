@@ -11,6 +11,9 @@ use std::time::Duration;
 use serde::Deserialize;
 use toml::{Table, Value};
 
+use crate::api::MissedWord;
+use crate::schedule::{BACKFILL_MAX, JITTER_MS_MAX, Overlap, START_DEADLINE_MS_MIN};
+
 /// The embedded, commented default file.
 pub const DEFAULTS: &str = include_str!("config.default.toml");
 
@@ -203,6 +206,11 @@ pub struct Schedule {
     pub batch_max: usize,
     pub schedules_max: usize,
     pub interval_ms_min: u64,
+    pub overlap: Overlap,
+    pub missed: MissedWord,
+    pub missed_max: u32,
+    pub start_deadline_ms: u64,
+    pub jitter_ms: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -336,6 +344,12 @@ impl Config {
         at_most("store.segment_bytes", self.store.segment_bytes, 1 << 30)?;
         at_least("schedule.batch_max", self.schedule.batch_max as u64, 1)?;
         at_least("schedule.interval_ms_min", self.schedule.interval_ms_min, 1)?;
+        at_least("schedule.missed_max", self.schedule.missed_max.into(), 1)?;
+        at_most("schedule.missed_max", self.schedule.missed_max.into(), BACKFILL_MAX.into())?;
+        if self.schedule.start_deadline_ms > 0 {
+            at_least("schedule.start_deadline_ms", self.schedule.start_deadline_ms, START_DEADLINE_MS_MIN)?;
+        }
+        at_most("schedule.jitter_ms", self.schedule.jitter_ms, JITTER_MS_MAX)?;
         Ok(())
     }
 

@@ -53,12 +53,16 @@ pub struct Invocation {
     pub attempt: u32,
     /// When the host accepted it.
     pub accepted_at: Timestamp,
+    /// What its starter counts runs in the sandbox by: given back when it has left it, before
+    /// its record is on the disk.
+    pub place: Option<OwnedSemaphorePermit>,
 }
 
 impl Invocation {
     /// A first attempt, accepted now.
     pub fn new(trigger: Trigger, input: Input) -> Self {
-        Self { id: RunId::new(), trigger, input, attempt: 1, accepted_at: Timestamp::now() }
+        let (id, accepted_at) = (RunId::new(), Timestamp::now());
+        Self { id, trigger, input, attempt: 1, accepted_at, place: None }
     }
 }
 
@@ -212,9 +216,10 @@ impl Invoker {
     async fn carry_out(
         &self,
         entry: &Arc<Entry>,
-        invocation: Invocation,
+        mut invocation: Invocation,
         mut run: Run,
     ) -> (Finished, Option<Remains>) {
+        let place = invocation.place.take();
         let queued = Instant::now();
         let (permit, own_permit) = match self.admit(entry).await {
             Ok(permits) => permits,
@@ -251,6 +256,11 @@ impl Invoker {
             return (self.unsuccessful(run, fault, Vec::new()).await, None);
         };
 
+        // The caller of a catch comes before its instance's slot; a pull has no caller, and its
+        // record waits for the disk.
+        let remains = matches!(run.trigger, Trigger::Catch).then_some(remains);
+        drop(place);
+
         let Report { end, mut log, log_summary, exchanges, mut usage, inputs } = report;
         usage.queue_us = queue_us;
         run.log = log_summary;
@@ -269,7 +279,7 @@ impl Invoker {
             }
             Err(fault) => self.unsuccessful(run, fault, log).await,
         };
-        (finished, Some(remains))
+        (finished, remains)
     }
 
     /// Waits for the workflow's own permit and for a pool slot, within the queue's bounds.

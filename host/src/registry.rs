@@ -6,6 +6,7 @@
 mod checks;
 mod entry;
 mod error;
+mod schedules;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -19,8 +20,10 @@ use self::checks::check_setting;
 pub use self::entry::Entry;
 use self::entry::{Catalogue, Live};
 pub use self::error::RegistryError;
-use crate::api::{Activate, CreateWorkflow, PatchSettings, PatchWorkflow};
+use self::schedules::Making;
+use crate::api::{Activate, CreateWorkflow, PatchSettings, PatchWorkflow, ScheduleSpec};
 use crate::config::Config;
+use crate::schedule::Schedule;
 use crate::store::{Store, StoreError};
 use crate::workflow::{
     CatchKey, Digest, Kind, Revision, SettingChange, SettingWriter, Settings, Version, Visibility, Workflow,
@@ -232,6 +235,63 @@ impl Registry {
         }
         self.check(&workflow)?;
         self.save(&entry, workflow, entry.version.clone()).await
+    }
+
+    /// Creates a schedule, or changes what is given of one that is there.
+    ///
+    /// # Errors
+    /// What is wrong with the request.
+    pub async fn set_schedule(
+        &self,
+        name: &str,
+        schedule: &str,
+        spec: ScheduleSpec,
+    ) -> Result<Arc<Entry>, RegistryError> {
+        let entry = self.find(name)?;
+        let mut workflow = (*entry.workflow).clone();
+        self.need_kind(&workflow, true, "a schedule", Kind::Pull)?;
+        if spec.name.as_deref().is_some_and(|named| named != schedule) {
+            let reason = format!("the body names another schedule than the path, {schedule:?}");
+            return Err(RegistryError::Invalid { field: "name", reason });
+        }
+        let spec = ScheduleSpec { name: Some(schedule.to_owned()), ..spec };
+        let present = workflow.schedules.iter().position(|old| old.name == schedule);
+        let (limit, count) = (self.config.schedule.schedules_max, workflow.schedules.len() + 1);
+        if present.is_none() && count > limit {
+            let what = format!("a workflow with {count} schedules");
+            return Err(RegistryError::Limit { what, limit: format!("{limit} schedules") });
+        }
+        let making = Making { config: &self.config.schedule, now: Timestamp::now(), keeps_rule: true };
+        let made = making.schedule(spec, present.map(|at| &workflow.schedules[at]))?;
+        match present {
+            Some(at) => workflow.schedules[at] = made,
+            None => workflow.schedules.push(made),
+        }
+        self.save(&entry, workflow, entry.version.clone()).await
+    }
+
+    /// Removes a schedule.
+    ///
+    /// # Errors
+    /// When there is none of that name.
+    pub async fn remove_schedule(&self, name: &str, schedule: &str) -> Result<Arc<Entry>, RegistryError> {
+        let entry = self.find(name)?;
+        let mut workflow = (*entry.workflow).clone();
+        let before = workflow.schedules.len();
+        workflow.schedules.retain(|present| present.name != schedule);
+        if workflow.schedules.len() == before {
+            return Err(RegistryError::missing_schedule(name, schedule));
+        }
+        self.save(&entry, workflow, entry.version.clone()).await
+    }
+
+    /// A schedule that is not kept: as [`Registry::set_schedule`] would make a new one, for
+    /// a preview.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn draft_schedule(&self, spec: ScheduleSpec, now: Timestamp) -> Result<Schedule, RegistryError> {
+        Making { config: &self.config.schedule, now, keeps_rule: false }.schedule(spec, None)
     }
 
     /// Deletes a workflow with its versions, settings and runs, for good.

@@ -19,6 +19,7 @@ mod python;
 mod python_builds;
 mod python_examples;
 mod runs;
+mod schedules;
 mod support;
 mod tidy;
 mod uploads;

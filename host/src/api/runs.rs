@@ -1,4 +1,4 @@
-//! Runs, their logs, and the schedule's ledger.
+//! Runs and their logs.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,6 @@ use crate::run::{
     Exchange, Fault, FaultKind, Inputs, LogLine, LogSummary, ReplyRecord, RequestRecord, Run, RunId, Status,
     Trigger, Usage,
 };
-use crate::store::TickState;
 use crate::workflow::WorkflowName;
 
 /// `POST /api/v1/workflows/{name}/runs`, and what a `request.json` file holds: a request
@@ -176,29 +175,6 @@ pub struct RunLog {
     pub lines: Vec<LogLine>,
     /// Bytes that the cap dropped, between the lines that were kept.
     pub dropped_bytes: u64,
-}
-
-/// `GET /api/v1/workflows/{name}/ticks`: the schedule's ledger.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct TickList {
-    /// Newest due instant first.
-    pub ticks: Vec<TickView>,
-}
-
-/// What became of one due instant.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct TickView {
-    /// The schedule's name.
-    pub schedule: String,
-    /// The instant that was due.
-    #[schema(value_type = String, format = DateTime)]
-    pub due: Timestamp,
-    /// What became of it.
-    pub state: TickState,
-    /// Its run.
-    pub run: RunId,
-    /// How late it was claimed.
-    pub lateness_ms: f64,
 }
 
 /// One event of `GET /api/v1/events`: the SSE field `event` is `run`, `data` is this.

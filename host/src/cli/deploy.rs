@@ -13,6 +13,7 @@ use super::human::{duration_ms, relative, time};
 use super::output::Output;
 use super::program::{Loaded, Program, load};
 use super::project::check_schedule;
+use super::schedule::PolicyArgs;
 use super::settings::of_arguments;
 use super::{Context, Format};
 use crate::api::{
@@ -46,6 +47,8 @@ pub(crate) struct DeployArgs {
     /// The time zone of --cron, for example Europe/Paris; left out, UTC
     #[arg(long, value_name = "ZONE", requires = "cron")]
     timezone: Option<String>,
+    #[command(flatten)]
+    policy: PolicyArgs,
     /// Set a setting before the first run, as a secret text; it stays in the shell's history
     #[arg(long = "set", value_name = "NAME=VALUE")]
     settings: Vec<String>,
@@ -106,12 +109,19 @@ fn plan(args: &DeployArgs, loaded: &Loaded, settings: PatchSettings) -> Result<P
         every: args.every.clone(),
         cron: args.cron.clone(),
         timezone: args.timezone.clone(),
+        ..ScheduleSpec::default()
     };
     let schedules = match (flag.every.is_some() || flag.cron.is_some(), project) {
         (true, _) => vec![flag],
         (false, Some(project)) => project.schedules.clone(),
         (false, None) => Vec::new(),
     };
+    if schedules.is_empty() && args.policy.is_given() {
+        return Err(Failure::usage("a policy belongs to a schedule, and this deploy names none")
+            .hint("give it with --every or --cron")
+            .hint(format!("`tidegate schedule set {name}` changes one that the host has")));
+    }
+    let schedules: Vec<ScheduleSpec> = schedules.into_iter().map(|spec| args.policy.over(spec)).collect();
     if let Some(kind) = kind {
         for schedule in &schedules {
             check_schedule(schedule, kind).map_err(Failure::usage)?;
@@ -235,12 +245,19 @@ fn same_schedules(wanted: &[ScheduleSpec], there: &[ScheduleView]) -> bool {
         && wanted.iter().all(|wanted| {
             let name = wanted.name.as_deref().unwrap_or("default");
             there.iter().any(|there| {
-                let rule = &there.rule;
+                let (rule, policy) = (&there.rule, &there.policy);
+                let time = |time: &Option<String>| time.clone().unwrap_or_else(|| "none".to_owned());
                 let zone = |zone: &Option<String>| zone.clone().unwrap_or_else(|| "UTC".to_owned());
                 there.name == name
                     && rule.every == wanted.every
                     && rule.cron == wanted.cron
                     && (rule.cron.is_none() || zone(&rule.timezone) == zone(&wanted.timezone))
+                    // What is left out of a policy stays as it is.
+                    && wanted.overlap.is_none_or(|overlap| overlap == policy.overlap)
+                    && wanted.missed.is_none_or(|missed| missed == policy.missed)
+                    && wanted.missed_max.is_none_or(|max| Some(max) == policy.missed_max)
+                    && wanted.start_deadline.as_ref().is_none_or(|wanted| *wanted == time(&policy.start_deadline))
+                    && wanted.jitter.as_ref().is_none_or(|wanted| *wanted == time(&policy.jitter))
             })
         })
 }

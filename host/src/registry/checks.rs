@@ -2,9 +2,10 @@
 
 use jiff::Timestamp;
 
+use super::schedules::{DEFAULT_NAME, Making};
 use super::{Registry, RegistryError};
 use crate::api::ScheduleSpec;
-use crate::schedule::{Cadence, Schedule, interval};
+use crate::schedule::Schedule;
 use crate::workflow::{Kind, LimitOverrides, SettingChange, Workflow};
 
 /// Longest description, in bytes.
@@ -26,22 +27,18 @@ impl Registry {
             let what = format!("a workflow with {} schedules", wanted.len());
             return Err(RegistryError::Limit { what, limit: format!("{limit} schedules") });
         }
-        let mut schedules: Vec<Schedule> = Vec::with_capacity(wanted.len());
+        let mut made: Vec<Schedule> = Vec::with_capacity(wanted.len());
         for spec in wanted {
-            let name = spec.name.clone().unwrap_or_else(|| "default".to_owned());
-            let cadence = cadence_of(spec)?;
-            let schedule = Schedule::new(name.clone(), cadence, now)
-                .replacing(present.iter().find(|old| old.name == name));
-            schedule
-                .validate(self.config.schedule.interval_ms_min)
-                .map_err(|source| RegistryError::Schedule { name: name.clone(), source })?;
-            if schedules.iter().any(|other| other.name == name) {
+            let name = spec.name.clone().unwrap_or_else(|| DEFAULT_NAME.to_owned());
+            let making = Making { config: &self.config.schedule, now, keeps_rule: false };
+            let schedule = making.schedule(spec, present.iter().find(|old| old.name == name))?;
+            if made.iter().any(|other| other.name == name) {
                 let reason = format!("two schedules are named {name:?}; give each a name of its own");
                 return Err(RegistryError::Invalid { field: "schedules", reason });
             }
-            schedules.push(schedule);
+            made.push(schedule);
         }
-        Ok(schedules)
+        Ok(made)
     }
 
     pub(super) fn need_kind(
@@ -109,25 +106,6 @@ impl Registry {
             }
         }
         Ok(())
-    }
-}
-
-fn cadence_of(spec: ScheduleSpec) -> Result<Cadence, RegistryError> {
-    let invalid = |reason: &str| RegistryError::Invalid { field: "schedules", reason: reason.to_owned() };
-    match (spec.every, spec.cron, spec.timezone) {
-        (Some(every), None, None) => {
-            let interval_ms =
-                interval::parse(&every).map_err(|source| RegistryError::Interval { text: every, source })?;
-            Ok(Cadence::Every { interval_ms })
-        }
-        (None, Some(expression), timezone) => {
-            Ok(Cadence::Cron { expression, timezone: timezone.unwrap_or_else(|| "UTC".to_owned()) })
-        }
-        (Some(_), Some(_), _) => Err(invalid("give `every` or `cron`, not both")),
-        (Some(_), None, Some(_)) => {
-            Err(invalid("an interval has no time zone; give `timezone` with `cron` only"))
-        }
-        (None, None, _) => Err(invalid("a schedule needs `every` or `cron`")),
     }
 }
 

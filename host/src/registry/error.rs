@@ -76,6 +76,11 @@ impl RegistryError {
         RegistryError::Missing { what: format!("the workflow {name:?}") }
     }
 
+    /// That a workflow has no such schedule.
+    pub fn missing_schedule(name: &str, schedule: &str) -> Self {
+        RegistryError::Missing { what: format!("the schedule {schedule:.64?} of the workflow {name}") }
+    }
+
     pub(super) fn of_store(name: &WorkflowName, error: StoreError) -> Self {
         match error {
             StoreError::NameTaken(name) => RegistryError::NameTaken(name),

@@ -117,7 +117,7 @@ async fn run(
         headers: headers::for_guest(&head.headers),
         body: bytes,
     });
-    let invocation = Invocation { id, trigger: Trigger::Catch, input, attempt: 1, accepted_at };
+    let invocation = Invocation { id, trigger: Trigger::Catch, input, attempt: 1, accepted_at, place: None };
     let answer = match accepted {
         Ok(()) => front.app.invoker.invoke(entry, invocation).await.answer,
         Err(refusal) => {

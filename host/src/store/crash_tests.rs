@@ -206,7 +206,7 @@ async fn work_for_ever(folder: PathBuf) {
             store.claim(tick(first.id, "s", due)).await.unwrap();
             say(format!("claim {} {due}", first.id));
             if number % 2 == 0 {
-                store.settle(first.id, "s", due, TickState::Ran).await.unwrap();
+                store.settle(first.id, "s", due, TickState::Ran, Duration::ZERO).await.unwrap();
                 say(format!("settle {} {due}", first.id));
             }
         }

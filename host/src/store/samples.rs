@@ -97,6 +97,8 @@ pub(crate) fn tick(workflow: WorkflowId, schedule: &str, due: Timestamp) -> Tick
         run: RunId::new(),
         claimed_at: Timestamp::now(),
         state: TickState::Claimed,
+        lateness_us: 0,
+        stretch: None,
     }
 }
 

@@ -200,8 +200,8 @@ impl Writer {
     }
 
     /// Records what became of a claimed instant.
-    pub(super) fn settle(&mut self, key: &TickKey, state: TickState, reply: Reply<()>) {
-        match self.plan_settle(key, state) {
+    pub(super) fn settle(&mut self, key: &TickKey, state: TickState, lateness_us: u64, reply: Reply<()>) {
+        match self.plan_settle(key, state, lateness_us) {
             Err(error) => answer(reply, Err(error)),
             Ok((tick, frame, place)) => {
                 self.push_tick(tick, &frame, place);
@@ -210,7 +210,12 @@ impl Writer {
         }
     }
 
-    fn plan_settle(&mut self, key: &TickKey, state: TickState) -> Result<(Arc<Tick>, Vec<u8>, Place)> {
+    fn plan_settle(
+        &mut self,
+        key: &TickKey,
+        state: TickState,
+        lateness_us: u64,
+    ) -> Result<(Arc<Tick>, Vec<u8>, Place)> {
         self.check_workflow(key.workflow)?;
         let unsettled = lock(&self.shared.ledger).unsettled(key);
         let before = match unsettled {
@@ -222,7 +227,7 @@ impl Writer {
                 Arc::new(found.ok_or_else(|| StoreError::Missing { what: what() })?)
             }
         };
-        let tick = Tick { state, ..(*before).clone() };
+        let tick = Tick { state, lateness_us, ..(*before).clone() };
         let (frame, place) = records::encode_tick(&tick, self.shared.folder.salt())?;
         Ok((Arc::new(tick), frame, place))
     }

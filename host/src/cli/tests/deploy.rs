@@ -217,3 +217,28 @@ fn a_pull_without_a_schedule_is_warned_of() {
     hint: deploy it again with --every 90m or --cron "0 3 * * *"
     "#);
 }
+
+/// A pull whose runs may overlap, and are made up for.
+fn allowing() -> Value {
+    let mut pull = workflow("sync", "pull", Some(1));
+    let policy = json!({"overlap": "allow", "missed": "all", "missed_max": 3});
+    pull["schedules"][0].as_object_mut().unwrap().extend(policy.as_object().unwrap().clone());
+    pull
+}
+
+#[test]
+fn a_deploy_brings_the_policy_of_its_schedule() {
+    let folder = Folder::new(&[("sync.py", "def workflow(settings): ...")]);
+    let host = FakeHost::answering([Answer::Json(200, allowing()), Answer::Json(200, allowing())]);
+    let path = folder.path("sync.py");
+    // What the host has already is not sent again.
+    tidegate(&host, "", &["deploy", &path, "--every", "90m", "--overlap", "allow", "--missed-max", "3"]);
+    assert!(host.lines()[1].starts_with("POST "), "{:?}", host.lines());
+    let host = FakeHost::answering([Answer::Json(200, allowing()), Answer::Json(200, allowing())]);
+    tidegate(&host, "", &["deploy", &path, "--every", "90m", "--start-deadline", "5m"]);
+    assert_eq!(host.received()[1].json()["schedules"], json!([{"every": "90m", "start_deadline": "5m"}]));
+    let host = FakeHost::answering([]);
+    let ended = tidegate(&host, "", &["deploy", &path, "--jitter", "1s"]);
+    assert_eq!(ended.exit, 2);
+    assert!(ended.stderr.contains("`tidegate schedule set sync` changes one"), "{}", ended.stderr);
+}

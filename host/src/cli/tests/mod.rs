@@ -7,6 +7,7 @@ mod help;
 mod new;
 mod runs;
 mod runtimes;
+mod schedules;
 
 use clap::Parser as _;
 use serde_json::{Value, json};

@@ -191,5 +191,5 @@ pub(super) async fn activate(
     OptionalJson(request): OptionalJson<Activate>,
 ) -> Result<Json<WorkflowView>, ApiError> {
     let entry = api.app.registry.activate(&name, request).await?;
-    Ok(Json(view::workflow(&entry, &api.app.urls)))
+    Ok(Json(view::workflow(&entry, &api.app)))
 }
