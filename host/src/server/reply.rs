@@ -315,6 +315,7 @@ impl From<&StoreError> for Problem {
             StoreError::Missing { .. } => of(StatusCode::NOT_FOUND, "missing"),
             StoreError::Conflict { .. } => of(StatusCode::CONFLICT, "conflict"),
             StoreError::Limit { .. } => of(StatusCode::UNPROCESSABLE_ENTITY, "over-limit"),
+            StoreError::QueueFull { .. } => of(StatusCode::SERVICE_UNAVAILABLE, "queue-full").retry_later(),
             StoreError::Folder { .. } | StoreError::InUse { .. } | StoreError::Format { .. } => {
                 of(StatusCode::INTERNAL_SERVER_ERROR, "store-unusable")
             }
