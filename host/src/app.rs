@@ -19,6 +19,7 @@ use crate::engine::{Compiler, Engine, EngineError, EngineOptions};
 use crate::invoker::Invoker;
 use crate::programs::Programs;
 use crate::pulls::InvokedPulls;
+use crate::queue::Queue;
 use crate::registry::Registry;
 use crate::scheduler::{self, Ledger, Scheduler, SystemClock};
 use crate::server::{self, Listeners};
@@ -117,6 +118,8 @@ pub struct App {
     pub deployer: Arc<Deployer>,
     /// Runs.
     pub invoker: Arc<Invoker>,
+    /// Work that runs later.
+    pub queue: Arc<Queue>,
     /// The clock's runs.
     pub scheduler: Arc<Scheduler>,
     /// Counters.
@@ -230,11 +233,20 @@ pub async fn serve(
     let options = EmbeddedOptions::from_config(&config);
     let store: Arc<dyn Store> = EmbeddedStore::open(data.path(), options)?;
     let core = Core::open(config.clone(), store, &data, program, vec![urls.api, urls.catch]).await?;
+    let queue = Queue::new(
+        config.clone(),
+        core.registry.clone(),
+        core.invoker.clone(),
+        core.store.clone(),
+        core.egress.clone(),
+        core.telemetry.clone(),
+    );
     let pulls = InvokedPulls::new(
         core.registry.clone(),
         core.invoker.clone(),
         core.store.clone(),
         core.telemetry.clone(),
+        queue.clone(),
     );
     let options = scheduler::Options {
         batch_max: config.schedule.batch_max,
@@ -251,6 +263,7 @@ pub async fn serve(
         registry: core.registry,
         deployer: core.deployer,
         invoker: core.invoker,
+        queue,
         scheduler,
         telemetry: core.telemetry,
         token: Digest::of(data.admin_token()?.as_bytes()),
@@ -265,13 +278,14 @@ pub async fn serve(
     ready(&app.urls);
     let housekeeping = tokio::spawn(keep_house(app.clone(), shutdown.clone()));
     let ticking = tokio::spawn(app.scheduler.clone().run(shutdown.clone()));
+    let queueing = tokio::spawn(app.queue.clone().run(shutdown.clone()));
     server::serve(app.clone(), listeners, shutdown).await;
 
     // Runs whose callers went away may still be going.
     app.invoker.drain(Config::ms(app.config.server.drain_ms)).await;
-    // Both end with the same token, the scheduler when its runs are settled. A panic in
-    // them was logged when it happened.
-    let _ = tokio::join!(housekeeping, ticking);
+    // All end with the same token, scheduler and queue when their runs are settled. A panic
+    // in them was logged when it happened.
+    let _ = tokio::join!(housekeeping, ticking, queueing);
     app.egress.close().await;
     app.store.close().await?;
     data.withdraw();

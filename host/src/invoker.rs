@@ -5,7 +5,7 @@
 //! never fails: what happened is in the run it returns.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -49,13 +49,44 @@ pub struct Invocation {
     pub attempt: u32,
     /// When the host accepted it.
     pub accepted_at: Timestamp,
+    /// What the queue says of it; `None` for what did not go through the queue.
+    pub queued: Option<Queued>,
+}
+
+/// An attempt at an event of the queue. Its record is on the disk before it is shown as
+/// ended, and holds the whole reply.
+pub struct Queued {
+    /// The event.
+    pub event: RunId,
+    /// Stops it, also before it began.
+    pub cancel: CancellationToken,
+    /// It waits for a permit as long as it takes: for work whose number is bounded by
+    /// whoever calls.
+    pub is_patient: bool,
 }
 
 impl Invocation {
     /// A first attempt, accepted now.
     pub fn new(trigger: Trigger, input: Input) -> Self {
-        Self { id: RunId::new(), trigger, input, attempt: 1, accepted_at: Timestamp::now() }
+        let (id, accepted_at) = (RunId::new(), Timestamp::now());
+        Self { id, trigger, input, attempt: 1, accepted_at, queued: None }
     }
+}
+
+/// A run that has not ended.
+struct Going {
+    run: Run,
+    /// Stops it.
+    cancel: CancellationToken,
+}
+
+/// What [`Invoker::cancel`] found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cancelled {
+    /// It has ended by now.
+    Ended,
+    /// No run with this id waits or runs.
+    NotRunning,
 }
 
 /// A run that ended, and is on record.
@@ -87,11 +118,11 @@ pub struct Invoker {
     store: Arc<dyn Store>,
     telemetry: Arc<Telemetry>,
     events: broadcast::Sender<RunEvent>,
-    running: Mutex<HashMap<RunId, Run>>,
+    running: Mutex<HashMap<RunId, Going>>,
     queued: AtomicUsize,
     tasks: TaskTracker,
-    /// Cancelled when runs have had their time to end by themselves.
-    cut: CancellationToken,
+    /// Runs have had their time to end by themselves.
+    is_cut: AtomicBool,
 }
 
 impl Invoker {
@@ -115,7 +146,7 @@ impl Invoker {
             running: Mutex::default(),
             queued: AtomicUsize::new(0),
             tasks: TaskTracker::new(),
-            cut: CancellationToken::new(),
+            is_cut: AtomicBool::new(false),
         }
     }
 
@@ -156,6 +187,11 @@ impl Invoker {
         self.finish(run, Vec::new()).await.0
     }
 
+    /// The record of a run that waits elsewhere.
+    pub fn queued_run(&self, entry: &Entry, invocation: &Invocation) -> Run {
+        self.record(entry, invocation, Status::Queued)
+    }
+
     /// Records a request that was refused before it became a run, with what its caller is
     /// answered.
     pub async fn refuse(
@@ -174,7 +210,7 @@ impl Invoker {
 
     /// The runs that have not ended, oldest first; of one workflow when it is named.
     pub fn running(&self, workflow: Option<WorkflowId>) -> Vec<Run> {
-        let mut runs: Vec<Run> = self.lock_running().values().cloned().collect();
+        let mut runs: Vec<Run> = self.lock_running().values().map(|going| going.run.clone()).collect();
         runs.retain(|run| workflow.is_none_or(|id| run.workflow == id));
         runs.sort_by_key(|run| run.id);
         runs
@@ -198,16 +234,44 @@ impl Invoker {
         self.tasks.close();
         if tokio::time::timeout(patience, self.tasks.wait()).await.is_err() {
             tracing::warn!(runs = self.lock_running().len(), "runs are cut by the end of the host");
-            self.cut.cancel();
+            // In this order: a run that is not in the list yet sees that it is cut.
+            self.is_cut.store(true, Ordering::SeqCst);
+            self.lock_running().values().for_each(|going| going.cancel.cancel());
             self.tasks.wait().await;
         }
+    }
+
+    /// Stops a run that waits or runs, and returns when its end is on record.
+    pub async fn cancel(&self, id: RunId) -> Cancelled {
+        let mut events = self.subscribe();
+        match self.lock_running().get(&id) {
+            None => return Cancelled::NotRunning,
+            Some(going) => going.cancel.cancel(),
+        }
+        // A lost event is no reason to wait for ever: the list is what counts.
+        while self.lock_running().contains_key(&id) {
+            if let Err(broadcast::error::RecvError::Closed) = events.recv().await {
+                break;
+            }
+        }
+        Cancelled::Ended
     }
 
     async fn carry_out(&self, entry: &Arc<Entry>, invocation: Invocation) -> (Finished, Option<Remains>) {
         let mut run = self.record(entry, &invocation, Status::Queued);
         let queued = Instant::now();
-        self.lock_running().insert(run.id, run.clone());
-        let (permit, own_permit) = match self.admit(entry).await {
+        let is_patient = invocation.queued.as_ref().is_some_and(|queued| queued.is_patient);
+        let cancel = invocation.queued.as_ref().map(|queued| queued.cancel.clone()).unwrap_or_default();
+        self.lock_running().insert(run.id, Going { run: run.clone(), cancel: cancel.clone() });
+        if self.is_cut.load(Ordering::SeqCst) {
+            cancel.cancel();
+        }
+        let admitted = tokio::select! {
+            biased;
+            admitted = self.admit(entry, is_patient) => admitted,
+            () = cancel.cancelled() => Err(self.fault_of_stop()),
+        };
+        let (permit, own_permit) = match admitted {
             Ok(permits) => permits,
             Err(fault) => return (self.unsuccessful(run, fault, Vec::new()).await, None),
         };
@@ -216,7 +280,7 @@ impl Invoker {
         run.started_at = Some(Timestamp::now());
         self.announce(&run);
         if let Some(shown) = self.lock_running().get_mut(&run.id) {
-            (shown.status, shown.started_at) = (run.status, run.started_at);
+            (shown.run.status, shown.run.started_at) = (run.status, run.started_at);
         }
 
         let committer = Arc::new(RunSettings {
@@ -233,11 +297,11 @@ impl Invoker {
         let ran = tokio::select! {
             biased;
             ran = self.engine.run(&ready.program, call, permit) => Some(ran),
-            () = self.cut.cancelled() => None,
+            () = cancel.cancelled() => None,
         };
         drop(own_permit);
         let Some((report, remains)) = ran else {
-            let fault = Fault::new(FaultKind::Interrupted, "the host stopped before the run ended");
+            let fault = self.fault_of_stop();
             run.settings_changed = committer.changed();
             return (self.unsuccessful(run, fault, Vec::new()).await, None);
         };
@@ -264,7 +328,7 @@ impl Invoker {
     }
 
     /// Waits for the workflow's own permit and for a pool slot, within the queue's bounds.
-    async fn admit(&self, entry: &Entry) -> Result<(Permit, OwnedSemaphorePermit), Fault> {
+    async fn admit(&self, entry: &Entry, is_patient: bool) -> Result<(Permit, OwnedSemaphorePermit), Fault> {
         let (own, pool) = (entry.permits(), self.engine.permits());
         // The own permit first: a workflow at its limit must not hold slots while it waits.
         if let Ok(own) = own.clone().try_acquire_owned()
@@ -273,6 +337,10 @@ impl Invoker {
             return Ok((pool, own));
         }
         let engine = &self.config.engine;
+        if is_patient {
+            let own = acquire(own).await?;
+            return Ok((acquire(pool).await?, own));
+        }
         let waiting = Waiting::enter(&self.queued);
         if waiting.place > engine.queue_max {
             let message =
@@ -357,6 +425,7 @@ impl Invoker {
         let answer = answer::of_fault(&fault, run.id);
         run.status = match fault.kind {
             FaultKind::Interrupted => Status::Interrupted,
+            FaultKind::Cancelled => Status::Cancelled,
             FaultKind::Overload | FaultKind::Refused if run.started_at.is_none() => Status::Cancelled,
             _ => Status::Failed,
         };
@@ -367,7 +436,12 @@ impl Invoker {
     async fn close(&self, mut run: Run, answer: Answer, log: Vec<LogLine>) -> Finished {
         run.finished_at = Some(Timestamp::now());
         if run.request.is_some() {
-            run.reply = Some(answer.record(self.config.run.record_body_bytes_max));
+            let keep_bytes_max = match run.event {
+                None => self.config.run.record_body_bytes_max,
+                // Its caller fetches the reply from the record.
+                Some(_) => usize::MAX,
+            };
+            run.reply = Some(answer.record(keep_bytes_max));
         }
         let (run, log) = self.finish(run, log).await;
         Finished { run, log, answer }
@@ -379,8 +453,10 @@ impl Invoker {
         // The caller of a catch waits, so its record need not be on the disk yet; it
         // survives the end of the process. Everything else can wait a flush longer.
         let durability = match run.trigger {
-            Trigger::Catch => Durability::Written,
-            Trigger::Pull { .. } | Trigger::Test | Trigger::Replay { .. } => Durability::Durable,
+            Trigger::Catch if run.event.is_none() => Durability::Written,
+            Trigger::Catch | Trigger::Pull { .. } | Trigger::Test | Trigger::Replay { .. } => {
+                Durability::Durable
+            }
         };
         if let Err(error) = self.store.append_run(run.clone(), log.clone(), durability).await {
             tracing::error!(run = %run.id, error = &error as &dyn std::error::Error, "a run could not be recorded");
@@ -402,7 +478,7 @@ impl Invoker {
 
     async fn record_panic(&self, mut run: Run) -> Finished {
         if let Some(started) = self.lock_running().remove(&run.id) {
-            run.started_at = started.started_at;
+            run.started_at = started.run.started_at;
         }
         let fault = Fault::new(FaultKind::Host, "the host failed while it ran this; its log says why");
         self.unsuccessful(run, fault, Vec::new()).await
@@ -421,11 +497,19 @@ impl Invoker {
         new_record(
             &entry.workflow.name,
             entry.workflow.id,
-            entry.workflow.active_version,
+            entry.version.as_ref().map(|version| version.number),
             invocation,
             request,
             status,
         )
+    }
+
+    /// Why a run that was told to stop does.
+    fn fault_of_stop(&self) -> Fault {
+        if self.is_cut.load(Ordering::SeqCst) {
+            return Fault::new(FaultKind::Interrupted, "the host stopped before the run ended");
+        }
+        Fault::new(FaultKind::Cancelled, "the run was cancelled")
     }
 
     fn announce(&self, run: &Run) {
@@ -436,7 +520,7 @@ impl Invoker {
     }
 
     // A panic under this lock leaves whole records behind.
-    fn lock_running(&self) -> MutexGuard<'_, HashMap<RunId, Run>> {
+    fn lock_running(&self) -> MutexGuard<'_, HashMap<RunId, Going>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -457,6 +541,7 @@ fn new_record(
         version,
         trigger: invocation.trigger.clone(),
         attempt: invocation.attempt,
+        event: invocation.queued.as_ref().map(|queued| queued.event),
         status,
         fault: None,
         accepted_at: invocation.accepted_at,

@@ -14,11 +14,12 @@ use tokio::sync::{Mutex, Semaphore, watch};
 
 use crate::api::{Activate, CreateWorkflow, PatchSettings, PatchWorkflow, ScheduleSpec};
 use crate::config::Config;
+use crate::run::FaultKind;
 use crate::schedule::{Cadence, IntervalError, Schedule, ScheduleError, interval};
 use crate::store::{Store, StoreError};
 use crate::workflow::{
-    CatchKey, Digest, Kind, LimitOverrides, NameError, Revision, SettingChange, SettingWriter, Settings,
-    Version, Visibility, Workflow, WorkflowId, WorkflowName,
+    CatchKey, Digest, Kind, LimitOverrides, NameError, RetryPolicy, Revision, SettingChange, SettingWriter,
+    Settings, Version, Visibility, Workflow, WorkflowId, WorkflowName,
 };
 
 /// Longest description, in bytes.
@@ -27,6 +28,8 @@ const DESCRIPTION_BYTES_MAX: usize = 2000;
 const MANAGERS_MAX: usize = 100;
 /// Longest name of a setting, in bytes.
 const SETTING_NAME_BYTES_MAX: usize = 256;
+/// Longest time between two attempts, in milliseconds.
+const BACKOFF_MS_MAX: u64 = 24 * 3600 * 1000;
 /// Workflows whose versions are read at the same time at start.
 const OPEN_CONCURRENCY: usize = 16;
 
@@ -333,6 +336,7 @@ impl Registry {
             endpoint: request.endpoint.clone().unwrap_or_default(),
             schedules: Vec::new(),
             limits: request.limits,
+            retry: request.retry,
             active_version: None,
             created_at: now,
             updated_at: now,
@@ -374,6 +378,7 @@ impl Registry {
         workflow.state = patch.state.unwrap_or(workflow.state);
         workflow.endpoint = patch.endpoint.unwrap_or(workflow.endpoint);
         workflow.limits = patch.limits.unwrap_or(workflow.limits);
+        workflow.retry = patch.retry.unwrap_or(workflow.retry);
         if patch.rotate_url {
             workflow.catch_key = Some(CatchKey::random());
         }
@@ -427,6 +432,21 @@ impl Registry {
         let mut workflow = (*entry.workflow).clone();
         workflow.active_version = Some(version.number);
         self.save(&entry, workflow, Some(Arc::new(version))).await
+    }
+
+    /// The workflow with another of its versions as the one that runs: for one run, not
+    /// for others.
+    ///
+    /// # Errors
+    /// When there is no such version.
+    pub async fn at_version(&self, entry: &Entry, number: u32) -> Result<Arc<Entry>, RegistryError> {
+        let (workflow, live) = (entry.workflow.clone(), entry.live.clone());
+        let versions = self.store.versions(workflow.id).await.map_err(RegistryError::Store)?;
+        let version = versions.into_iter().find(|version| version.number == number);
+        let version = version.ok_or_else(|| RegistryError::Missing {
+            what: format!("version {number} of the workflow {}", workflow.name),
+        })?;
+        Ok(Arc::new(Entry { workflow, version: Some(Arc::new(version)), live }))
     }
 
     /// Takes over what a deploy wrote to the store.
@@ -575,7 +595,37 @@ impl Registry {
                 );
             }
         }
+        if let Some(name) = &workflow.endpoint.delivery_id_header
+            && name.parse::<http::HeaderName>().is_err()
+        {
+            return invalid("endpoint.delivery_id_header", format!("{name:?} is not a header's name"));
+        }
+        self.check_retry(&workflow.retry)?;
         self.check_limits(&workflow.limits)
+    }
+
+    fn check_retry(&self, retry: &RetryPolicy) -> Result<(), RegistryError> {
+        let invalid = |field, reason: String| Err(RegistryError::Invalid { field, reason });
+        let attempts_max = self.config.queue.attempts_max;
+        if retry.attempts == 0 || retry.attempts > attempts_max {
+            let reason = format!("must be 1 to {attempts_max} (the host's limit), is {}", retry.attempts);
+            return invalid("retry.attempts", reason);
+        }
+        if retry.backoff_max_ms > BACKOFF_MS_MAX || retry.backoff_ms > retry.backoff_max_ms {
+            let reason =
+                format!("must be backoff_ms to {BACKOFF_MS_MAX} (a day), is {}", retry.backoff_max_ms);
+            return invalid("retry.backoff_max_ms", reason);
+        }
+        if retry.jitter_percent > 100 {
+            return invalid("retry.jitter_percent", format!("must be 0 to 100, is {}", retry.jitter_percent));
+        }
+        match retry.on.iter().find(|fault| !RetryPolicy::FAULTS.contains(fault)) {
+            None => Ok(()),
+            Some(fault) => {
+                let known = RetryPolicy::FAULTS.map(FaultKind::word).join(", ");
+                invalid("retry.on", format!("{fault} is never tried again; known are {known}"))
+            }
+        }
     }
 
     fn check_limits(&self, limits: &LimitOverrides) -> Result<(), RegistryError> {

@@ -14,6 +14,7 @@ mod framing;
 mod headers;
 pub(crate) mod local;
 mod payload;
+mod queued;
 mod reply;
 mod request_id;
 mod wire;

@@ -265,7 +265,7 @@ async fn drive_events(store: &EmbeddedStore, workflow: WorkflowId, mut tell: imp
         tell(format!("event {id}"));
         let not_before = Timestamp::now();
         store.take(id).await.unwrap().unwrap();
-        store.settle_event(id, id, Settlement::Retry { not_before }).await.unwrap();
+        store.settle_event(id, id, Settlement::Retry { not_before, counts: true }).await.unwrap();
         tell(format!("retry {id}"));
         let run = store.take(id).await.unwrap().unwrap().entry.run;
         store.settle_event(id, run, Settlement::End(end(Status::Succeeded, false))).await.unwrap();

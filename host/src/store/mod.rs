@@ -44,7 +44,7 @@ mod damage_tests;
 #[cfg(test)]
 mod embedded_tests;
 #[cfg(test)]
-mod samples;
+pub(crate) mod samples;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -58,7 +58,7 @@ use utoipa::ToSchema;
 pub use embedded::EmbeddedStore;
 pub use queue::{
     DedupeKey, Enqueued, Event, EventEnd, EventInput, EventQueue, EventState, Leased, Leases, Notified,
-    QueueEntry, QueueFigures, QueueLimits, Redrive, Room, Settlement,
+    QueueEntry, QueueFigures, QueueLimits, Redrive, Room, Settlement, Wanted,
 };
 pub use shared::EmbeddedOptions;
 pub use verbs::PAGE_MAX;

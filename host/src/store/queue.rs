@@ -8,7 +8,7 @@
 //! ```text
 //! waiting ──lease──> leased ──end──> [notifying ──>] ended
 //!    ^                 │ │                             │ dead letters only
-//!    └──retry, release─┘ └──forget──> (gone)           │
+//!    └──────retry──────┘ └──forget──> (gone)           │
 //!    └──────────────────────redrive────────────────────┘
 //! ```
 //!
@@ -142,7 +142,8 @@ pub struct QueueEntry {
     pub run: RunId,
     /// The number of that attempt, from 1.
     pub attempt: u32,
-    /// Attempts before the last redrive, which do not count against the policy.
+    /// Attempts that do not count against the policy: those before the last redrive, and
+    /// those that never began.
     #[serde(default)]
     pub pardoned: u32,
     /// Where it is.
@@ -160,11 +161,6 @@ impl QueueEntry {
     pub fn leased(event: Event) -> Self {
         let (run, since) = (event.id, event.accepted_at);
         Self { event, run, attempt: 1, pardoned: 0, state: EventState::Leased { since } }
-    }
-
-    /// A new event whose first attempt was made outside of the queue, and failed.
-    pub fn second(event: Event, not_before: Timestamp) -> Self {
-        Self { run: RunId::new(), attempt: 2, ..Self::waiting(event, not_before) }
     }
 
     /// How it ended; `None` while it has not.
@@ -209,7 +205,23 @@ pub struct Leases {
     pub next: Option<Timestamp>,
 }
 
-/// How many events of a workflow may be leased now.
+/// How much a lease takes at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wanted {
+    /// Events whose runs are to be carried out.
+    pub runs: usize,
+    /// Events whose callbacks are to be told.
+    pub callbacks: usize,
+}
+
+impl Wanted {
+    /// At most so many of each.
+    pub fn each(limit: usize) -> Self {
+        Self { runs: limit, callbacks: limit }
+    }
+}
+
+/// How many events of a workflow may be leased now, for their runs.
 pub type Room = Arc<dyn Fn(WorkflowId) -> usize + Send + Sync>;
 
 /// What becomes of a leased event.
@@ -219,11 +231,8 @@ pub enum Settlement {
     Retry {
         /// Not before.
         not_before: Timestamp,
-    },
-    /// The attempt did not begin: it is made later, as the same run.
-    Release {
-        /// Not before.
-        not_before: Timestamp,
+        /// The last one counts against the policy.
+        counts: bool,
     },
     /// It is over.
     End(EventEnd),
@@ -267,6 +276,21 @@ pub struct QueueLimits {
     pub dead_keep: Duration,
     /// Dead letters; the oldest go first.
     pub dead_max: usize,
+}
+
+impl QueueLimits {
+    /// The limits that a configuration gives.
+    pub fn from_config(config: &crate::config::Queue) -> Self {
+        let hours = |hours: u64| Duration::from_secs(3600 * hours);
+        Self {
+            events_max: config.events_max,
+            bytes_max: config.bytes_max,
+            remember: hours(config.remember_hours.into()),
+            remembered_max: config.remembered_max,
+            dead_keep: hours(24 * u64::from(config.dead_days)),
+            dead_max: config.dead_max,
+        }
+    }
 }
 
 impl Default for QueueLimits {
@@ -314,9 +338,9 @@ pub trait EventQueue: Send + Sync {
     /// [`StoreError::Missing`](super::StoreError::Missing) for an unknown workflow.
     async fn enqueue(&self, entry: QueueEntry, input: EventInput) -> Result<Enqueued>;
 
-    /// Takes at most `limit` events that are due, oldest first, and of no workflow more
-    /// than `room` says.
-    async fn lease(&self, now: Timestamp, limit: usize, room: Room) -> Result<Leases>;
+    /// Takes events that are due, oldest first, at most as many as are `wanted`, and of no
+    /// workflow more than `room` says.
+    async fn lease(&self, now: Timestamp, wanted: Wanted, room: Room) -> Result<Leases>;
 
     /// Takes one event that waits; `None` when it does not. It is named by its id or by
     /// the run of its next attempt.
@@ -356,8 +380,8 @@ pub trait EventQueue: Send + Sync {
     /// What the event's runs are handed; `None` when it is unknown.
     async fn event_input(&self, id: RunId) -> Result<Option<EventInput>>;
 
-    /// Events that wait, newest first, at most `limit`.
-    async fn waiting(&self, workflow: Option<WorkflowId>, limit: usize) -> Result<Vec<QueueEntry>>;
+    /// Events that wait or are leased, latest attempt first, at most `limit`.
+    async fn unended(&self, workflow: Option<WorkflowId>, limit: usize) -> Result<Vec<QueueEntry>>;
 
     /// Forgets what is too old or too much.
     async fn tidy_queue(&self, now: Timestamp) -> Result<()>;

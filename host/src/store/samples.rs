@@ -10,8 +10,8 @@ use crate::run::{
     Trigger, Usage,
 };
 use crate::workflow::{
-    CatchKey, Code, Digest, Endpoint, Kind, LimitOverrides, Revision, SettingChange, State, Workflow,
-    WorkflowId,
+    CatchKey, Code, Digest, Endpoint, Kind, LimitOverrides, RetryPolicy, Revision, SettingChange, State,
+    Workflow, WorkflowId,
 };
 
 pub(crate) fn workflow(name: &str) -> Workflow {
@@ -29,6 +29,7 @@ pub(crate) fn workflow(name: &str) -> Workflow {
         endpoint: Endpoint::default(),
         schedules: Vec::new(),
         limits: LimitOverrides::default(),
+        retry: RetryPolicy::default(),
         active_version: None,
         created_at: now,
         updated_at: now,
@@ -46,6 +47,7 @@ pub(crate) fn run(workflow: WorkflowId) -> Run {
         version: Some(1),
         trigger: Trigger::Catch,
         attempt: 1,
+        event: None,
         status: Status::Succeeded,
         fault: None,
         accepted_at: now,

@@ -49,6 +49,7 @@ impl EmbeddedOptions {
             segment_bytes: config.store.segment_bytes.min(SEGMENT_BYTES_MAX),
             settings_max: config.run.settings_max,
             setting_bytes_max: config.run.setting_bytes_max,
+            events: QueueLimits::from_config(&config.queue),
             ..Self::default()
         }
     }

@@ -20,6 +20,7 @@ pub(crate) struct Host {
     /// Where the catch endpoints listen.
     pub(crate) catch: SocketAddr,
     token: String,
+    settings: Vec<(String, String)>,
 }
 
 /// A workflow of a host.
@@ -39,13 +40,17 @@ impl Host {
     /// A host with some keys of the configuration, for example
     /// `("server.body_bytes_max", "100")`.
     pub(crate) fn with(settings: &[(&str, &str)]) -> Self {
-        let data = tempfile::tempdir().unwrap();
+        let settings = settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        Self::on(tempfile::tempdir().unwrap(), settings.collect())
+    }
+
+    fn on(data: TempDir, settings: Vec<(String, String)>) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
         command.arg("serve").arg("--data").arg(data.path()).args(["--listen", "127.0.0.1:0"]);
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("TIDEGATE_")) {
             command.env_remove(name);
         }
-        for (key, value) in settings {
+        for (key, value) in &settings {
             let name = key.to_uppercase().replace('.', "__");
             command.env(format!("TIDEGATE_{name}"), value);
         }
@@ -56,7 +61,17 @@ impl Host {
         let address =
             |key: &str| host[key].as_str().unwrap().strip_prefix("http://").unwrap().parse().unwrap();
         let token = read("admin.token").trim().to_owned();
-        Self { child, api: address("url"), catch: address("catch_url"), token, data }
+        Self { child, api: address("url"), catch: address("catch_url"), token, data, settings }
+    }
+
+    /// Ends the process without a warning (`kill -9`), and starts another one on its data
+    /// folder, with the same configuration.
+    pub(crate) fn kill_and_restart(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        let data = std::mem::replace(&mut self.data, tempfile::tempdir().unwrap());
+        // What is replaced is dropped here, and its process is gone.
+        *self = Self::on(data, std::mem::take(&mut self.settings));
     }
 
     /// A request to the management API with the token.

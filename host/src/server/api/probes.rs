@@ -66,6 +66,7 @@ pub(super) async fn metrics(State(api): Shared) -> impl IntoResponse {
         runs_waiting: app.invoker.gauges().queued as u64,
         workflows: app.registry.list().len() as u64,
         store: app.store.health(),
+        queue: app.store.queue_figures(),
     });
     ([(header::CONTENT_TYPE, telemetry::CONTENT_TYPE)], text)
 }

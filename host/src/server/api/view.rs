@@ -26,6 +26,7 @@ pub(super) fn workflow(entry: &Entry, urls: &Urls) -> WorkflowView {
         schedules: workflow.schedules.iter().map(|one| schedule(one, workflow.state, now)).collect(),
         endpoint: workflow.endpoint.clone(),
         limits: workflow.limits,
+        retry: workflow.retry.clone(),
         active_version: workflow.active_version,
         created_at: workflow.created_at,
         updated_at: workflow.updated_at,

@@ -62,7 +62,7 @@ macro_rules! contract_tests {
                 event_is_leased_once_oldest_first_and_when_due
                 event_is_leased_as_far_as_its_workflow_has_room
                 one_of_many_events_with_a_key_is_added
-                retried_event_gets_another_run_and_a_released_one_keeps_it
+                each_attempt_at_an_event_is_a_run_of_its_own
                 lease_is_settled_once_and_by_its_own_run
                 dead_letter_is_kept_with_its_input_until_it_is_driven_again
                 callback_is_told_until_it_is_over

@@ -10,7 +10,7 @@ use crate::run::{RunId, Status};
 use crate::store::samples::{end, event, input, key};
 use crate::store::{
     Enqueued, Event, EventInput, EventState, Leased, Notified, QueueEntry, Redrive, Room, Settlement, Store,
-    StoreError,
+    StoreError, Wanted,
 };
 use crate::workflow::WorkflowId;
 
@@ -24,7 +24,7 @@ async fn add(store: &dyn Store, event: &Event, body: &str) {
 }
 
 async fn lease(store: &dyn Store, limit: usize) -> Vec<Leased> {
-    store.lease(Timestamp::now(), limit, any()).await.unwrap().leased
+    store.lease(Timestamp::now(), Wanted::each(limit), any()).await.unwrap().leased
 }
 
 fn ids(leased: &[Leased]) -> Vec<RunId> {
@@ -61,9 +61,9 @@ pub(crate) async fn event_is_leased_once_oldest_first_and_when_due(setup: &impl 
     let mut expected = all[4..].to_vec();
     expected.sort_unstable();
     assert_eq!(rest, expected, "nobody gets what somebody has");
-    let none = store.lease(Timestamp::now(), 100, any()).await.unwrap();
+    let none = store.lease(Timestamp::now(), Wanted::each(100), any()).await.unwrap();
     assert_eq!((none.leased.len(), none.next), (0, Some(later)));
-    let then = store.lease(later, 100, any()).await.unwrap();
+    let then = store.lease(later, Wanted::each(100), any()).await.unwrap();
     assert_eq!((ids(&then.leased), then.next), (vec![late_id], None));
     assert_eq!(store.queue_figures().leased, 11);
 }
@@ -78,10 +78,10 @@ pub(crate) async fn event_is_leased_as_far_as_its_workflow_has_room(setup: &impl
         add(&*store, &event(free), "").await;
     }
     let room: Room = Arc::new(move |id| if id == busy { 1 } else { 10 });
-    let leased = store.lease(Timestamp::now(), 100, room).await.unwrap().leased;
+    let leased = store.lease(Timestamp::now(), Wanted::each(100), room).await.unwrap().leased;
     let of = |id: WorkflowId| leased.iter().filter(|leased| leased.entry.event.workflow == id).count();
     assert_eq!((of(busy), of(free)), (1, 2));
-    let nothing = store.lease(Timestamp::now(), 100, Arc::new(|_| 0)).await.unwrap();
+    let nothing = store.lease(Timestamp::now(), Wanted::each(100), Arc::new(|_| 0)).await.unwrap();
     assert_eq!(nothing.leased, []);
 }
 
@@ -118,7 +118,7 @@ pub(crate) async fn one_of_many_events_with_a_key_is_added(setup: &impl Setup) {
     add(&*store, &again, "").await;
 }
 
-pub(crate) async fn retried_event_gets_another_run_and_a_released_one_keeps_it(setup: &impl Setup) {
+pub(crate) async fn each_attempt_at_an_event_is_a_run_of_its_own(setup: &impl Setup) {
     let store = setup.open().await;
     let workflow = create(&*store, "retried").await.id;
     let event = event(workflow);
@@ -127,30 +127,26 @@ pub(crate) async fn retried_event_gets_another_run_and_a_released_one_keeps_it(s
     assert_eq!((first.entry.run, first.entry.attempt), (event.id, 1));
 
     let now = Timestamp::now();
-    store.settle_event(event.id, event.id, Settlement::Release { not_before: now }).await.unwrap();
-    let released = lease(&*store, 1).await.remove(0);
-    assert_eq!((released.entry.run, released.entry.attempt), (event.id, 1));
+    let unbegun = Settlement::Retry { not_before: now, counts: false };
+    let unbegun = store.settle_event(event.id, event.id, unbegun).await.unwrap();
+    assert_eq!((unbegun.attempt, unbegun.attempts_spent()), (2, 1));
+    let second = lease(&*store, 1).await.remove(0);
+    assert!(second.entry.run == unbegun.run && unbegun.run != event.id);
 
     let then = now + SignedDuration::from_secs(60);
-    let retried =
-        store.settle_event(event.id, event.id, Settlement::Retry { not_before: then }).await.unwrap();
-    assert_eq!((retried.attempt, retried.attempts_spent()), (2, 2));
-    assert!(retried.run != event.id);
+    let retry = Settlement::Retry { not_before: then, counts: true };
+    let retried = store.settle_event(event.id, unbegun.run, retry).await.unwrap();
+    assert_eq!((retried.attempt, retried.attempts_spent()), (3, 2));
+    assert!(retried.run != unbegun.run);
     assert_eq!(lease(&*store, 1).await, [], "it is not due yet");
-    let second = store.lease(then, 1, any()).await.unwrap().leased.remove(0);
-    assert_eq!((second.entry.run, &second.input), (retried.run, &input("again")));
+    let third = store.lease(then, Wanted::each(1), any()).await.unwrap().leased.remove(0);
+    assert_eq!((third.entry.run, &third.input), (retried.run, &input("again")));
     // It is found by the run of its attempt too.
     assert_eq!(store.event(retried.run).await.unwrap().unwrap().event, event);
     let settle = Settlement::End(end(Status::Succeeded, false));
     store.settle_event(event.id, retried.run, settle).await.unwrap();
     assert_eq!(store.event_input(event.id).await.unwrap(), Some(EventInput::Nothing));
     assert_eq!(store.queue_figures().input_bytes, 0);
-
-    // One whose first attempt was made elsewhere begins with the second.
-    let elsewhere = QueueEntry::second(super::super::samples::event(workflow), now);
-    assert!(elsewhere.attempt == 2 && elsewhere.run != elsewhere.event.id);
-    store.enqueue(elsewhere.clone(), input("b")).await.unwrap();
-    assert_eq!(lease(&*store, 1).await.remove(0).entry.run, elsewhere.run);
 }
 
 pub(crate) async fn lease_is_settled_once_and_by_its_own_run(setup: &impl Setup) {
@@ -214,13 +210,13 @@ pub(crate) async fn callback_is_told_until_it_is_over(setup: &impl Setup) {
     let died = end(Status::Failed, true);
     store.settle_event(event.id, event.id, Settlement::End(died)).await.unwrap();
     // Jiff's clock may be behind the instant that the event ended at.
-    let telling = store.lease(died.at, 10, Arc::new(|_| 0)).await.unwrap().leased;
+    let telling = store.lease(died.at, Wanted::each(10), Arc::new(|_| 0)).await.unwrap().leased;
     assert!(matches!(telling[0].entry.state, EventState::Notifying { tries: 0, .. }));
-    assert_eq!(store.lease(died.at, 10, any()).await.unwrap().leased, [], "it is being told");
+    assert_eq!(store.lease(died.at, Wanted::each(10), any()).await.unwrap().leased, [], "it is being told");
     let then = died.at + SignedDuration::from_secs(9);
     store.settle_callback(event.id, Notified::Again { not_before: then }).await.unwrap();
-    assert_eq!(store.lease(died.at, 10, any()).await.unwrap().next, Some(then));
-    let telling = store.lease(then, 10, any()).await.unwrap().leased;
+    assert_eq!(store.lease(died.at, Wanted::each(10), any()).await.unwrap().next, Some(then));
+    let telling = store.lease(then, Wanted::each(10), any()).await.unwrap().leased;
     assert!(matches!(telling[0].entry.state, EventState::Notifying { tries: 1, .. }));
     store.settle_callback(event.id, Notified::Over).await.unwrap();
     assert_eq!(state(&*store, event.id).await, Some(EventState::Ended { end: died }));
@@ -237,7 +233,9 @@ pub(crate) async fn event_that_waits_can_be_taken_out(setup: &impl Setup) {
     assert_eq!((taken.len(), &taken[0].input), (1, &input("x")));
     assert_eq!(lease(&*store, 10).await, []);
     assert_eq!(store.take(RunId::new()).await.unwrap(), None);
-    assert_eq!(store.waiting(None, 10).await.unwrap(), []);
+    assert_eq!(store.unended(None, 10).await.unwrap(), [taken[0].entry.clone()]);
+    store.settle_event(event.id, event.id, Settlement::Forget).await.unwrap();
+    assert_eq!(store.unended(None, 10).await.unwrap(), []);
 }
 
 pub(crate) async fn queue_is_the_same_after_reopening(setup: &impl Setup) {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Enqueued, EventState, QueueEntry, QueueFigures, QueueLimits, Redrive};
+use super::{Enqueued, EventState, QueueEntry, QueueFigures, QueueLimits, Redrive, Wanted};
 use crate::run::RunId;
 use crate::store::{Result, StoreError};
 use crate::workflow::WorkflowId;
@@ -44,6 +44,7 @@ pub(in crate::store) struct Book {
     dead: BTreeSet<(Timestamp, RunId)>,
     ended: BTreeSet<(Timestamp, RunId)>,
     homes: BTreeMap<u64, HashSet<RunId>>,
+    leased: BTreeSet<RunId>,
     /// Leased in an earlier life.
     orphans: BTreeSet<RunId>,
     /// Callbacks that are being told.
@@ -69,6 +70,7 @@ impl Book {
     pub(in crate::store) fn figures(&self) -> QueueFigures {
         QueueFigures {
             waiting: (self.due.len() as u64).saturating_sub(self.notifying_due()),
+            leased: self.leased.len() as u64,
             dead: self.dead.len() as u64,
             remembered: self.ended.len() as u64,
             ..self.figures
@@ -92,7 +94,8 @@ impl Book {
     /// # Errors
     /// [`StoreError::QueueFull`].
     pub(super) fn check_room(&self, input_bytes: usize, limits: &QueueLimits) -> Result<()> {
-        let events = self.figures.leased + self.figures.notifying + self.figures().waiting;
+        let now = self.figures();
+        let events = now.leased + now.notifying + now.waiting;
         if events >= limits.events_max as u64 {
             let what = format!("{events} events are in the queue");
             return Err(StoreError::QueueFull { what, limit: format!("{} events", limits.events_max) });
@@ -109,23 +112,29 @@ impl Book {
     pub(super) fn due(
         &self,
         now: Timestamp,
-        limit: usize,
+        wanted: Wanted,
         room: &dyn Fn(WorkflowId) -> usize,
     ) -> Vec<Arc<QueueEntry>> {
         let mut rooms: HashMap<WorkflowId, usize> = HashMap::new();
+        let Wanted { mut runs, mut callbacks } = wanted;
         let mut found = Vec::new();
         for (_, id) in self.due.iter().take_while(|(due, _)| *due <= now) {
-            if found.len() >= limit {
+            if runs == 0 && callbacks == 0 {
                 break;
             }
             let Some(entry) = self.slots.get(id).map(|slot| &slot.entry) else { continue };
             if let EventState::Waiting { .. } = entry.state {
                 let workflow = entry.event.workflow;
                 let left = rooms.entry(workflow).or_insert_with(|| room(workflow));
-                if *left == 0 {
+                if *left == 0 || runs == 0 {
                     continue;
                 }
-                *left -= 1;
+                (*left, runs) = (*left - 1, runs - 1);
+            } else {
+                if callbacks == 0 {
+                    continue;
+                }
+                callbacks -= 1;
             }
             found.push(entry.clone());
         }
@@ -141,14 +150,16 @@ impl Book {
         self.orphans.iter().filter_map(|id| self.get(*id)).cloned().collect()
     }
 
-    pub(super) fn waiting(&self, workflow: Option<WorkflowId>, limit: usize) -> Vec<QueueEntry> {
-        let waiting = self.due.iter().filter_map(|(_, id)| self.get(*id));
-        let mut waiting: Vec<_> = waiting
-            .filter(|entry| matches!(entry.state, EventState::Waiting { .. }))
+    /// Events that are not over, latest attempt first.
+    pub(super) fn unended(&self, workflow: Option<WorkflowId>, limit: usize) -> Vec<QueueEntry> {
+        let ids = self.due.iter().map(|(_, id)| id).chain(&self.leased);
+        let mut unended: Vec<_> = ids
+            .filter_map(|id| self.get(*id))
+            .filter(|entry| entry.end().is_none())
             .filter(|entry| workflow.is_none_or(|id| entry.event.workflow == id))
             .collect();
-        waiting.sort_unstable_by_key(|entry| std::cmp::Reverse(entry.run));
-        waiting.into_iter().take(limit).map(|entry| (**entry).clone()).collect()
+        unended.sort_unstable_by_key(|entry| std::cmp::Reverse(entry.run));
+        unended.into_iter().take(limit).map(|entry| (**entry).clone()).collect()
     }
 
     /// Dead letters, latest death first, behind the one named `cursor`.
@@ -249,7 +260,7 @@ impl Book {
         let home = input.map_or(file, |place| place.file);
         match entry.state {
             EventState::Waiting { not_before } => drop(self.due.insert((not_before, id))),
-            EventState::Leased { .. } => self.figures.leased += 1,
+            EventState::Leased { .. } => drop(self.leased.insert(id)),
             EventState::Notifying { not_before, .. } => {
                 self.due.insert((not_before, id));
                 self.figures.notifying += 1;
@@ -292,8 +303,7 @@ impl Book {
 
     /// Everything that is leased was so in an earlier life.
     pub(super) fn orphan_all(&mut self) {
-        let leased = self.slots.values().filter(|slot| matches!(slot.entry.state, EventState::Leased { .. }));
-        self.orphans = leased.map(|slot| slot.entry.event.id).collect();
+        self.orphans = self.leased.clone();
     }
 
     fn bytes_of(&mut self, is_over: bool) -> &mut u64 {
@@ -305,7 +315,7 @@ impl Book {
         let entry = &slot.entry;
         match entry.state {
             EventState::Waiting { not_before } => drop(self.due.remove(&(not_before, id))),
-            EventState::Leased { .. } => self.figures.leased -= 1,
+            EventState::Leased { .. } => drop(self.leased.remove(&id)),
             EventState::Notifying { not_before, .. } => {
                 self.due.remove(&(not_before, id));
                 self.telling.remove(&id);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::writer::FILE_BYTES;
-use super::{Enqueued, Event, EventInput, EventQueue, QueueEntry, QueueLimits, Room, Settlement};
+use super::{Enqueued, Event, EventInput, EventQueue, QueueEntry, QueueLimits, Room, Settlement, Wanted};
 use crate::run::{RunId, Status};
 use crate::store::samples::{end, event, input, key, workflow};
 use crate::store::{EmbeddedOptions, EmbeddedStore, Store, StoreError};
@@ -141,7 +141,7 @@ async fn files_stay_small_and_nothing_that_lives_is_lost() {
         open(temp.path(), QueueLimits::default()).await.close().await.unwrap();
     }
     let store = open(temp.path(), QueueLimits::default()).await;
-    let leased = store.lease(Timestamp::now(), 10, any()).await.unwrap().leased;
+    let leased = store.lease(Timestamp::now(), Wanted::each(10), any()).await.unwrap().leased;
     assert_eq!((leased.len(), &leased[0].input), (1, &input("kept")));
     assert_eq!(store.event_input(dead.id).await.unwrap(), Some(input("x")));
     assert!(fs::read_dir(temp.path().join("data/queue")).unwrap().count() < 12);
@@ -165,7 +165,7 @@ async fn damaged_event_is_reported_and_the_others_go_on() {
     bytes[places[1]] ^= 1;
     fs::write(&path, &bytes).unwrap();
     assert_eq!(store.verify().await.unwrap().problems.len(), 1);
-    let leased = store.lease(Timestamp::now(), 10, any()).await.unwrap().leased;
+    let leased = store.lease(Timestamp::now(), Wanted::each(10), any()).await.unwrap().leased;
     let ids: Vec<RunId> = leased.iter().map(|leased| leased.entry.event.id).collect();
     assert_eq!(ids, [events[0].id, events[2].id]);
     assert_eq!(store.queue_figures().dead, 1, "the damaged one is a dead letter");

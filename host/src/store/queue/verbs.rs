@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use super::writer::QueueWriter;
 use super::{
     Enqueued, EventEnd, EventInput, EventQueue, EventState, Leased, Leases, Notified, QueueEntry,
-    QueueFigures, Redrive, Room, Settlement, log,
+    QueueFigures, Redrive, Room, Settlement, Wanted, log,
 };
 use crate::run::RunId;
 use crate::store::status::{lock, read};
@@ -18,8 +18,8 @@ fn not_leased(id: RunId) -> StoreError {
 }
 
 impl QueueWriter {
-    fn lease(&mut self, now: Timestamp, limit: usize, room: &Room) -> Result<Leases> {
-        let found = self.book(|book| book.due(now, limit, &**room));
+    fn lease(&mut self, now: Timestamp, wanted: Wanted, room: &Room) -> Result<Leases> {
+        let found = self.book(|book| book.due(now, wanted, &**room));
         let mut leased = Vec::with_capacity(found.len());
         for entry in found {
             let id = entry.event.id;
@@ -66,11 +66,11 @@ impl QueueWriter {
                 self.remove(id);
                 return Ok(entry);
             }
-            Settlement::Release { not_before } => entry.state = EventState::Waiting { not_before },
-            Settlement::Retry { not_before } => {
+            Settlement::Retry { not_before, counts } => {
                 entry.state = EventState::Waiting { not_before };
                 entry.run = RunId::new();
                 entry.attempt += 1;
+                entry.pardoned += u32::from(!counts);
             }
             Settlement::End(end) => entry.state = ended(&entry, end),
         }
@@ -137,16 +137,17 @@ impl EventQueue for EmbeddedStore {
             .await
     }
 
-    async fn lease(&self, now: Timestamp, limit: usize, room: Room) -> Result<Leases> {
+    async fn lease(&self, now: Timestamp, wanted: Wanted, room: Room) -> Result<Leases> {
         // Nothing to do is the usual case: no need to wait for a flush of others.
+        let first = Wanted { runs: wanted.runs.min(1), callbacks: wanted.callbacks.min(1) };
         let (due, next) = {
             let book = lock(&self.queue.shared.book);
-            (book.due(now, 1, &*room), book.next_due(now))
+            (book.due(now, first, &*room), book.next_due(now))
         };
         if due.is_empty() {
             return Ok(Leases { leased: Vec::new(), next });
         }
-        self.queue.ask(move |writer| writer.lease(now, limit, &room)).await
+        self.queue.ask(move |writer| writer.lease(now, wanted, &room)).await
     }
 
     async fn take(&self, id: RunId) -> Result<Option<Leased>> {
@@ -210,8 +211,8 @@ impl EventQueue for EmbeddedStore {
             .await
     }
 
-    async fn waiting(&self, workflow: Option<WorkflowId>, limit: usize) -> Result<Vec<QueueEntry>> {
-        Ok(lock(&self.queue.shared.book).waiting(workflow, limit))
+    async fn unended(&self, workflow: Option<WorkflowId>, limit: usize) -> Result<Vec<QueueEntry>> {
+        Ok(lock(&self.queue.shared.book).unended(workflow, limit))
     }
 
     async fn tidy_queue(&self, now: Timestamp) -> Result<()> {
