@@ -38,6 +38,9 @@ impl Queue {
         tidy.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut changes = self.registry.changes();
         while !shutdown.is_cancelled() {
+            // All that ended meanwhile: what is leased together shares a flush.
+            while runs.try_join_next().is_some() {}
+            while callbacks.try_join_next().is_some() {}
             let wanted = Wanted {
                 runs: self.config.queue.running_max.saturating_sub(runs.len()),
                 callbacks: CALLBACKS_MAX.saturating_sub(callbacks.len()),

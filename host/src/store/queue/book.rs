@@ -45,6 +45,8 @@ pub(in crate::store) struct Book {
     ended: BTreeSet<(Timestamp, RunId)>,
     homes: BTreeMap<u64, HashSet<RunId>>,
     leased: BTreeSet<RunId>,
+    /// Events that are not over, by the run of their attempt.
+    unended: BTreeMap<RunId, RunId>,
     /// Leased in an earlier life.
     orphans: BTreeSet<RunId>,
     /// Callbacks that are being told.
@@ -152,14 +154,9 @@ impl Book {
 
     /// Events that are not over, latest attempt first.
     pub(super) fn unended(&self, workflow: Option<WorkflowId>, limit: usize) -> Vec<QueueEntry> {
-        let ids = self.due.iter().map(|(_, id)| id).chain(&self.leased);
-        let mut unended: Vec<_> = ids
-            .filter_map(|id| self.get(*id))
-            .filter(|entry| entry.end().is_none())
-            .filter(|entry| workflow.is_none_or(|id| entry.event.workflow == id))
-            .collect();
-        unended.sort_unstable_by_key(|entry| std::cmp::Reverse(entry.run));
-        unended.into_iter().take(limit).map(|entry| (**entry).clone()).collect()
+        let latest_first = self.unended.values().rev().filter_map(|id| self.get(*id));
+        let meant = latest_first.filter(|entry| workflow.is_none_or(|id| entry.event.workflow == id));
+        meant.take(limit).map(|entry| (**entry).clone()).collect()
     }
 
     /// Dead letters, latest death first, behind the one named `cursor`.
@@ -274,6 +271,9 @@ impl Book {
         if entry.run != id {
             self.runs.insert(entry.run, id);
         }
+        if entry.end().is_none() {
+            self.unended.insert(entry.run, id);
+        }
         *self.bytes_of(entry.end().is_some()) += input.map_or(0, |place| u64::from(place.input_bytes));
         self.homes.entry(home).or_default().insert(id);
         self.slots.insert(id, Slot { entry: Arc::new(entry), input, home });
@@ -329,6 +329,7 @@ impl Book {
         if entry.run != id {
             self.runs.remove(&entry.run);
         }
+        self.unended.remove(&entry.run);
         let input_bytes = slot.input.map_or(0, |place| u64::from(place.input_bytes));
         *self.bytes_of(slot.entry.end().is_some()) -= input_bytes;
         self.orphans.remove(&id);
