@@ -17,7 +17,9 @@ use tidegate::run::{
 use tidegate::store::{
     Claim, Durability, EmbeddedOptions, EmbeddedStore, Retention, RunFilter, Store, Tick, TickState,
 };
-use tidegate::workflow::{Endpoint, Kind, LimitOverrides, Revision, State, Workflow, WorkflowId};
+use tidegate::workflow::{
+    Endpoint, Kind, LimitOverrides, RetryPolicy, Revision, State, Workflow, WorkflowId,
+};
 
 const WORKFLOWS: usize = 100;
 
@@ -226,6 +228,7 @@ fn workflow(number: usize) -> anyhow::Result<Workflow> {
         endpoint: Endpoint::default(),
         schedules: Vec::new(),
         limits: LimitOverrides::default(),
+        retry: RetryPolicy::default(),
         active_version: None,
         created_at: now,
         updated_at: now,
@@ -244,6 +247,7 @@ fn run(workflow: WorkflowId, number: usize) -> anyhow::Result<Run> {
         version: Some(1),
         trigger: Trigger::Catch,
         attempt: 1,
+        event: None,
         status: if fails { Status::Failed } else { Status::Succeeded },
         fault: fails.then(|| Fault::new(FaultKind::Trap, "wasm trap: unreachable")),
         accepted_at: now,

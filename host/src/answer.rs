@@ -41,6 +41,19 @@ impl Answer {
     }
 }
 
+impl From<ReplyRecord> for Answer {
+    /// The answer that a record holds, whole or cut.
+    fn from(reply: ReplyRecord) -> Self {
+        // A record that was changed by hand loses what is no header, and no more.
+        let header = |(name, value): (String, String)| {
+            Some((HeaderName::try_from(name).ok()?, HeaderValue::try_from(value).ok()?))
+        };
+        let status = if (200..=599).contains(&reply.status) { reply.status } else { 500 };
+        let headers = reply.headers.into_iter().filter_map(header).collect();
+        Self { status, headers, body: reply.body.bytes }
+    }
+}
+
 /// The answer for a run that succeeded, and what the guest should know about it.
 /// `shares_origin` says that browsers get the console from the same origin.
 ///
@@ -104,6 +117,7 @@ pub fn of_fault(fault: &Fault, run: RunId) -> Answer {
         FaultKind::Overload => (503, "the host has no room for this run now; try again"),
         FaultKind::Skipped => (503, "the workflow is paused"),
         FaultKind::Interrupted => (503, "the host stopped before the run ended; try again"),
+        FaultKind::Cancelled => (503, "the run was cancelled"),
         FaultKind::Host => (500, "the host failed; its log says why"),
     };
     let body = serde_json::json!({ "run": run, "code": fault.kind.word(), "message": message });

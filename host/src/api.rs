@@ -6,6 +6,7 @@
 
 mod errors;
 mod host;
+mod queue;
 mod runs;
 
 mod schedules;
@@ -20,6 +21,10 @@ use utoipa::ToSchema;
 
 pub use self::errors::{Diagnostic, ErrorBody, RunError};
 pub use self::host::{About, HealthView, PackageView, RuntimeList, RuntimeView};
+pub use self::queue::{
+    AsyncAccepted, CallbackBody, DeadList, DeadView, RedriveRequest, Redriven, ReplayMany, Replayed,
+    ReplayedMany, SkippedReplay,
+};
 pub use self::runs::{EventsLost, RunDetail, RunEvent, RunList, RunLog, RunView, TestRequest};
 pub use self::schedules::{
     MissedWord, OverrunView, PolicyView, ScheduleRule, ScheduleSpec, ScheduleView, StretchView, TickList,
@@ -27,8 +32,8 @@ pub use self::schedules::{
 };
 pub use self::upcoming::{ChangeKind, ChangeView, UpcomingList, UpcomingView};
 use crate::workflow::{
-    Code, Digest, Endpoint, Kind, LimitOverrides, Revision, SettingWriter, State, Version, Visibility,
-    WorkflowId, WorkflowName,
+    Code, Digest, Endpoint, Kind, LimitOverrides, RetryPolicy, Revision, SettingWriter, State, Version,
+    Visibility, WorkflowId, WorkflowName,
 };
 
 /// `GET /api/v1/workflows`.
@@ -65,6 +70,9 @@ pub struct WorkflowView {
     pub endpoint: Endpoint,
     /// Limits of its own.
     pub limits: LimitOverrides,
+    /// Whether and when failed work is tried again.
+    #[serde(default)]
+    pub retry: RetryPolicy,
     /// The version that runs; `None` until the first deploy.
     pub active_version: Option<u32>,
     /// When it was created.
@@ -104,6 +112,9 @@ pub struct CreateWorkflow {
     /// Limits of its own.
     #[serde(default)]
     pub limits: LimitOverrides,
+    /// Whether and when failed work is tried again.
+    #[serde(default)]
+    pub retry: RetryPolicy,
 }
 
 /// `PATCH /api/v1/workflows/{name}`: what is left out stays as it is.
@@ -131,6 +142,10 @@ pub struct PatchWorkflow {
     /// Limits of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<LimitOverrides>,
+    /// Whether and when failed work is tried again; what is left out in it gets its
+    /// default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<RetryPolicy>,
     /// `true` gives the endpoint a new URL; the old one stops working at once.
     #[serde(default)]
     pub rotate_url: bool,

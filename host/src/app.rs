@@ -20,6 +20,7 @@ use crate::engine::{Compiler, Engine, EngineError, EngineOptions};
 use crate::invoker::Invoker;
 use crate::programs::Programs;
 use crate::pulls::InvokedPulls;
+use crate::queue::Queue;
 use crate::registry::Registry;
 use crate::scheduler::{self, Ledger, Scheduler, SystemClock};
 use crate::server::{self, Listeners};
@@ -117,6 +118,8 @@ pub struct Urls {
 pub struct App {
     /// What runs workflows.
     pub core: Core,
+    /// Work that runs later.
+    pub queue: Arc<Queue>,
     /// The clock's runs.
     pub scheduler: Arc<Scheduler>,
     /// SHA-256 of the operator's token.
@@ -239,11 +242,20 @@ pub async fn serve(
     let options = EmbeddedOptions::from_config(&config);
     let store: Arc<dyn Store> = EmbeddedStore::open(data.path(), options)?;
     let core = Core::open(config.clone(), store, &data, program, vec![urls.api, urls.catch]).await?;
+    let queue = Queue::new(
+        config.clone(),
+        core.registry.clone(),
+        core.invoker.clone(),
+        core.store.clone(),
+        core.egress.clone(),
+        core.telemetry.clone(),
+    );
     let pulls = InvokedPulls::new(
         core.registry.clone(),
         core.invoker.clone(),
         core.store.clone(),
         core.telemetry.clone(),
+        queue.clone(),
     );
     let options = scheduler::Options {
         batch_max: config.schedule.batch_max,
@@ -253,7 +265,7 @@ pub async fn serve(
     let ledger: Arc<dyn Ledger> = Arc::new(core.store.clone());
     let scheduler = Scheduler::new(Arc::new(pulls), ledger, Arc::new(SystemClock), options);
     let token = Digest::of(data.admin_token()?.as_bytes());
-    let app = Arc::new(App { core, scheduler, token, urls, started_at: Timestamp::now() });
+    let app = Arc::new(App { core, queue, scheduler, token, urls, started_at: Timestamp::now() });
     data.announce(&HostFile {
         url: format!("http://{}", app.urls.api),
         catch_url: app.urls.catch_url.clone(),
@@ -262,13 +274,14 @@ pub async fn serve(
     ready(&app.urls);
     let housekeeping = tokio::spawn(keep_house(app.clone(), shutdown.clone()));
     let ticking = tokio::spawn(app.scheduler.clone().run(shutdown.clone()));
+    let queueing = tokio::spawn(app.queue.clone().run(shutdown.clone()));
     server::serve(app.clone(), listeners, shutdown).await;
 
     // Runs whose callers went away may still be going.
     app.invoker.drain(Config::ms(app.config.server.drain_ms)).await;
-    // Both end with the same token, the scheduler when its runs are settled. A panic in
-    // them was logged when it happened.
-    let _ = tokio::join!(housekeeping, ticking);
+    // All end with the same token, scheduler and queue when their runs are settled. A panic
+    // in them was logged when it happened.
+    let _ = tokio::join!(housekeeping, ticking, queueing);
     app.egress.close().await;
     app.store.close().await?;
     data.withdraw();

@@ -104,6 +104,7 @@ pub struct Config {
     pub egress: Egress,
     pub store: Store,
     pub schedule: Schedule,
+    pub queue: Queue,
     pub runtime: Runtime,
     pub log: Log,
 }
@@ -211,6 +212,22 @@ pub struct Schedule {
     pub missed_max: u32,
     pub start_deadline_ms: u64,
     pub jitter_ms: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs, reason = "config.default.toml documents each key")]
+pub struct Queue {
+    pub events_max: usize,
+    pub bytes_max: u64,
+    pub running_max: usize,
+    pub attempts_max: u32,
+    pub remember_hours: u32,
+    pub remembered_max: usize,
+    pub dead_days: u32,
+    pub dead_max: usize,
+    pub callback_attempts: u32,
+    pub callback_timeout_ms: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -343,6 +360,12 @@ impl Config {
         at_least("store.segment_bytes", self.store.segment_bytes, 1 << 20)?;
         at_most("store.segment_bytes", self.store.segment_bytes, 1 << 30)?;
         at_least("schedule.batch_max", self.schedule.batch_max as u64, 1)?;
+        at_least("queue.events_max", self.queue.events_max as u64, 1)?;
+        at_least("queue.running_max", self.queue.running_max as u64, 1)?;
+        at_least("queue.attempts_max", self.queue.attempts_max.into(), 1)?;
+        at_most("queue.attempts_max", self.queue.attempts_max.into(), 1000)?;
+        at_least("queue.callback_attempts", self.queue.callback_attempts.into(), 1)?;
+        at_least("queue.callback_timeout_ms", self.queue.callback_timeout_ms, 1)?;
         at_least("schedule.interval_ms_min", self.schedule.interval_ms_min, 1)?;
         at_least("schedule.missed_max", self.schedule.missed_max.into(), 1)?;
         at_most("schedule.missed_max", self.schedule.missed_max.into(), BACKFILL_MAX.into())?;

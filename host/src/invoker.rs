@@ -7,7 +7,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -56,14 +56,44 @@ pub struct Invocation {
     /// What its starter counts runs in the sandbox by: given back when it has left it, before
     /// its record is on the disk.
     pub place: Option<OwnedSemaphorePermit>,
+    /// What the queue says of it; `None` for what did not go through the queue.
+    pub queued: Option<Queued>,
+}
+
+/// An attempt at an event of the queue. Its record is on the disk before it is shown as
+/// ended, and holds the whole reply.
+pub struct Queued {
+    /// The event.
+    pub event: RunId,
+    /// Stops it, also before it began.
+    pub cancel: CancellationToken,
+    /// It waits for a permit as long as it takes: for work whose number is bounded by
+    /// whoever calls.
+    pub is_patient: bool,
 }
 
 impl Invocation {
     /// A first attempt, accepted now.
     pub fn new(trigger: Trigger, input: Input) -> Self {
         let (id, accepted_at) = (RunId::new(), Timestamp::now());
-        Self { id, trigger, input, attempt: 1, accepted_at, place: None }
+        Self { id, trigger, input, attempt: 1, accepted_at, place: None, queued: None }
     }
+}
+
+/// A run that has not ended.
+struct Going {
+    run: Run,
+    /// Stops it.
+    cancel: CancellationToken,
+}
+
+/// What [`Invoker::cancel`] found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cancelled {
+    /// It has ended by now.
+    Ended,
+    /// No run with this id waits or runs.
+    NotRunning,
 }
 
 /// A run that ended, and is on record.
@@ -95,11 +125,11 @@ pub struct Invoker {
     store: Arc<dyn Store>,
     telemetry: Arc<Telemetry>,
     events: broadcast::Sender<RunEvent>,
-    running: Mutex<HashMap<RunId, Run>>,
+    running: Mutex<HashMap<RunId, Going>>,
     queued: AtomicUsize,
     tasks: TaskTracker,
-    /// Cancelled when runs have had their time to end by themselves.
-    cut: CancellationToken,
+    /// Runs have had their time to end by themselves.
+    is_cut: AtomicBool,
 }
 
 impl Invoker {
@@ -123,7 +153,7 @@ impl Invoker {
             running: Mutex::default(),
             queued: AtomicUsize::new(0),
             tasks: TaskTracker::new(),
-            cut: CancellationToken::new(),
+            is_cut: AtomicBool::new(false),
         }
     }
 
@@ -133,9 +163,10 @@ impl Invoker {
         let (this, entry) = (self.clone(), entry.clone());
         Persistent::new(self.tasks.track_future(async move {
             let run = this.record(&entry, &invocation, Status::Queued);
-            this.lock_running().insert(run.id, run.clone());
+            let cancel = invocation.queued.as_ref().map(|queued| queued.cancel.clone()).unwrap_or_default();
             let id = run.id;
-            match AssertUnwindSafe(this.carry_out(&entry, invocation, run)).catch_unwind().await {
+            this.lock_running().insert(id, Going { run: run.clone(), cancel: cancel.clone() });
+            match AssertUnwindSafe(this.carry_out(&entry, invocation, run, cancel)).catch_unwind().await {
                 Ok((finished, remains)) => {
                     // The caller is answered before the instance is taken down.
                     this.tasks.spawn(async move { drop(remains) });
@@ -166,6 +197,11 @@ impl Invoker {
         self.finish(run, Vec::new()).await.0
     }
 
+    /// The record of a run that waits elsewhere.
+    pub fn queued_run(&self, entry: &Entry, invocation: &Invocation) -> Run {
+        self.record(entry, invocation, Status::Queued)
+    }
+
     /// Records a request that was refused before it became a run, with what its caller is
     /// answered.
     pub async fn refuse(
@@ -184,7 +220,7 @@ impl Invoker {
 
     /// The runs that have not ended, oldest first; of one workflow when it is named.
     pub fn running(&self, workflow: Option<WorkflowId>) -> Vec<Run> {
-        let mut runs: Vec<Run> = self.lock_running().values().cloned().collect();
+        let mut runs: Vec<Run> = self.lock_running().values().map(|going| going.run.clone()).collect();
         runs.retain(|run| workflow.is_none_or(|id| run.workflow == id));
         runs.sort_by_key(|run| run.id);
         runs
@@ -208,9 +244,27 @@ impl Invoker {
         self.tasks.close();
         if tokio::time::timeout(patience, self.tasks.wait()).await.is_err() {
             tracing::warn!(runs = self.lock_running().len(), "runs are cut by the end of the host");
-            self.cut.cancel();
+            // In this order: a run that is not in the list yet sees that it is cut.
+            self.is_cut.store(true, Ordering::SeqCst);
+            self.lock_running().values().for_each(|going| going.cancel.cancel());
             self.tasks.wait().await;
         }
+    }
+
+    /// Stops a run that waits or runs, and returns when its end is on record.
+    pub async fn cancel(&self, id: RunId) -> Cancelled {
+        let mut events = self.subscribe();
+        match self.lock_running().get(&id) {
+            None => return Cancelled::NotRunning,
+            Some(going) => going.cancel.cancel(),
+        }
+        // A lost event is no reason to wait for ever: the list is what counts.
+        while self.lock_running().contains_key(&id) {
+            if let Err(broadcast::error::RecvError::Closed) = events.recv().await {
+                break;
+            }
+        }
+        Cancelled::Ended
     }
 
     async fn carry_out(
@@ -218,10 +272,20 @@ impl Invoker {
         entry: &Arc<Entry>,
         mut invocation: Invocation,
         mut run: Run,
+        cancel: CancellationToken,
     ) -> (Finished, Option<Remains>) {
         let place = invocation.place.take();
         let queued = Instant::now();
-        let (permit, own_permit) = match self.admit(entry).await {
+        let is_patient = invocation.queued.as_ref().is_some_and(|queued| queued.is_patient);
+        if self.is_cut.load(Ordering::SeqCst) {
+            cancel.cancel();
+        }
+        let admitted = tokio::select! {
+            biased;
+            admitted = self.admit(entry, is_patient) => admitted,
+            () = cancel.cancelled() => Err(self.fault_of_stop()),
+        };
+        let (permit, own_permit) = match admitted {
             Ok(permits) => permits,
             Err(fault) => return (self.unsuccessful(run, fault, Vec::new()).await, None),
         };
@@ -230,7 +294,7 @@ impl Invoker {
         run.started_at = Some(Timestamp::now());
         self.announce(&run);
         if let Some(shown) = self.lock_running().get_mut(&run.id) {
-            (shown.status, shown.started_at) = (run.status, run.started_at);
+            (shown.run.status, shown.run.started_at) = (run.status, run.started_at);
         }
 
         let committer = Arc::new(RunSettings {
@@ -247,11 +311,11 @@ impl Invoker {
         let ran = tokio::select! {
             biased;
             ran = self.engine.run(&ready.program, call, permit) => Some(ran),
-            () = self.cut.cancelled() => None,
+            () = cancel.cancelled() => None,
         };
         drop(own_permit);
         let Some((report, remains)) = ran else {
-            let fault = Fault::new(FaultKind::Interrupted, "the host stopped before the run ended");
+            let fault = self.fault_of_stop();
             run.settings_changed = committer.changed();
             return (self.unsuccessful(run, fault, Vec::new()).await, None);
         };
@@ -283,7 +347,7 @@ impl Invoker {
     }
 
     /// Waits for the workflow's own permit and for a pool slot, within the queue's bounds.
-    async fn admit(&self, entry: &Entry) -> Result<(Permit, OwnedSemaphorePermit), Fault> {
+    async fn admit(&self, entry: &Entry, is_patient: bool) -> Result<(Permit, OwnedSemaphorePermit), Fault> {
         let (own, pool) = (entry.permits(), self.engine.permits());
         // The own permit first: a workflow at its limit must not hold slots while it waits.
         if let Ok(own) = own.clone().try_acquire_owned()
@@ -292,6 +356,10 @@ impl Invoker {
             return Ok((pool, own));
         }
         let engine = &self.config.engine;
+        if is_patient {
+            let own = acquire(own).await?;
+            return Ok((acquire(pool).await?, own));
+        }
         let waiting = Waiting::enter(&self.queued);
         if waiting.place > engine.queue_max {
             let message =
@@ -376,6 +444,7 @@ impl Invoker {
         let answer = answer::of_fault(&fault, run.id);
         run.status = match fault.kind {
             FaultKind::Interrupted => Status::Interrupted,
+            FaultKind::Cancelled => Status::Cancelled,
             FaultKind::Overload | FaultKind::Refused if run.started_at.is_none() => Status::Cancelled,
             _ => Status::Failed,
         };
@@ -386,7 +455,12 @@ impl Invoker {
     async fn close(&self, mut run: Run, answer: Answer, log: Vec<LogLine>) -> Finished {
         run.finished_at = Some(Timestamp::now());
         if run.request.is_some() {
-            run.reply = Some(answer.record(self.config.run.record_body_bytes_max));
+            let keep_bytes_max = match run.event {
+                None => self.config.run.record_body_bytes_max,
+                // Its caller fetches the reply from the record.
+                Some(_) => usize::MAX,
+            };
+            run.reply = Some(answer.record(keep_bytes_max));
         }
         let (run, log) = self.finish(run, log).await;
         Finished { run, log, answer }
@@ -398,11 +472,14 @@ impl Invoker {
         // The caller of a catch waits, so its record need not be on the disk yet; it
         // survives the end of the process. Everything else can wait a flush longer.
         let durability = match run.trigger {
-            Trigger::Catch => Durability::Written,
-            Trigger::Pull { .. } | Trigger::Test | Trigger::Replay { .. } => Durability::Durable,
+            Trigger::Catch if run.event.is_none() => Durability::Written,
+            Trigger::Catch | Trigger::Pull { .. } | Trigger::Test | Trigger::Replay { .. } => {
+                Durability::Durable
+            }
         };
         let is_kept = self.config.run.record == Record::All
             || run.trigger != Trigger::Catch
+            || run.event.is_some()
             || run.status != Status::Succeeded;
         if is_kept && let Err(error) = self.store.append_run(run.clone(), log.clone(), durability).await {
             tracing::error!(run = %run.id, error = &error as &dyn std::error::Error, "a run could not be recorded");
@@ -425,7 +502,7 @@ impl Invoker {
 
     async fn record_panic(&self, entry: &Entry, id: RunId) -> Finished {
         // It is taken off the list only when its record is written, which does not panic.
-        let run = self.lock_running().get(&id).cloned();
+        let run = self.lock_running().get(&id).map(|going| going.run.clone());
         let run = run.unwrap_or_else(|| {
             let input = Input::Tick { schedule: String::new(), due: Timestamp::UNIX_EPOCH };
             let invocation = Invocation { id, ..Invocation::new(Trigger::Test, input) };
@@ -448,11 +525,19 @@ impl Invoker {
         new_record(
             &entry.workflow.name,
             entry.workflow.id,
-            entry.workflow.active_version,
+            entry.version.as_ref().map(|version| version.number),
             invocation,
             request,
             status,
         )
+    }
+
+    /// Why a run that was told to stop does.
+    fn fault_of_stop(&self) -> Fault {
+        if self.is_cut.load(Ordering::SeqCst) {
+            return Fault::new(FaultKind::Interrupted, "the host stopped before the run ended");
+        }
+        Fault::new(FaultKind::Cancelled, "the run was cancelled")
     }
 
     fn announce(&self, run: &Run) {
@@ -463,7 +548,7 @@ impl Invoker {
     }
 
     // A panic under this lock leaves whole records behind.
-    fn lock_running(&self) -> MutexGuard<'_, HashMap<RunId, Run>> {
+    fn lock_running(&self) -> MutexGuard<'_, HashMap<RunId, Going>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -484,6 +569,7 @@ fn new_record(
         version,
         trigger: invocation.trigger.clone(),
         attempt: invocation.attempt,
+        event: invocation.queued.as_ref().map(|queued| queued.event),
         status,
         fault: None,
         accepted_at: invocation.accepted_at,

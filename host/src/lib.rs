@@ -11,6 +11,7 @@ pub mod engine;
 pub mod invoker;
 pub mod programs;
 pub mod pulls;
+pub mod queue;
 pub mod registry;
 pub mod run;
 pub mod schedule;

@@ -10,6 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use crate::engine::Input;
 use crate::invoker::{Invocation, Invoker};
+use crate::queue::Queue;
 use crate::registry::{Entry, Registry};
 use crate::run::{Fault, FaultKind, Status, Trigger};
 use crate::scheduler::{Due, PullSchedule, Pulls, RunEnd, Unrun};
@@ -25,6 +26,7 @@ struct Parts {
     invoker: Arc<Invoker>,
     store: Arc<dyn Store>,
     telemetry: Arc<Telemetry>,
+    queue: Arc<Queue>,
 }
 
 impl InvokedPulls {
@@ -34,8 +36,9 @@ impl InvokedPulls {
         invoker: Arc<Invoker>,
         store: Arc<dyn Store>,
         telemetry: Arc<Telemetry>,
+        queue: Arc<Queue>,
     ) -> Self {
-        Self(Arc::new(Parts { registry, invoker, store, telemetry }))
+        Self(Arc::new(Parts { registry, invoker, store, telemetry, queue }))
     }
 }
 
@@ -65,6 +68,8 @@ impl Parts {
             RunEnd::Interrupted => TickState::Interrupted,
         };
         self.telemetry.ticks_settled(state, 1);
+        // The next tick of the schedule comes after the last attempt at this one.
+        self.queue.follow_up(&entry, &finished.run, input_of(&due.tick)).await;
         end
     }
 
@@ -83,21 +88,27 @@ impl Parts {
         self.telemetry.ticks_settled(TickState::Interrupted, 1);
         if let Some(entry) = self.entry(tick.workflow) {
             let fault = Fault::new(FaultKind::Interrupted, "the host ended before the run did");
-            self.invoker.record_unrun(&entry, &invocation(&tick), Status::Interrupted, fault).await;
+            let run = self.invoker.record_unrun(&entry, &invocation(&tick), Status::Interrupted, fault).await;
+            self.queue.take_over(&entry, &run, input_of(&tick)).await;
         }
         TickState::Interrupted
     }
+}
+
+fn input_of(tick: &Tick) -> Input {
+    Input::Tick { schedule: tick.schedule.clone(), due: tick.due }
 }
 
 fn invocation(tick: &Tick) -> Invocation {
     let (schedule, due) = (tick.schedule.clone(), tick.due);
     Invocation {
         id: tick.run,
-        trigger: Trigger::Pull { schedule: schedule.clone(), due },
-        input: Input::Tick { schedule, due },
+        trigger: Trigger::Pull { schedule, due },
+        input: input_of(tick),
         attempt: 1,
         accepted_at: tick.claimed_at,
         place: None,
+        queued: None,
     }
 }
 

@@ -189,6 +189,7 @@ impl Registry {
             endpoint: request.endpoint.clone().unwrap_or_default(),
             schedules: Vec::new(),
             limits: request.limits,
+            retry: request.retry,
             active_version: None,
             created_at: now,
             updated_at: now,
@@ -230,6 +231,7 @@ impl Registry {
         workflow.state = patch.state.unwrap_or(workflow.state);
         workflow.endpoint = patch.endpoint.unwrap_or(workflow.endpoint);
         workflow.limits = patch.limits.unwrap_or(workflow.limits);
+        workflow.retry = patch.retry.unwrap_or(workflow.retry);
         if patch.rotate_url {
             workflow.catch_key = Some(CatchKey::random());
         }
@@ -340,6 +342,21 @@ impl Registry {
         let mut workflow = (*entry.workflow).clone();
         workflow.active_version = Some(version.number);
         self.save(&entry, workflow, Some(Arc::new(version))).await
+    }
+
+    /// The workflow with another of its versions as the one that runs: for one run, not
+    /// for others.
+    ///
+    /// # Errors
+    /// When there is no such version.
+    pub async fn at_version(&self, entry: &Entry, number: u32) -> Result<Arc<Entry>, RegistryError> {
+        let (workflow, live) = (entry.workflow.clone(), entry.live.clone());
+        let versions = self.store.versions(workflow.id).await.map_err(RegistryError::Store)?;
+        let version = versions.into_iter().find(|version| version.number == number);
+        let version = version.ok_or_else(|| RegistryError::Missing {
+            what: format!("version {number} of the workflow {}", workflow.name),
+        })?;
+        Ok(Arc::new(Entry { workflow, version: Some(Arc::new(version)), live }))
     }
 
     /// Takes over what a deploy wrote to the store.

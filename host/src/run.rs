@@ -39,6 +39,10 @@ pub struct Run {
     pub trigger: Trigger,
     /// 1 for the first attempt.
     pub attempt: u32,
+    /// The event of the queue that it is an attempt at, named by the run of the first
+    /// attempt; `None` for what did not go through the queue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event: Option<RunId>,
     /// How far it came.
     pub status: Status,
     /// What went wrong; `None` unless `status` says so.
@@ -76,6 +80,21 @@ pub struct Run {
     /// The non-deterministic things that the host gave it, for replay.
     #[serde(default)]
     pub inputs: Inputs,
+}
+
+impl RunId {
+    /// A new id that nobody can guess who knows other ids: 74 random bits behind the
+    /// milliseconds of the clock. Such ids sort by those milliseconds alone.
+    pub fn unguessable() -> Self {
+        let random: [u8; 16] = rand::random();
+        let mut bytes = *Self::new().as_bytes();
+        // Version and variant stay what they are (RFC 9562 section 5.7).
+        bytes[6] = bytes[6] & 0xf0 | random[6] & 0x0f;
+        bytes[7] = random[7];
+        bytes[8] = bytes[8] & 0xc0 | random[8] & 0x3f;
+        bytes[9..].copy_from_slice(&random[9..]);
+        Self::from_bytes(bytes)
+    }
 }
 
 impl Run {
@@ -220,6 +239,8 @@ pub enum FaultKind {
     Skipped,
     /// The host ended before the run did.
     Interrupted,
+    /// Somebody stopped it, or took it out of the queue.
+    Cancelled,
     /// The host failed.
     Host,
 }
@@ -248,7 +269,7 @@ impl Blame {
 
 impl FaultKind {
     /// All kinds, for counters that must exist before they count.
-    pub const ALL: [FaultKind; 10] = [
+    pub const ALL: [FaultKind; 11] = [
         FaultKind::Exception,
         FaultKind::Trap,
         FaultKind::Memory,
@@ -258,6 +279,7 @@ impl FaultKind {
         FaultKind::Overload,
         FaultKind::Skipped,
         FaultKind::Interrupted,
+        FaultKind::Cancelled,
         FaultKind::Host,
     ];
 
@@ -273,6 +295,7 @@ impl FaultKind {
             FaultKind::Overload => "overload",
             FaultKind::Skipped => "skipped",
             FaultKind::Interrupted => "interrupted",
+            FaultKind::Cancelled => "cancelled",
             FaultKind::Host => "host",
         }
     }
@@ -286,9 +309,11 @@ impl FaultKind {
             | FaultKind::Deadline
             | FaultKind::Result => Blame::Guest,
             FaultKind::Refused => Blame::Caller,
-            FaultKind::Overload | FaultKind::Skipped | FaultKind::Interrupted | FaultKind::Host => {
-                Blame::Host
-            }
+            FaultKind::Overload
+            | FaultKind::Skipped
+            | FaultKind::Interrupted
+            | FaultKind::Cancelled
+            | FaultKind::Host => Blame::Host,
         }
     }
 }

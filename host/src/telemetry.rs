@@ -5,6 +5,7 @@
 //! except for a failed exchange's error word, which is the host's own.
 
 mod histogram;
+mod queue;
 
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -16,8 +17,9 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
 use self::histogram::{Histogram, MEMORY_BYTES, TIMES_US, US_PER_SECOND};
+pub use self::queue::QueueMetrics;
 use crate::run::{FaultKind, Run, Status, Trigger};
-use crate::store::{StoreHealth, TickState};
+use crate::store::{QueueFigures, StoreHealth, TickState};
 
 /// The content type of [`Telemetry::render`]'s text.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -59,6 +61,8 @@ pub struct Telemetry {
     tick_lateness: Histogram,
     compiles: Family<ResultLabels, Counter>,
     compile_duration: Histogram,
+    /// The queue's.
+    pub queue: QueueMetrics,
     gauges: GaugeHandles,
 }
 
@@ -79,6 +83,8 @@ pub struct Gauges {
     pub schedules_overrun: u64,
     /// How the store is.
     pub store: StoreHealth,
+    /// How full the queue is.
+    pub queue: QueueFigures,
 }
 
 /// Counts an open connection until it is dropped.
@@ -197,6 +203,7 @@ impl Telemetry {
                 "Time of one compilation",
                 times(),
             ),
+            queue: QueueMetrics::register(&mut registry),
             gauges: GaugeHandles::register(&mut registry),
             registry,
         };
@@ -210,7 +217,9 @@ impl Telemetry {
             for fault in FaultKind::ALL {
                 let status = match fault {
                     FaultKind::Interrupted => Status::Interrupted,
-                    FaultKind::Refused | FaultKind::Overload | FaultKind::Skipped => Status::Cancelled,
+                    FaultKind::Refused | FaultKind::Overload | FaultKind::Skipped | FaultKind::Cancelled => {
+                        Status::Cancelled
+                    }
                     _ => Status::Failed,
                 };
                 self.runs.get_or_create_owned(&RunLabels {
@@ -310,6 +319,7 @@ impl Telemetry {
     /// All metrics in the OpenMetrics text format, with the gauges as they are given.
     pub fn render(&self, gauges: &Gauges) -> String {
         self.gauges.set(gauges);
+        self.queue.set(&gauges.queue);
         let mut text = String::with_capacity(32 * 1024);
         prometheus_client::encoding::text::encode(&mut text, &self.registry)
             .expect("writing to a String does not fail");
@@ -418,6 +428,7 @@ mod tests {
             version: Some(1),
             trigger: Trigger::Catch,
             attempt: 1,
+            event: None,
             status,
             fault,
             accepted_at: now,
@@ -467,6 +478,7 @@ mod tests {
                 queued: 6,
                 flush_us: 7,
             },
+            queue: QueueFigures { waiting: 8, dead: 2, ..QueueFigures::default() },
         }
     }
 

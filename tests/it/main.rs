@@ -18,6 +18,7 @@ mod probes;
 mod python;
 mod python_builds;
 mod python_examples;
+mod queue;
 mod runs;
 mod schedules;
 mod support;

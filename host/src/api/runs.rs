@@ -68,6 +68,9 @@ pub struct RunView {
     pub replay_of: Option<RunId>,
     /// 1 for the first attempt.
     pub attempt: u32,
+    /// The run of the first attempt, of work that went through the queue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event: Option<RunId>,
     /// How far it came.
     pub status: Status,
     /// The kind of fault.
@@ -110,6 +113,7 @@ impl From<&Run> for RunView {
             due,
             replay_of,
             attempt: run.attempt,
+            event: run.event,
             status: run.status,
             fault: run.fault.as_ref().map(|fault| fault.kind),
             message: run.fault.as_ref().map(|fault| fault.message.clone()),

@@ -136,6 +136,7 @@ fn plan(args: &DeployArgs, loaded: &Loaded, settings: PatchSettings) -> Result<P
         description: description.clone(),
         endpoint: project.and_then(|project| project.endpoint.clone()),
         limits: project.and_then(|project| project.limits),
+        retry: project.and_then(|project| project.retry.clone()),
         ..PatchWorkflow::default()
     };
     Ok(Plan { name, kind, description, runtime, schedules, patch, settings })
@@ -221,6 +222,7 @@ fn create(client: &Client, plan: &Plan, path: &Path) -> Result<WorkflowView> {
         schedules: plan.schedules.clone(),
         endpoint: plan.patch.endpoint.clone(),
         limits: plan.patch.limits.unwrap_or_default(),
+        retry: plan.patch.retry.clone().unwrap_or_default(),
     };
     client.post("/api/v1/workflows", &create)
 }
@@ -235,6 +237,7 @@ fn changes(plan: &Plan, view: &WorkflowView) -> PatchWorkflow {
         description: patch.description.clone().filter(|text| *text != view.description),
         endpoint: patch.endpoint.clone().filter(|endpoint| *endpoint != view.endpoint),
         limits: patch.limits.filter(|limits| *limits != view.limits),
+        retry: patch.retry.clone().filter(|retry| *retry != view.retry),
         schedules: differs.then_some(schedules),
         ..PatchWorkflow::default()
     }

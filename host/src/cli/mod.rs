@@ -7,8 +7,10 @@
 mod address;
 mod archive;
 mod build;
+mod cancel;
 mod client;
 mod compile_component;
+mod dead;
 mod demo;
 mod deploy;
 mod doctor;
@@ -97,6 +99,9 @@ enum Command {
     Logs(logs::LogsArgs),
     ShowRun(show_run::ShowRunArgs),
     Replay(replay::ReplayArgs),
+    Cancel(cancel::CancelArgs),
+    #[command(subcommand)]
+    Dead(dead::DeadCommand),
     #[command(subcommand)]
     Runtime(runtime::RuntimeCommand),
     Doctor(doctor::DoctorArgs),
@@ -178,6 +183,8 @@ fn dispatch(command: Command, context: &mut Context) -> Result<()> {
         Command::Logs(args) => logs::run(&args, context),
         Command::ShowRun(args) => show_run::run(&args, context),
         Command::Replay(args) => replay::run(&args, context),
+        Command::Cancel(args) => cancel::run(&args, context),
+        Command::Dead(command) => dead::run(&command, context),
         Command::Runtime(command) => runtime::run(&command, context),
         Command::Doctor(args) => doctor::run(&args, context),
         Command::Demo(args) => demo::run(&args, context),

@@ -106,6 +106,9 @@ fn head(out: &mut Output, detail: &RunDetail) -> Result<()> {
     }
     if run.attempt > 1 {
         trigger.push_str(&format!(", attempt {}", run.attempt));
+        if let Some(event) = run.event {
+            trigger.push_str(&format!(" at {event}"));
+        }
     }
     fields.add("trigger", clean(&trigger));
     fields.maybe("due", run.due.map(|due| time(due, &out.zone)));

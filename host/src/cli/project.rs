@@ -8,7 +8,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::error::{Explain, Failure, Result, diagnostic_at};
 use crate::api::{Diagnostic, ScheduleSpec};
-use crate::workflow::{Endpoint, Kind, LimitOverrides, WorkflowName};
+use crate::workflow::{Endpoint, Kind, LimitOverrides, RetryPolicy, WorkflowName};
 
 /// The file that makes a folder a project.
 pub(crate) const FILE: &str = "workflow.toml";
@@ -32,6 +32,8 @@ pub(crate) struct Project {
     pub(crate) schedules: Vec<ScheduleSpec>,
     /// Limits of its own; `None` leaves the host's as they are.
     pub(crate) limits: Option<LimitOverrides>,
+    /// Whether and when failed work is tried again; `None` leaves the host's as it is.
+    pub(crate) retry: Option<RetryPolicy>,
     /// What its endpoint accepts; `None` leaves the host's as it is.
     pub(crate) endpoint: Option<Endpoint>,
 }
@@ -56,14 +58,18 @@ struct Wire {
     #[serde(default)]
     schedule: Vec<Spanned<ScheduleSpec>>,
     limits: Option<Spanned<LimitOverrides>>,
+    retry: Option<Spanned<RetryPolicy>>,
     endpoint: Option<Spanned<Endpoint>>,
 }
 
-const KEYS: &[&str] = &["name", "kind", "lang", "description", "runtime", "schedule", "limits", "endpoint"];
+const KEYS: &[&str] =
+    &["name", "kind", "lang", "description", "runtime", "schedule", "limits", "retry", "endpoint"];
 const SCHEDULE_KEYS: &[&str] =
     &["name", "every", "cron", "timezone", "overlap", "missed", "missed_max", "start_deadline", "jitter"];
 const LIMIT_KEYS: &[&str] = &["deadline_ms", "memory_bytes_max", "concurrency_max"];
-const ENDPOINT_KEYS: &[&str] = &["methods", "raw_bodies", "cors_origins"];
+const RETRY_KEYS: &[&str] = &["attempts", "backoff_ms", "backoff_max_ms", "jitter_percent", "on"];
+const ENDPOINT_KEYS: &[&str] =
+    &["methods", "raw_bodies", "cors_origins", "delivery_id_header", "callback_hosts"];
 
 impl Project {
     /// Reads the project in this folder.
@@ -160,6 +166,7 @@ fn parse(folder: &Path, text: &str) -> std::result::Result<Project, Box<Diagnost
         runtime: wire.runtime.map(Spanned::into_inner),
         schedules: wire.schedule.into_iter().map(Spanned::into_inner).collect(),
         limits: wire.limits.map(Spanned::into_inner),
+        retry: wire.retry.map(Spanned::into_inner),
         endpoint: wire.endpoint.map(Spanned::into_inner),
     })
 }
@@ -191,8 +198,13 @@ fn whole(message: &str) -> Box<Diagnostic> {
 /// Refuses keys that mean nothing, and names the one that was probably meant.
 fn check_keys(text: &str, table: &DeTable<'_>) -> std::result::Result<(), Box<Diagnostic>> {
     check_table(text, table, KEYS)?;
-    for (section, known) in [("schedule", SCHEDULE_KEYS), ("limits", LIMIT_KEYS), ("endpoint", ENDPOINT_KEYS)]
-    {
+    let sections = [
+        ("schedule", SCHEDULE_KEYS),
+        ("limits", LIMIT_KEYS),
+        ("retry", RETRY_KEYS),
+        ("endpoint", ENDPOINT_KEYS),
+    ];
+    for (section, known) in sections {
         match table.get(section).map(Spanned::get_ref) {
             Some(DeValue::Table(keys)) => check_table(text, keys, known)?,
             Some(DeValue::Array(list)) => {
@@ -252,6 +264,10 @@ timezone = "Europe/Paris"
 
 [limits]
 deadline_ms = 60000
+
+[retry]
+attempts = 3
+on = ["exception", "interrupted"]
 "#;
 
     fn refused(text: &str) -> String {
@@ -266,6 +282,8 @@ deadline_ms = 60000
         assert_eq!(project.schedules[0].every.as_deref(), Some("90m"));
         assert_eq!(project.schedules[1].timezone.as_deref(), Some("Europe/Paris"));
         assert_eq!(project.limits.unwrap().deadline_ms, Some(60_000));
+        let retry = project.retry.unwrap();
+        assert_eq!((retry.attempts, retry.backoff_ms, retry.on.len()), (3, 1000, 2));
         assert_eq!(project.endpoint, None);
         let catch = "name = 'a'\nkind = 'catch'\nlang = 'rust'\n[endpoint]\nmethods = ['GET']\n";
         let catch = parse(Path::new("p"), catch).unwrap();
@@ -312,7 +330,7 @@ deadline_ms = 60000
         workflow.toml:6:1: unknown key zzz
           6 | zzz = "hrflow-4"
             | ^
-          = known keys here: name, kind, lang, description, runtime, schedule, limits, endpoint
+          = known keys here: name, kind, lang, description, runtime, schedule, limits, retry, endpoint
         "#);
     }
 

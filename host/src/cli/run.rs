@@ -18,7 +18,7 @@ use super::sandbox::{Job, Ran, Sandbox};
 use super::serve::{ConfigArgs, flag};
 use super::{Context, Format, page, python_tool};
 use crate::api::{CreateWorkflow, TestRequest};
-use crate::workflow::Kind;
+use crate::workflow::{Kind, RetryPolicy};
 
 /// Run a workflow here, in the same sandbox as on a host
 ///
@@ -112,6 +112,7 @@ fn job(args: &RunArgs, context: &mut Context) -> Result<Job> {
         schedules: Vec::new(),
         endpoint: project.and_then(|project| project.endpoint.clone()),
         limits: project.and_then(|project| project.limits).unwrap_or_default(),
+        retry: RetryPolicy::default(),
     };
     let runtime = args.runtime.clone().or_else(|| loaded.runtime().map(str::to_owned));
     Ok(Job { workflow, program: loaded.program, runtime, request, settings })

@@ -82,6 +82,11 @@ fn fields(view: &WorkflowView, out: &super::output::Output, now: jiff::Timestamp
     ];
     let limits: Vec<String> = limits.into_iter().flatten().collect();
     fields.add("limits", if limits.is_empty() { "those of the host".to_owned() } else { limits.join(", ") });
+    let retry = &view.retry;
+    if retry.attempts > 1 {
+        let faults = retry.on.iter().map(|fault| fault.word()).collect::<Vec<_>>().join(", ");
+        fields.add("attempts", format!("{}, after {faults}", retry.attempts));
+    }
     fields.maybe("owner", view.owner.as_deref().map(clean));
     if !view.managers.is_empty() {
         fields.add("managers", clean(&view.managers.join(", ")));

@@ -5,8 +5,9 @@ use jiff::Timestamp;
 use super::schedules::{DEFAULT_NAME, Making};
 use super::{Registry, RegistryError};
 use crate::api::ScheduleSpec;
+use crate::run::FaultKind;
 use crate::schedule::Schedule;
-use crate::workflow::{Kind, LimitOverrides, SettingChange, Workflow};
+use crate::workflow::{Kind, LimitOverrides, RetryPolicy, SettingChange, Workflow};
 
 /// Longest description, in bytes.
 const DESCRIPTION_BYTES_MAX: usize = 2000;
@@ -14,6 +15,8 @@ const DESCRIPTION_BYTES_MAX: usize = 2000;
 const MANAGERS_MAX: usize = 100;
 /// Longest name of a setting, in bytes.
 const SETTING_NAME_BYTES_MAX: usize = 256;
+/// Longest time between two attempts, in milliseconds.
+const BACKOFF_MS_MAX: u64 = 24 * 3600 * 1000;
 
 impl Registry {
     pub(super) fn schedules(
@@ -85,7 +88,37 @@ impl Registry {
                 );
             }
         }
+        if let Some(name) = &workflow.endpoint.delivery_id_header
+            && name.parse::<http::HeaderName>().is_err()
+        {
+            return invalid("endpoint.delivery_id_header", format!("{name:?} is not a header's name"));
+        }
+        self.check_retry(&workflow.retry)?;
         self.check_limits(&workflow.limits)
+    }
+
+    fn check_retry(&self, retry: &RetryPolicy) -> Result<(), RegistryError> {
+        let invalid = |field, reason: String| Err(RegistryError::Invalid { field, reason });
+        let attempts_max = self.config.queue.attempts_max;
+        if retry.attempts == 0 || retry.attempts > attempts_max {
+            let reason = format!("must be 1 to {attempts_max} (the host's limit), is {}", retry.attempts);
+            return invalid("retry.attempts", reason);
+        }
+        if retry.backoff_max_ms > BACKOFF_MS_MAX || retry.backoff_ms > retry.backoff_max_ms {
+            let reason =
+                format!("must be backoff_ms to {BACKOFF_MS_MAX} (a day), is {}", retry.backoff_max_ms);
+            return invalid("retry.backoff_max_ms", reason);
+        }
+        if retry.jitter_percent > 100 {
+            return invalid("retry.jitter_percent", format!("must be 0 to 100, is {}", retry.jitter_percent));
+        }
+        match retry.on.iter().find(|fault| !RetryPolicy::FAULTS.contains(fault)) {
+            None => Ok(()),
+            Some(fault) => {
+                let known = RetryPolicy::FAULTS.map(FaultKind::word).join(", ");
+                invalid("retry.on", format!("{fault} is never tried again; known are {known}"))
+            }
+        }
     }
 
     fn check_limits(&self, limits: &LimitOverrides) -> Result<(), RegistryError> {

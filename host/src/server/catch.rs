@@ -15,9 +15,10 @@ use jiff::Timestamp;
 use super::body::{self, BodyError, Patience, ReplyBody, RequestBody};
 use super::framing::{FramingError, Verdict};
 use super::payload::{Payload, PayloadError};
+use super::queued::AskError;
 use super::reply::Problem;
 use super::request_id::RequestId;
-use super::{Front, cors, headers};
+use super::{Front, cors, headers, queued};
 use crate::answer::Answer;
 use crate::engine::{self, Input};
 use crate::invoker::Invocation;
@@ -29,7 +30,7 @@ use crate::workflow::{Endpoint, State};
 pub(super) const PREFIX: &str = "/catch/";
 
 /// The reply header that names the run.
-const RUN: header::HeaderName = header::HeaderName::from_static("tidegate-run");
+pub(super) const RUN: header::HeaderName = header::HeaderName::from_static("tidegate-run");
 
 /// Why a request did not become a run.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +59,9 @@ pub(super) enum Refusal {
     /// The body's chunks are malformed.
     #[error(transparent)]
     Framing(#[from] FramingError),
+    /// What it asks of the queue is wrong.
+    #[error(transparent)]
+    Asked(#[from] AskError),
 }
 
 impl Refusal {
@@ -65,7 +69,7 @@ impl Refusal {
     /// wrong with the request itself.
     fn is_recorded(&self) -> bool {
         match self {
-            Refusal::Method { .. } | Refusal::Payload(_) => true,
+            Refusal::Method { .. } | Refusal::Payload(_) | Refusal::Asked(_) => true,
             Refusal::Body(BodyError::TooLarge { .. } | BodyError::TimedOut { .. }) => true,
             Refusal::Body(BodyError::Broken(_)) | Refusal::Framing(_) => false,
             Refusal::NoEndpoint | Refusal::Paused | Refusal::NothingDeployed => false,
@@ -81,13 +85,16 @@ pub(super) async fn answer(
     request_id: &RequestId,
 ) -> Response<ReplyBody> {
     let (head, body) = request.into_parts();
-    let key = head.uri.path().strip_prefix(PREFIX).unwrap_or_default();
+    let path = head.uri.path().strip_prefix(PREFIX).unwrap_or_default();
+    let (key, result_of) = queued::split(path);
     let Some(entry) = front.app.registry.by_key(key) else {
         return Problem::from(&Refusal::NoEndpoint).response(request_id);
     };
     let endpoint = &entry.workflow.endpoint;
     let mut response = if head.method == Method::OPTIONS {
         cors::preflight(endpoint, &head.headers)
+    } else if let Some(id) = result_of {
+        queued::result(front, &entry, &head, id, request_id).await
     } else {
         run(front, verdict, &entry, &head, body, request_id).await
     };
@@ -106,6 +113,14 @@ async fn run(
     let (id, accepted_at) = (RunId::new(), Timestamp::now());
     let mut bytes = Bytes::new();
     let accepted = accept(front, verdict, entry, head, body, &mut bytes).await;
+    let asked = match &accepted {
+        Ok(()) => queued::asked(&entry.workflow.endpoint, &head.headers),
+        Err(_) => Ok(None),
+    };
+    let (accepted, asked) = match asked {
+        Ok(asked) => (accepted, asked),
+        Err(error) => (Err(error.into()), None),
+    };
     if let Err(refusal) = &accepted
         && !refusal.is_recorded()
     {
@@ -117,7 +132,11 @@ async fn run(
         headers: headers::for_guest(&head.headers),
         body: bytes,
     });
-    let invocation = Invocation { id, trigger: Trigger::Catch, input, attempt: 1, accepted_at, place: None };
+    let trigger = Trigger::Catch;
+    let invocation = Invocation { id, trigger, input, attempt: 1, accepted_at, place: None, queued: None };
+    if let Some(asked) = asked {
+        return queued::answer(front, entry, invocation, asked, request_id).await;
+    }
     let answer = match accepted {
         Ok(()) => front.app.invoker.invoke(entry, invocation).await.answer,
         Err(refusal) => {
@@ -127,10 +146,14 @@ async fn run(
             answer
         }
     };
-    let mut response = send(answer, front.shares_origin);
-    response
-        .headers_mut()
-        .insert(RUN, HeaderValue::try_from(id.to_string()).expect("an id is letters and digits"));
+    send_of(id, answer, front.shares_origin)
+}
+
+/// The response with this answer, which is of this run.
+pub(super) fn send_of(id: RunId, answer: Answer, shares_origin: bool) -> Response<ReplyBody> {
+    let mut response = send(answer, shares_origin);
+    let id = HeaderValue::try_from(id.to_string()).expect("an id is letters and digits");
+    response.headers_mut().insert(RUN, id);
     response
 }
 

@@ -11,8 +11,9 @@ use crate::workflow::Endpoint;
 /// the most that any browser honours.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("7200");
 /// The host's reply headers that scripts may read.
-const EXPOSED: HeaderValue =
-    HeaderValue::from_static("tidegate-run, tidegate-fault, x-request-id, retry-after");
+const EXPOSED: HeaderValue = HeaderValue::from_static(
+    "tidegate-run, tidegate-fault, tidegate-repeated, x-request-id, retry-after, location, preference-applied",
+);
 
 /// The methods that an endpoint answers, for `Allow`.
 pub(super) fn allow(endpoint: &Endpoint) -> String {

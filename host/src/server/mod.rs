@@ -15,6 +15,7 @@ mod head;
 mod headers;
 pub(crate) mod local;
 mod payload;
+mod queued;
 mod reply;
 mod request_id;
 mod wire;

@@ -19,6 +19,7 @@ use super::catch::Refusal;
 use super::framing::FramingError;
 use super::head::HeadError;
 use super::payload::PayloadError;
+use super::queued::AskError;
 use super::request_id::RequestId;
 use crate::answer::Answer;
 use crate::api::{Diagnostic, ErrorBody, RunError};
@@ -210,6 +211,30 @@ impl From<&Refusal> for Problem {
             Refusal::Payload(error) => Self::from(error),
             Refusal::Body(error) => Self::from(error),
             Refusal::Framing(error) => Self::from(error),
+            Refusal::Asked(error) => Self::from(error),
+        }
+    }
+}
+
+impl From<&AskError> for Problem {
+    fn from(error: &AskError) -> Self {
+        let of = |status, code| Self::of(status, code, error);
+        match error {
+            AskError::Key { .. } => of(StatusCode::BAD_REQUEST, "invalid-key"),
+            AskError::Callback => of(StatusCode::BAD_REQUEST, "invalid-callback"),
+            AskError::CallbackHost { .. } => of(StatusCode::FORBIDDEN, "callback-refused")
+                .hint("the workflow's owner names the hosts in endpoint.callback_hosts"),
+            AskError::CallbackAlone => of(StatusCode::BAD_REQUEST, "invalid-callback")
+                .hint("send the header Prefer: respond-async with it"),
+            AskError::KeyReused { .. } => of(StatusCode::UNPROCESSABLE_ENTITY, "key-reused")
+                .hint("a key stands for one request: send another one with this request"),
+            AskError::Running { .. } => of(StatusCode::CONFLICT, "still-running").retry_later(),
+            AskError::Gone { .. } => of(StatusCode::GONE, "result-gone"),
+            AskError::NoResult => of(StatusCode::NOT_FOUND, "no-result")
+                .hint("check the URL; results are kept for queue.remember_hours"),
+            AskError::ResultMethod => of(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed")
+                .header(header::ALLOW, HeaderValue::from_static("GET, HEAD, OPTIONS")),
+            AskError::Store(error) => Self::from(error),
         }
     }
 }
@@ -237,6 +262,7 @@ impl From<&ApiError> for Problem {
                 .hint("deploy a version first: POST its code to .../versions"),
             ApiError::NotReplayable { .. } => of(StatusCode::CONFLICT, "not-replayable")
                 .hint("send the whole request as the body of the replay"),
+            ApiError::Ended { .. } => of(StatusCode::CONFLICT, "ended"),
             ApiError::StreamsTaken { .. } => {
                 of(StatusCode::SERVICE_UNAVAILABLE, "too-many-streams").retry_later()
             }
@@ -331,6 +357,7 @@ impl From<&StoreError> for Problem {
             StoreError::Missing { .. } => of(StatusCode::NOT_FOUND, "missing"),
             StoreError::Conflict { .. } => of(StatusCode::CONFLICT, "conflict"),
             StoreError::Limit { .. } => of(StatusCode::UNPROCESSABLE_ENTITY, "over-limit"),
+            StoreError::QueueFull { .. } => of(StatusCode::SERVICE_UNAVAILABLE, "queue-full").retry_later(),
             StoreError::Folder { .. } | StoreError::InUse { .. } | StoreError::Format { .. } => {
                 of(StatusCode::INTERNAL_SERVER_ERROR, "store-unusable")
             }

@@ -13,9 +13,12 @@ use rand::RngExt as _;
 
 use super::logfile::Purpose;
 use super::rows::Selection;
-use super::samples::{log, run, set, tick, workflow};
-use super::{Claim, Durability, EmbeddedOptions, EmbeddedStore, RunFilter, Store, TickState};
-use crate::run::{Run, RunId};
+use super::samples::{end, event, input, log, run, set, tick, workflow};
+use super::{
+    Claim, Durability, EmbeddedOptions, EmbeddedStore, EventQueue, EventState, QueueEntry, RunFilter,
+    Settlement, Store, TickState,
+};
+use crate::run::{Run, RunId, Status};
 use crate::workflow::{SettingWriter, WorkflowId};
 
 /// Copies a folder as it is at this moment: what a crash of the process leaves.
@@ -46,6 +49,11 @@ struct Acknowledged {
     settings: BTreeMap<WorkflowId, u64>,
     claims: BTreeSet<(WorkflowId, Timestamp)>,
     settled: BTreeSet<(WorkflowId, Timestamp)>,
+    events: Vec<RunId>,
+    /// Events that were tried once and wait for another attempt.
+    retried: BTreeSet<RunId>,
+    /// Events that are over.
+    ended: BTreeSet<RunId>,
 }
 
 impl Acknowledged {
@@ -79,6 +87,21 @@ impl Acknowledged {
         let unsettled = store.unsettled_ticks().await.unwrap();
         let unsettled: BTreeSet<_> = unsettled.iter().map(|tick| (tick.workflow, tick.due)).collect();
         assert!(self.settled.is_disjoint(&unsettled));
+        self.check_events(store).await;
+    }
+
+    /// Every event is there, with its input while it needs it, and none is where it was
+    /// before.
+    async fn check_events(&self, store: &EmbeddedStore) {
+        for id in &self.events {
+            let entry = store.event(*id).await.unwrap().unwrap_or_else(|| panic!("event {id} is lost"));
+            let is_over = matches!(entry.state, EventState::Ended { .. });
+            assert!(is_over || !self.ended.contains(id), "event {id} came back: {:?}", entry.state);
+            assert!(entry.attempt >= 2 || !self.retried.contains(id), "the retry of {id} is lost");
+            if !is_over {
+                assert_eq!(store.event_input(*id).await.unwrap(), Some(input(&id.to_string())));
+            }
+        }
     }
 
     /// Takes a line that the child printed.
@@ -94,6 +117,9 @@ impl Acknowledged {
                 self.settings.insert(id.parse().unwrap(), number.parse().unwrap());
             }
             ["claim", id, due] => drop(self.claims.insert((id.parse().unwrap(), due.parse().unwrap()))),
+            ["event", id] => self.events.push(id.parse().unwrap()),
+            ["retry", id] => drop(self.retried.insert(id.parse().unwrap())),
+            ["end", id] => drop(self.ended.insert(id.parse().unwrap())),
             ["settle", id, due] => drop(self.settled.insert((id.parse().unwrap(), due.parse().unwrap()))),
             _ => {}
         }
@@ -127,8 +153,8 @@ async fn kill_9_loses_nothing_that_was_acknowledged() {
         acknowledged.check(&store, runs_before).await;
         store.close().await.unwrap();
     }
-    let Acknowledged { runs, workflows, settings, claims, .. } = acknowledged;
-    let least = [runs.len(), workflows.len(), settings.len(), claims.len()].into_iter().min();
+    let Acknowledged { runs, workflows, settings, claims, ended, .. } = acknowledged;
+    let least = [runs.len(), workflows.len(), settings.len(), claims.len(), ended.len()].into_iter().min();
     assert!(least > Some(CYCLES / 2), "the children came to too little");
 }
 
@@ -226,7 +252,26 @@ async fn work_for_ever(folder: PathBuf) {
             }
         }
     };
-    tokio::join!(appends(), appends(), appends(), claims, changes);
+    let events = drive_events(&store, first.id, say);
+    tokio::join!(appends(), appends(), appends(), claims, changes, events);
+}
+
+/// Events that are enqueued, tried, tried again, and ended: each step is told.
+async fn drive_events(store: &EmbeddedStore, workflow: WorkflowId, mut tell: impl FnMut(String)) {
+    loop {
+        let event = event(workflow);
+        let id = event.id;
+        let entry = QueueEntry::waiting(event, Timestamp::now());
+        store.enqueue(entry, input(&id.to_string())).await.unwrap();
+        tell(format!("event {id}"));
+        let not_before = Timestamp::now();
+        store.take(id).await.unwrap().unwrap();
+        store.settle_event(id, id, Settlement::Retry { not_before, counts: true }).await.unwrap();
+        tell(format!("retry {id}"));
+        let run = store.take(id).await.unwrap().unwrap().entry.run;
+        store.settle_event(id, run, Settlement::End(end(Status::Succeeded, false))).await.unwrap();
+        tell(format!("end {id}"));
+    }
 }
 
 // ---- power cut ----------------------------------------------------------------------
@@ -279,8 +324,12 @@ async fn power_cut_loses_nothing_that_was_acknowledged_as_durable() {
                 settings: now.settings.clone(),
                 claims: now.claims.clone(),
                 settled: now.settled.clone(),
+                events: now.events.clone(),
+                retried: now.retried.clone(),
+                ended: now.ended.clone(),
             }
         };
+        let queue_flushed = store.queue.flushed().await;
         let (log_flushed, journal_flushed) = store
             .ask(|writer, reply| {
                 let flushed = (
@@ -296,6 +345,8 @@ async fn power_cut_loses_nothing_that_was_acknowledged_as_durable() {
         lose_what_was_not_flushed(&Purpose::Runs.path(&data.join("runs"), log_flushed.0), log_flushed.1);
         let journal = Purpose::Journal.path(&data.join("metadata/journal"), journal_flushed.0);
         lose_what_was_not_flushed(&journal, journal_flushed.1);
+        let queue = Purpose::Queue.path(&data.join("queue"), queue_flushed.0);
+        lose_what_was_not_flushed(&queue, queue_flushed.1);
         if image % 2 == 0 {
             fs::remove_dir_all(data.join("metadata/sled")).unwrap();
         }
@@ -325,6 +376,7 @@ async fn check_after_power_cut(seen: &Acknowledged, store: &EmbeddedStore) {
     for (workflow, due) in &seen.claims {
         assert_eq!(store.claim(tick(*workflow, "s", *due)).await.unwrap(), Claim::Taken);
     }
+    seen.check_events(store).await;
     // And it goes on.
     let next: Arc<Run> = Arc::new(run(*seen.workflows.first().unwrap()));
     store.append_run(next.clone(), log(1), Durability::Durable).await.unwrap();
@@ -363,5 +415,6 @@ async fn work(store: Arc<EmbeddedStore>, id: WorkflowId, acknowledged: Arc<Mutex
             acknowledged.lock().unwrap().workflows.insert(more.id);
         }
     };
-    tokio::join!(durable, written, claims, changes);
+    let events = drive_events(&store, id, |line| acknowledged.lock().unwrap().take(&line));
+    tokio::join!(durable, written, claims, changes, events);
 }

@@ -8,6 +8,8 @@
 //!              keeper: index files, checkpoint (sled), export (JSON)
 //! ```
 //!
+//! The queue of events has a thread and files of its own ([`super::queue`]).
+//!
 //! The writer checks and appends, the flushers tell callers that their bytes are on the
 //! disk, the keeper tidies up. A change is durable when the journal or the segment is:
 //! one `fdatasync`, shared by all who wait. Everything else, the checkpoint included,
@@ -25,6 +27,7 @@ use super::folder::Folder;
 use super::keeper::{self, Keeper};
 use super::keys::Put;
 use super::metadata::Metadata;
+use super::queue::writer::QueueHandle;
 use super::rows::RunRow;
 use super::shared::{EmbeddedOptions, Shared};
 use super::status::{CLOSED, Status, StopOnPanic, lock, read};
@@ -48,6 +51,7 @@ pub struct EmbeddedStore {
     pub(super) room: Arc<Semaphore>,
     flushers: [Arc<Flusher>; 2],
     pub(super) keeper: Arc<Keeper>,
+    pub(super) queue: QueueHandle,
     threads: Mutex<Option<Threads>>,
 }
 
@@ -95,6 +99,9 @@ impl EmbeddedStore {
         shared.status.runs.store(shared.segments.count_runs(), std::sync::atomic::Ordering::Relaxed);
         keeper::measure(&shared);
 
+        let is_known = |id| read(&shared.metadata).contains(id);
+        let queue =
+            QueueHandle::open(&shared.folder, shared.options.events, shared.status.clone(), is_known)?;
         let start = |source| StoreError::Io { action: "start a thread".to_owned(), source };
         let (flush, status) = (shared.options.flush, &shared.status);
         let (log_flusher, first) = Flusher::start("flush", flush, status.clone()).map_err(start)?;
@@ -131,7 +138,7 @@ impl EmbeddedStore {
             std::thread::Builder::new().name("tidegate-writer".to_owned()).spawn(run).map_err(start)?;
         let room = Arc::new(Semaphore::new(shared.options.queue_bytes_max.min(Semaphore::MAX_PERMITS)));
         let threads = Mutex::new(Some(Threads { writer: thread, others: vec![first, second, third] }));
-        Ok(Arc::new(Self { shared, commands: sender, writer, room, flushers, keeper, threads }))
+        Ok(Arc::new(Self { shared, commands: sender, writer, room, flushers, keeper, queue, threads }))
     }
 
     /// Writes the frame of a run at once; `None` when it is large or the writer is busy.
@@ -218,7 +225,9 @@ impl EmbeddedStore {
         let threads = lock(&self.threads).take();
         let Some(threads) = threads else { return Ok(()) };
         let (flushers, keeper) = (self.flushers.clone(), self.keeper.clone());
+        let queue = self.queue.take_thread();
         self.blocking(move |shared| {
+            queue.into_iter().for_each(|thread| drop(thread.join()));
             let _ = threads.writer.join();
             // The writer does this too, unless it panicked.
             flushers.iter().for_each(|flusher| flusher.close());

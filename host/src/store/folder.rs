@@ -8,6 +8,7 @@
 //! metadata/export.json   the metadata once more, for people and for a rebuild
 //! runs/                  run records, logs and ticks: 00000001.seg, and 00000001.idx
 //!                        beside each segment that is complete
+//! queue/                 events, their inputs and what became of them: 00000001.log ...
 //! components/aa/         blobs by their SHA-256 digest, `aa` being its first two digits
 //! ```
 //!
@@ -62,7 +63,8 @@ impl Folder {
             None => lay_out(root)?,
         };
         let folder = Self { root: root.to_owned(), salt, lock: Mutex::new(Some(lock)) };
-        for path in [folder.metadata(), folder.journal(), folder.runs(), folder.components()] {
+        for path in [folder.metadata(), folder.journal(), folder.runs(), folder.queue(), folder.components()]
+        {
             create_folder(&path).map_err(|source| unusable(root, "it is not writable", Some(source)))?;
             remove_leftovers(&path);
         }
@@ -104,6 +106,10 @@ impl Folder {
 
     pub(super) fn runs(&self) -> PathBuf {
         self.root.join("runs")
+    }
+
+    pub(super) fn queue(&self) -> PathBuf {
+        self.root.join("queue")
     }
 
     pub(super) fn components(&self) -> PathBuf {

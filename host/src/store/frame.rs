@@ -57,6 +57,10 @@ pub(super) enum Kind {
     Tick,
     /// A change of the metadata.
     Change,
+    /// An event of the queue, with its input as the tail when it is there.
+    Event,
+    /// An event that the queue forgot.
+    Gone,
 }
 
 impl Kind {
@@ -65,12 +69,16 @@ impl Kind {
             Kind::Run => 1,
             Kind::Tick => 2,
             Kind::Change => 3,
+            Kind::Event => 4,
+            Kind::Gone => 5,
         }
     }
 
     /// The kind; `None` for one of a later build, whose frames are skipped.
     fn of(code: u8) -> Option<Self> {
-        [Kind::Run, Kind::Tick, Kind::Change].into_iter().find(|kind| kind.code() == code)
+        [Kind::Run, Kind::Tick, Kind::Change, Kind::Event, Kind::Gone]
+            .into_iter()
+            .find(|kind| kind.code() == code)
     }
 }
 

@@ -1,4 +1,5 @@
-//! Append-only files of frames: segments of runs, and the journal of the metadata.
+//! Append-only files of frames: segments of runs, the journal of the metadata, and the
+//! queue's log.
 //!
 //! ```text
 //! "tidegate" 8 | purpose 4 | format 4 | number 8 | salt 8 | CRC32C of all that 4 | zero 4
@@ -29,6 +30,7 @@ const MAGIC: [u8; 8] = *b"tidegate";
 pub(super) enum Purpose {
     Runs,
     Journal,
+    Queue,
 }
 
 impl Purpose {
@@ -36,13 +38,14 @@ impl Purpose {
         match self {
             Purpose::Runs => *b"runs",
             Purpose::Journal => *b"jrnl",
+            Purpose::Queue => *b"queu",
         }
     }
 
     fn extension(self) -> &'static str {
         match self {
             Purpose::Runs => "seg",
-            Purpose::Journal => "log",
+            Purpose::Journal | Purpose::Queue => "log",
         }
     }
 

@@ -1,4 +1,4 @@
-//! What the host keeps: metadata, blobs, runs and the schedule's claims.
+//! What the host keeps: metadata, blobs, runs, the schedule's claims and the queue.
 //!
 //! [`Store`] speaks in the domain's verbs, so that a distributed store can stand
 //! beside the embedded one. The contract of each verb is tested for every
@@ -22,6 +22,7 @@ mod ledger;
 mod live;
 mod logfile;
 mod metadata;
+mod queue;
 mod records;
 mod recovery;
 mod rows;
@@ -43,7 +44,7 @@ mod damage_tests;
 #[cfg(test)]
 mod embedded_tests;
 #[cfg(test)]
-mod samples;
+pub(crate) mod samples;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -56,6 +57,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 pub use embedded::EmbeddedStore;
+pub use queue::{
+    DedupeKey, Enqueued, Event, EventEnd, EventInput, EventQueue, EventState, Leased, Leases, Notified,
+    QueueEntry, QueueFigures, QueueLimits, Redrive, Room, Settlement, Wanted,
+};
 pub use shared::EmbeddedOptions;
 pub use verbs::PAGE_MAX;
 
@@ -124,6 +129,14 @@ pub enum StoreError {
     #[error("{what} is over the limit of {limit}")]
     Limit {
         /// What is over the limit, with its size.
+        what: String,
+        /// The limit, with its unit.
+        limit: String,
+    },
+    /// The queue takes no more events now.
+    #[error("the queue is full: {what}, the limit is {limit}")]
+    QueueFull {
+        /// How full it is.
         what: String,
         /// The limit, with its unit.
         limit: String,
@@ -340,7 +353,7 @@ pub struct Verification {
 ///
 /// Reads see every change whose verb has returned.
 #[async_trait]
-pub trait Store: Send + Sync + 'static {
+pub trait Store: EventQueue + Send + Sync + 'static {
     // ---- workflows -----------------------------------------------------------------
 
     /// All workflows that are not archived, in the order of their names.

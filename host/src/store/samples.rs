@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::{Tick, TickState};
+use super::{DedupeKey, Event, EventEnd, EventInput, Tick, TickState};
 use crate::run::{
     Body, FORMAT, Inputs, Level, LogLine, LogSummary, ReplyRecord, RequestRecord, Run, RunId, Status, Stream,
     Trigger, Usage,
 };
 use crate::workflow::{
-    CatchKey, Code, Digest, Endpoint, Kind, LimitOverrides, Revision, SettingChange, State, Workflow,
-    WorkflowId,
+    CatchKey, Code, Digest, Endpoint, Kind, LimitOverrides, RetryPolicy, Revision, SettingChange, State,
+    Workflow, WorkflowId,
 };
 
 pub(crate) fn workflow(name: &str) -> Workflow {
@@ -29,6 +29,7 @@ pub(crate) fn workflow(name: &str) -> Workflow {
         endpoint: Endpoint::default(),
         schedules: Vec::new(),
         limits: LimitOverrides::default(),
+        retry: RetryPolicy::default(),
         active_version: None,
         created_at: now,
         updated_at: now,
@@ -46,6 +47,7 @@ pub(crate) fn run(workflow: WorkflowId) -> Run {
         version: Some(1),
         trigger: Trigger::Catch,
         attempt: 1,
+        event: None,
         status: Status::Succeeded,
         fault: None,
         accepted_at: now,
@@ -100,6 +102,36 @@ pub(crate) fn tick(workflow: WorkflowId, schedule: &str, due: Timestamp) -> Tick
         lateness_us: 0,
         stretch: None,
     }
+}
+
+pub(crate) fn event(workflow: WorkflowId) -> Event {
+    Event {
+        id: RunId::new(),
+        workflow,
+        trigger: Trigger::Catch,
+        accepted_at: Timestamp::now(),
+        version: None,
+        key: None,
+        callback: None,
+        is_direct: false,
+    }
+}
+
+pub(crate) fn key(name: &str) -> Option<DedupeKey> {
+    Some(DedupeKey { name: name.to_owned(), print: "p".to_owned() })
+}
+
+pub(crate) fn input(body: &str) -> EventInput {
+    EventInput::Request(RequestRecord {
+        method: "POST".to_owned(),
+        path_with_query: "/".to_owned(),
+        headers: vec![("content-type".to_owned(), "text/plain".to_owned())],
+        body: Body::cut(body.as_bytes().to_vec().into(), usize::MAX),
+    })
+}
+
+pub(crate) fn end(status: Status, is_dead: bool) -> EventEnd {
+    EventEnd { status, fault: None, at: Timestamp::now(), is_dead }
 }
 
 pub(crate) fn component(component: Digest) -> Code {

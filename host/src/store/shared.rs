@@ -7,6 +7,7 @@ use super::blobs::Blobs;
 use super::folder::Folder;
 use super::ledger::Ledger;
 use super::metadata::{Metadata, SettingLimits};
+use super::queue::QueueLimits;
 use super::segments::Segments;
 use super::status::Status;
 use crate::config::Config;
@@ -36,6 +37,8 @@ pub struct EmbeddedOptions {
     pub queue_max: usize,
     /// Bytes of run records that wait for the writer, at least one record.
     pub queue_bytes_max: usize,
+    /// Limits of the queue of events.
+    pub events: QueueLimits,
 }
 
 impl EmbeddedOptions {
@@ -46,6 +49,7 @@ impl EmbeddedOptions {
             segment_bytes: config.store.segment_bytes.min(SEGMENT_BYTES_MAX),
             settings_max: config.run.settings_max,
             setting_bytes_max: config.run.setting_bytes_max,
+            events: QueueLimits::from_config(&config.queue),
             ..Self::default()
         }
     }
@@ -67,6 +71,7 @@ impl Default for EmbeddedOptions {
             garbage: Duration::from_secs(3600),
             queue_max: 4096,
             queue_bytes_max: 64 << 20,
+            events: QueueLimits::default(),
         }
     }
 }

@@ -68,21 +68,30 @@ impl Store for EmbeddedStore {
     }
 
     async fn archive_workflow(&self, id: WorkflowId) -> Result<()> {
-        self.ask(move |writer, reply| {
-            let planned = read(&writer.shared.metadata).plan_archive(id);
-            match planned {
-                Err(error) => answer(reply, Err(error)),
-                Ok(puts) => {
-                    writer.commit(puts, (), reply);
-                    if !read(&writer.shared.metadata).contains(id) {
-                        writer.shared.segments.hide(id, true);
-                        lock(&writer.shared.ledger).forget(id);
-                        writer.count_runs();
+        let archived: Result<()> = self
+            .ask(move |writer, reply| {
+                let planned = read(&writer.shared.metadata).plan_archive(id);
+                match planned {
+                    Err(error) => answer(reply, Err(error)),
+                    Ok(puts) => {
+                        writer.commit(puts, (), reply);
+                        if !read(&writer.shared.metadata).contains(id) {
+                            writer.shared.segments.hide(id, true);
+                            lock(&writer.shared.ledger).forget(id);
+                            writer.count_runs();
+                        }
                     }
                 }
-            }
-        })
-        .await
+            })
+            .await;
+        archived?;
+        // What a crash leaves of these is forgotten when the store is opened.
+        self.queue
+            .ask(move |queue| {
+                queue.forget_workflow(id);
+                Ok(())
+            })
+            .await
     }
 
     async fn versions(&self, id: WorkflowId) -> Result<Vec<Version>> {

@@ -27,6 +27,7 @@ pub(super) fn verify(shared: &Shared) -> Result<Verification> {
         }
     }
     verify_blobs(shared, &mut found);
+    found.problems.extend(super::queue::log::verify(&shared.folder.queue(), shared.folder.salt())?);
     found.problems.truncate(PROBLEMS_MAX);
     Ok(found)
 }
@@ -56,7 +57,9 @@ fn verify_segment(shared: &Shared, segment: &Segment, found: &mut Verification) 
                 records::decode_run(frame.body).and(records::decode_log(frame.tail).map(drop))
             }
             Some(Kind::Tick) => records::decode_tick(frame.body).map(drop),
-            Some(Kind::Change) | None => Err("it is of a kind that has no place here".to_owned()),
+            Some(Kind::Change | Kind::Event | Kind::Gone) | None => {
+                Err("it is of a kind that has no place here".to_owned())
+            }
         };
         if let Err(reason) = result {
             problems.push(format!("segment {number}: the record at {at}: {reason}"));

@@ -103,6 +103,13 @@ fn single_figures(results: &Results) -> Table {
         spread("p99 of a neighbour, idle", spinning.idle_p99_us, "us");
         spread("p99 of a neighbour, beside the spinning guest", spinning.beside_p99_us, "us");
     }
+    for load in results.accepting.iter().flat_map(|accepting| &accepting.loads) {
+        let with = |what: &str| format!("{what}, {} connections", load.connections);
+        spread(&with("p50 to a durable 202"), load.p50_ms, "ms");
+        spread(&with("p99 to a durable 202"), load.p99_ms, "ms");
+        spread(&with("events accepted a second"), load.accepted_per_s, "");
+        spread(&with("events run a second"), load.run_per_s, "");
+    }
     let mut one = |what: &str, value: String, unit: &str| {
         table.add_row([what, &value, "", "", unit]);
     };

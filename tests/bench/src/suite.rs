@@ -6,6 +6,7 @@ use clap::ValueEnum;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::cases::accepting::{self, Accepting};
 use crate::cases::deploying::{self, Deploying};
 use crate::cases::recording::{self, Recording};
 use crate::cases::schedules::{self, Schedules};
@@ -33,6 +34,8 @@ pub enum Case {
     Schedules,
     /// A guest that never ends.
     Spinning,
+    /// Requests that are answered before they ran.
+    Accepting,
 }
 
 /// What to measure.
@@ -73,6 +76,8 @@ pub struct Results {
     pub schedules: Option<Schedules>,
     /// See [`Case::Spinning`].
     pub spinning: Option<Spinning>,
+    /// See [`Case::Accepting`].
+    pub accepting: Option<Accepting>,
     /// The figures to reach.
     pub checks: Vec<Check>,
 }
@@ -95,6 +100,7 @@ impl Suite {
             starting: None,
             schedules: None,
             spinning: None,
+            accepting: None,
             checks: Vec::new(),
         };
         for case in &self.cases {
@@ -140,6 +146,12 @@ impl Suite {
                 let measured = spinning::measure(built, rounds)?;
                 results.checks.extend(measured.checks());
                 results.spinning = Some(measured);
+            }
+            Case::Accepting => {
+                say("requests that are answered before they ran");
+                let measured = accepting::measure(built, rounds)?;
+                results.checks.extend(measured.checks());
+                results.accepting = Some(measured);
             }
         }
         Ok(())

@@ -6,6 +6,7 @@ mod demo;
 mod doctor;
 mod local;
 mod programs;
+mod queue;
 mod serve;
 mod workflows;
 

@@ -20,6 +20,7 @@ pub(crate) struct Host {
     /// Where the catch endpoints listen.
     pub(crate) catch: SocketAddr,
     token: String,
+    settings: Vec<(String, String)>,
 }
 
 /// A workflow of a host.
@@ -39,17 +40,16 @@ impl Host {
     /// A host with some keys of the configuration, for example
     /// `("server.body_bytes_max", "100")`.
     pub(crate) fn with(settings: &[(&str, &str)]) -> Self {
-        Self::over(tempfile::tempdir().unwrap(), settings)
+        Self::on(tempfile::tempdir().unwrap(), owned(settings))
     }
 
-    /// A host over a data folder, which may hold what another one left there.
-    fn over(data: TempDir, settings: &[(&str, &str)]) -> Self {
+    fn on(data: TempDir, settings: Vec<(String, String)>) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
         command.arg("serve").arg("--data").arg(data.path()).args(["--listen", "127.0.0.1:0"]);
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("TIDEGATE_")) {
             command.env_remove(name);
         }
-        for (key, value) in settings {
+        for (key, value) in &settings {
             let name = key.to_uppercase().replace('.', "__");
             command.env(format!("TIDEGATE_{name}"), value);
         }
@@ -60,7 +60,17 @@ impl Host {
         let address =
             |key: &str| host[key].as_str().unwrap().strip_prefix("http://").unwrap().parse().unwrap();
         let token = read("admin.token").trim().to_owned();
-        Self { child, api: address("url"), catch: address("catch_url"), token, data }
+        Self { child, api: address("url"), catch: address("catch_url"), token, data, settings }
+    }
+
+    /// Ends the process without a warning (`kill -9`), and starts another one on its data
+    /// folder, with the same configuration.
+    pub(crate) fn kill_and_restart(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        let data = std::mem::replace(&mut self.data, tempfile::tempdir().unwrap());
+        // What is replaced is dropped here, and its process is gone.
+        *self = Self::on(data, std::mem::take(&mut self.settings));
     }
 
     /// A request to the management API with the token.
@@ -163,13 +173,17 @@ impl Host {
     /// Starts the host again over its data folder, once its process has ended.
     pub(crate) fn restart(&mut self, settings: &[(&str, &str)]) {
         let data = std::mem::replace(&mut self.data, tempfile::tempdir().unwrap());
-        *self = Self::over(data, settings);
+        *self = Self::on(data, owned(settings));
     }
 
     /// The data folder.
     pub(crate) fn data(&self) -> &std::path::Path {
         self.data.path()
     }
+}
+
+fn owned(settings: &[(&str, &str)]) -> Vec<(String, String)> {
+    settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
 }
 
 impl Drop for Host {

@@ -36,6 +36,11 @@ fn usage_errors_have_exit_code_2_and_say_what_is_there() {
         (vec!["rollback", "sync", "0"], "0 is not in 1.."),
         (vec!["logs", "sync", "--follow", "--json"], "cannot be used with"),
         (vec!["archive", "sync"], "needs --yes"),
+        (vec!["dead", "redrive"], "--workflow NAME or --all"),
+        (vec!["dead", "redrive", RUN_ID, "--all"], "cannot be used with"),
+        (vec!["replay"], "<ID>"),
+        (vec!["replay", RUN_ID, "--workflow", "sync"], "cannot be used with"),
+        (vec!["replay", RUN_ID, "--status", "failed"], "cannot be used with"),
         (vec!["runs", "sync", "--since", "soon"], "10m"),
         (vec!["settings", "set", "sync"], "NAME[=VALUE]"),
     ] {

@@ -5,6 +5,7 @@ mod commands;
 mod deploy;
 mod help;
 mod new;
+mod queue;
 mod runs;
 mod runtimes;
 mod schedules;

@@ -18,6 +18,7 @@ mod client;
 mod connection;
 mod connector;
 mod counters;
+mod deliver;
 mod error;
 mod ledger;
 mod policy;

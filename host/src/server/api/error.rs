@@ -76,6 +76,12 @@ pub(in crate::server) enum ApiError {
         /// What is missing.
         reason: &'static str,
     },
+    /// The run is over.
+    #[error("the run {run} has ended already")]
+    Ended {
+        /// The run.
+        run: String,
+    },
     /// All event streams are in use.
     #[error("{limit} event streams are open already")]
     StreamsTaken {

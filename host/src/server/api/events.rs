@@ -125,6 +125,7 @@ mod tests {
                 due: None,
                 replay_of: None,
                 attempt: 1,
+                event: None,
                 status: Status::Running,
                 fault: None,
                 message: None,

@@ -11,6 +11,7 @@ mod events;
 mod extract;
 mod openapi;
 mod probes;
+mod queue;
 mod replay;
 mod request;
 mod runs;
@@ -108,6 +109,10 @@ fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(runs::show))
         .routes(routes!(runs::log))
         .routes(routes!(replay::replay))
+        .routes(routes!(replay::replay_many))
+        .routes(routes!(queue::cancel))
+        .routes(routes!(queue::list))
+        .routes(routes!(queue::redrive))
         .routes(routes!(events::events))
         .routes(routes!(runtimes::list))
         .routes(routes!(runtimes::install))

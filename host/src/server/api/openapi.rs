@@ -11,7 +11,7 @@ use utoipa::openapi::{
 use utoipa::{PartialSchema, ToSchema};
 
 use super::{Shared, auth};
-use crate::api::{ErrorBody, EventsLost, RunError, RunEvent};
+use crate::api::{AsyncAccepted, CallbackBody, ErrorBody, EventsLost, RunError, RunEvent};
 use crate::server::catch;
 
 /// The name of the security scheme.
@@ -42,6 +42,8 @@ pub(super) fn complete(mut document: OpenApi) -> OpenApi {
         (RunError::name(), RunError::schema()),
         (RunEvent::name(), RunEvent::schema()),
         (EventsLost::name(), EventsLost::schema()),
+        (AsyncAccepted::name(), AsyncAccepted::schema()),
+        (CallbackBody::name(), CallbackBody::schema()),
     ] {
         components.schemas.insert(name.into_owned(), schema);
     }
@@ -53,8 +55,9 @@ pub(super) fn complete(mut document: OpenApi) -> OpenApi {
             common_answers(operation, needs_token);
         }
     }
-    let (path, item) = catch_endpoint();
-    document.paths.paths.insert(path, item);
+    for (path, item) in [catch_endpoint(), result_endpoint()] {
+        document.paths.paths.insert(path, item);
+    }
     document
 }
 
@@ -99,7 +102,12 @@ fn catch_endpoint() -> (String, PathItem) {
     #[utoipa::path(
         post, path = "/catch/{key}", operation_id = "callWorkflow", tag = "catch", security(()),
         description = "Runs a catch workflow and answers what it returns. The reply header `tidegate-run` names the run; on a failure `tidegate-fault` is `caller`, `guest` or `host`.",
-        params(("key" = String, Path, description = "The secret part of the workflow's URL")),
+        params(
+            ("key" = String, Path, description = "The secret part of the workflow's URL"),
+            ("prefer" = Option<String>, Header, description = "`respond-async`: answer 202 once the request is on the disk, and run it later"),
+            ("idempotency-key" = Option<String>, Header, description = "Requests with the same key run once; later ones get the first one's reply, with `tidegate-repeated: true`"),
+            ("tidegate-callback" = Option<String>, Header, description = "With `respond-async`: the URL that is sent a signed `CallbackBody` when it is over; its host has to be one of `endpoint.callback_hosts`"),
+        ),
         request_body(content(
             (std::collections::BTreeMap<String, serde_json::Value> = "application/json"),
             (std::collections::BTreeMap<String, String> = "application/x-www-form-urlencoded"),
@@ -107,12 +115,16 @@ fn catch_endpoint() -> (String, PathItem) {
         ), description = "A JSON object or a form"),
         responses(
             (status = 200, description = "What the workflow returned, or `{\"run\", \"status\"}`; it chooses status, headers and body", body = serde_json::Value),
+            (status = 202, description = "`respond-async` was asked for: the request is on the disk; `location` has the path of its result", body = AsyncAccepted),
             (status = 400, description = "The body is not valid JSON, or no object", body = RunError),
             (status = 404, description = "There is no such endpoint", body = ErrorBody),
             (status = 405, description = "The endpoint does not accept the method; `Allow` says which it does", body = RunError),
             (status = 408, description = "The body did not come in time", body = RunError),
+            (status = 409, description = "A request with this key is running", body = ErrorBody),
+            (status = 410, description = "A request with this key ran, and its reply is not kept any more", body = ErrorBody),
             (status = 413, description = "The body is too large", body = RunError),
             (status = 415, description = "The content type is not one that workflows understand", body = RunError),
+            (status = 422, description = "The key was used for another request", body = ErrorBody),
             (status = 502, description = "The workflow failed; its run's record says why", body = RunError),
             (status = 503, description = "The workflow is paused or has no version, or the host has no room; `Retry-After` says when to try again", body = ErrorBody),
             (status = 504, description = "The workflow took longer than its deadline", body = RunError),
@@ -126,4 +138,30 @@ fn catch_endpoint() -> (String, PathItem) {
     debug_assert!(__path_catch_post::path().starts_with(catch::PREFIX));
     let item = PathItem::new(HttpMethod::Post, __path_catch_post::operation());
     (__path_catch_post::path(), item)
+}
+
+/// `GET /catch/{key}/runs/{id}`.
+fn result_endpoint() -> (String, PathItem) {
+    #[utoipa::path(
+        get, path = "/catch/{key}/runs/{id}", operation_id = "fetchResult", tag = "catch", security(()),
+        description = "The result of a request that was answered 202: the reply that a caller who waited would have got, with its status and headers. Whoever knows the URL may read it.",
+        params(
+            ("key" = String, Path, description = "The secret part of the workflow's URL"),
+            ("id" = String, Path, description = "The run that the 202 named"),
+        ),
+        responses(
+            (status = 200, description = "What the workflow returned; it chooses status, headers and body", body = serde_json::Value),
+            (status = 202, description = "It is not over; `Retry-After` says when to ask again", body = AsyncAccepted),
+            (status = 404, description = "There is no such endpoint or result, or it is not remembered any more", body = ErrorBody),
+            (status = 410, description = "The reply is not kept any more", body = ErrorBody),
+            (status = 502, description = "The workflow failed, and is not tried again", body = RunError),
+            (status = "default", description = "Whatever status the workflow chose", body = serde_json::Value),
+        ),
+    )]
+    #[expect(dead_code, reason = "it carries the description of what server/queued answers")]
+    fn result_get() {}
+
+    use utoipa::Path as _;
+    let item = PathItem::new(HttpMethod::Get, __path_result_get::operation());
+    (__path_result_get::path(), item)
 }

@@ -67,6 +67,7 @@ pub(super) async fn metrics(State(api): Shared) -> impl IntoResponse {
         workflows: app.registry.list().len() as u64,
         schedules_overrun: app.scheduler.overruns() as u64,
         store: app.store.health(),
+        queue: app.store.queue_figures(),
     });
     ([(header::CONTENT_TYPE, telemetry::CONTENT_TYPE)], text)
 }

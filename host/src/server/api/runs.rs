@@ -47,7 +47,7 @@ pub(super) struct RunParams {
     #[param(value_type = Option<String>, format = DateTime)]
     until: Option<Timestamp>,
     /// Runs of a page, 1 to 500; 50 when it is left out. Runs that have not ended come on
-    /// top of it.
+    /// top of it: all that run, and at most as many that wait in the queue.
     #[param(minimum = 1, maximum = 500)]
     limit: Option<usize>,
     /// `next` of the page before.
@@ -97,12 +97,15 @@ async fn page(api: &Api, workflow: Option<WorkflowId>, params: RunParams) -> Res
         since: params.since,
         until: params.until,
     };
-    // First those that have not ended: one that ends in between is seen twice, and not
-    // never.
+    // First those that wait, then those that run, then those that have ended: one that
+    // moves on in between is seen twice, and not never.
     let mut runs: Vec<RunView> = Vec::new();
     if cursor.is_none() {
+        let mut waiting = api.app.queue.unended(workflow, limit).await?;
         let running = api.app.invoker.running(workflow);
-        runs.extend(running.iter().rev().filter(|run| passes(run, &filter)).map(RunView::from));
+        waiting.retain(|run| !running.iter().any(|other| other.id == run.id));
+        let unended = waiting.iter().chain(running.iter().rev());
+        runs.extend(unended.filter(|run| passes(run, &filter)).map(RunView::from));
     }
     let ended = api.app.store.runs(filter, cursor, limit).await?;
     runs.retain(|run| !ended.runs.iter().any(|other| other.id == run.id));
@@ -122,7 +125,7 @@ pub(super) fn limit(asked: Option<usize>) -> Result<usize, ApiError> {
     Err(ApiError::Query(format!("limit: must be 1 to {LIMIT_MAX}, is {limit}")))
 }
 
-fn statuses(list: &str) -> Result<Vec<Status>, ApiError> {
+pub(super) fn statuses(list: &str) -> Result<Vec<Status>, ApiError> {
     let words = list.split(',').map(str::trim).filter(|word| !word.is_empty());
     words
         .map(|word| {
@@ -135,7 +138,7 @@ fn statuses(list: &str) -> Result<Vec<Status>, ApiError> {
         .collect()
 }
 
-fn trigger(word: String) -> Result<String, ApiError> {
+pub(super) fn trigger(word: String) -> Result<String, ApiError> {
     if Trigger::WORDS.contains(&word.as_str()) {
         return Ok(word);
     }
@@ -190,10 +193,17 @@ pub(super) async fn find(api: &Api, id: &str) -> Result<Run, ApiError> {
     let missing = || ApiError::Missing { what: format!("the run {id:.40?}") };
     let id: RunId = id.parse().map_err(|_| missing())?;
     let running = api.app.invoker.running(None).into_iter().find(|run| run.id == id);
-    match running {
-        Some(run) => Ok(run),
-        None => api.app.store.run(id).await?.ok_or_else(missing),
+    if let Some(run) = running {
+        return Ok(run);
     }
+    if let Some(run) = api.app.store.run(id).await? {
+        return Ok(run);
+    }
+    if let Some(run) = api.app.queue.find_unended(id).await? {
+        return Ok(run);
+    }
+    // It may have waited when the first were asked, and have ended when the queue was.
+    api.app.store.run(id).await?.ok_or_else(missing)
 }
 
 /// Runs the active version once, now, and answers with the run's record.

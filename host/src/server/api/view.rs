@@ -29,6 +29,7 @@ pub(super) fn workflow(entry: &Entry, app: &App) -> WorkflowView {
         schedules: workflow.schedules.iter().map(|one| schedule(one, workflow, now, app)).collect(),
         endpoint: workflow.endpoint.clone(),
         limits: workflow.limits,
+        retry: workflow.retry.clone(),
         active_version: workflow.active_version,
         created_at: workflow.created_at,
         updated_at: workflow.updated_at,

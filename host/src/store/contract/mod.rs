@@ -6,6 +6,7 @@
 
 mod ledger;
 mod metadata;
+mod queue;
 mod runs;
 mod whole;
 
@@ -14,7 +15,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-pub(crate) use self::{ledger::*, metadata::*, runs::*, whole::*};
+pub(crate) use self::{ledger::*, metadata::*, queue::*, runs::*, whole::*};
 use super::samples::{log, workflow};
 use super::{Durability, RunFilter, RunPage, Store};
 use crate::run::{Run, RunId};
@@ -58,6 +59,16 @@ macro_rules! contract_tests {
                 claims_of_a_batch_are_like_single_ones
                 ledger_shows_what_became_of_each_instant
                 prune_never_makes_an_instant_free_again
+                event_is_leased_once_oldest_first_and_when_due
+                event_is_leased_as_far_as_its_workflow_has_room
+                one_of_many_events_with_a_key_is_added
+                each_attempt_at_an_event_is_a_run_of_its_own
+                lease_is_settled_once_and_by_its_own_run
+                dead_letter_is_kept_with_its_input_until_it_is_driven_again
+                callback_is_told_until_it_is_over
+                event_that_waits_can_be_taken_out
+                queue_is_the_same_after_reopening
+                archive_forgets_the_events_of_its_workflow
                 everything_is_the_same_after_reopening
                 closed_store_takes_no_changes
             }

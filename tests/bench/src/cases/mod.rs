@@ -2,6 +2,7 @@
 //! starts a host of its own on a fresh data folder, returns what it measured, and the
 //! checks that follow from it.
 
+pub mod accepting;
 pub mod deploying;
 pub mod recording;
 pub mod schedules;

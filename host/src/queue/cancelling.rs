@@ -1,0 +1,60 @@
+//! Runs that somebody stops, and events that are taken out of the queue.
+
+use jiff::Timestamp;
+
+use super::{Queue, handed, no_input};
+use crate::invoker::Cancelled;
+use crate::run::{Fault, FaultKind, RunId, Status};
+use crate::store::{EventEnd, EventInput, QueueEntry, Settlement, StoreError};
+
+impl Queue {
+    /// Stops a run, or takes an event that waits out of the queue, and returns when its
+    /// end is on record, with the id of the run that was cancelled. `None` when nothing
+    /// with this id waits or runs.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn cancel(&self, id: RunId) -> Result<Option<RunId>, StoreError> {
+        let Some(event) = self.store.event(id).await?.map(|entry| entry.event.id) else {
+            return Ok(self.stop(id).await);
+        };
+        let mut stopped = None;
+        loop {
+            if let Some(leased) = self.store.take(event).await? {
+                self.give_up(&leased.entry, leased.input).await;
+                return Ok(Some(leased.entry.run));
+            }
+            let entry = self.store.event(event).await?;
+            let Some(entry) = entry.filter(|entry| entry.end().is_none()) else { return Ok(stopped) };
+            if self.flights.cancel(entry.run).await {
+                // It may have failed by itself at the last moment, and wait again.
+                stopped = Some(entry.run);
+            } else {
+                return Ok(self.stop(entry.run).await.or(stopped));
+            }
+        }
+    }
+
+    async fn stop(&self, run: RunId) -> Option<RunId> {
+        match self.invoker.cancel(run).await {
+            Cancelled::Ended => Some(run),
+            Cancelled::NotRunning => None,
+        }
+    }
+
+    /// Records an event that is cancelled before its attempt began.
+    async fn give_up(&self, entry: &QueueEntry, input: EventInput) {
+        if let Some(workflow) = self.registry.by_id(entry.event.workflow) {
+            let invocation = self.attempt(entry, handed(input).unwrap_or_else(no_input));
+            let fault = Fault::new(FaultKind::Cancelled, "it was taken out of the queue");
+            self.invoker.record_unrun(&workflow, &invocation, Status::Cancelled, fault).await;
+        }
+        let end = EventEnd {
+            status: Status::Cancelled,
+            fault: Some(FaultKind::Cancelled),
+            at: Timestamp::now(),
+            is_dead: false,
+        };
+        self.settle(entry, Settlement::End(end)).await;
+    }
+}

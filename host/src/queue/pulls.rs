@@ -1,0 +1,61 @@
+//! Ticks whose run failed: further attempts are events of the queue.
+
+use super::settling::{Began, settlement};
+use super::{Queue, kept};
+use crate::engine::Input;
+use crate::registry::Entry;
+use crate::run::{Run, Status};
+use crate::store::{Event, QueueEntry};
+
+impl Queue {
+    /// A pull's run ended: tries it again as its workflow's policy says, and returns when
+    /// there is nothing more to try, or the host stops. The next ticks of its schedule are
+    /// judged by then.
+    pub async fn follow_up(&self, entry: &Entry, run: &Run, input: Input) {
+        if !self.take_over(entry, run, input).await {
+            return;
+        }
+        let is_over = self.flights.end_of(run.id);
+        // It may be over already: nobody tells us then.
+        let known = self.store.event(run.id).await;
+        if matches!(known, Ok(Some(known)) if known.end().is_none()) {
+            tokio::select! {
+                () = is_over.cancelled() => {}
+                () = self.stopping.cancelled() => {}
+            }
+        } else {
+            self.flights.ended(run.id);
+        }
+    }
+
+    /// Puts a pull's run that failed into the queue, as an event whose first attempt was
+    /// made. Returns whether it did.
+    pub async fn take_over(&self, entry: &Entry, run: &Run, input: Input) -> bool {
+        let policy = &entry.workflow.retry;
+        if policy.attempts <= 1 || !matches!(run.status, Status::Failed | Status::Interrupted) {
+            return false;
+        }
+        let event = Event {
+            id: run.id,
+            workflow: run.workflow,
+            trigger: run.trigger.clone(),
+            accepted_at: run.accepted_at,
+            version: None,
+            key: None,
+            callback: None,
+            is_direct: false,
+        };
+        let leased = QueueEntry::leased(event);
+        let enqueued = self.store.enqueue(leased.clone(), kept(input)).await;
+        self.telemetry.queue.accepted(&enqueued);
+        if let Err(error) = &enqueued {
+            let error = error as &dyn std::error::Error;
+            tracing::error!(run = %run.id, error, "a run that failed cannot be tried again");
+            return false;
+        }
+        let settlement = settlement(&leased, policy, run, Began::Perhaps);
+        self.settle(&leased, settlement).await;
+        self.wake.notify_one();
+        true
+    }
+}

@@ -1,0 +1,132 @@
+//! The queue: dead letters, and runs that are cancelled.
+
+use std::collections::HashMap;
+
+use axum::Json;
+use axum::extract::State;
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use super::extract::{JsonBody, Params, Segments};
+use super::{ApiError, Shared, runs};
+use crate::api::{DeadList, DeadView, ErrorBody, RedriveRequest, Redriven, RunDetail};
+use crate::run::RunId;
+use crate::store::{QueueEntry, Redrive};
+use crate::workflow::{WorkflowId, WorkflowName};
+
+/// Most events that one call names.
+const EVENTS_MAX: usize = 1000;
+
+/// Which dead letters a listing shows.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct DeadParams {
+    /// Dead letters of this workflow only.
+    workflow: Option<String>,
+    /// Rows of a page, 1 to 500; 50 when it is left out.
+    #[param(minimum = 1, maximum = 500)]
+    limit: Option<usize>,
+    /// `next` of the page before.
+    #[param(value_type = Option<RunId>)]
+    cursor: Option<String>,
+}
+
+/// Events that were given up: none of their attempts succeeded, and their policy allows no
+/// other. Latest first.
+#[utoipa::path(
+    get, path = "/api/v1/dead", operation_id = "listDeadLetters", tag = "queue",
+    params(DeadParams),
+    responses(
+        (status = 200, description = "The dead letters", body = DeadList),
+        (status = 404, description = "There is no such workflow", body = ErrorBody),
+    ),
+)]
+pub(super) async fn list(
+    State(api): Shared,
+    Params(params): Params<DeadParams>,
+) -> Result<Json<DeadList>, ApiError> {
+    let limit = runs::limit(params.limit)?;
+    let cursor = params.cursor.as_deref().map(str::parse::<RunId>).transpose();
+    let cursor = cursor.map_err(|error| ApiError::Query(format!("cursor: {error}")))?;
+    let registry = &api.app.registry;
+    let workflow = match &params.workflow {
+        Some(name) => Some(registry.find(name)?.workflow.id),
+        None => None,
+    };
+    let (dead, next) = api.app.store.dead_letters(workflow, cursor, limit).await?;
+    let mut names: HashMap<WorkflowId, Option<WorkflowName>> = HashMap::new();
+    let views = dead.iter().filter_map(|entry| {
+        let id = entry.event.workflow;
+        let name = names.entry(id).or_insert_with(|| registry.by_id(id).map(|w| w.workflow.name.clone()));
+        view(entry, name.clone()?)
+    });
+    Ok(Json(DeadList { dead: views.collect(), next }))
+}
+
+fn view(entry: &QueueEntry, workflow: WorkflowName) -> Option<DeadView> {
+    let end = entry.end()?;
+    Some(DeadView {
+        event: entry.event.id,
+        run: entry.run,
+        workflow,
+        trigger: entry.event.trigger.word().to_owned(),
+        attempts: entry.attempt,
+        status: end.status,
+        fault: end.fault,
+        accepted_at: entry.event.accepted_at,
+        died_at: end.at,
+    })
+}
+
+/// Makes dead letters wait for another attempt, with as many attempts as their policy
+/// allows from there.
+#[utoipa::path(
+    post, path = "/api/v1/dead/redrive", operation_id = "redriveDeadLetters", tag = "queue",
+    request_body = RedriveRequest,
+    responses(
+        (status = 200, description = "Those that wait now", body = Redriven),
+        (status = 404, description = "There is no such workflow", body = ErrorBody),
+        (status = 422, description = "A field is wrong; the message names it", body = ErrorBody),
+    ),
+)]
+pub(super) async fn redrive(
+    State(api): Shared,
+    JsonBody(request): JsonBody<RedriveRequest>,
+) -> Result<Json<Redriven>, ApiError> {
+    let field = |field, reason: String| Err(ApiError::Field { field, reason });
+    let which = match (request.events.len(), &request.workflow, request.all) {
+        (0, None, true) => Redrive::Of(None),
+        (0, Some(name), false) => Redrive::Of(Some(api.app.registry.find(name)?.workflow.id)),
+        (named, None, false) if named > EVENTS_MAX => {
+            return field("events", format!("at most {EVENTS_MAX} can be named at a time"));
+        }
+        (1.., None, false) => Redrive::Ids(request.events),
+        _ => return field("events", "give one of `events`, `workflow` and `all`".to_owned()),
+    };
+    Ok(Json(Redriven { events: api.app.queue.redrive(which).await? }))
+}
+
+/// Stops a run, or takes it out of the queue: it ends as `cancelled`, with nothing saved
+/// but what it had saved early. Answers when that is on record.
+#[utoipa::path(
+    post, path = "/api/v1/runs/{id}/cancel", operation_id = "cancelRun", tag = "runs",
+    params(("id" = String, Path, description = "The run's id")),
+    responses(
+        (status = 200, description = "The run; it may have ended by itself at the last moment", body = RunDetail),
+        (status = 404, description = "There is no such run", body = ErrorBody),
+        (status = 409, description = "It has ended already", body = ErrorBody),
+    ),
+)]
+pub(super) async fn cancel(
+    State(api): Shared,
+    Segments(id): Segments<String>,
+) -> Result<Json<RunDetail>, ApiError> {
+    if let Ok(run) = id.parse::<RunId>()
+        && let Some(cancelled) = api.app.queue.cancel(run).await?
+    {
+        return runs::find(&api, &cancelled.to_string()).await.map(|run| Json(RunDetail::from(&run)));
+    }
+    let run = runs::find(&api, &id).await?;
+    Err(ApiError::Ended { run: run.id.to_string() })
+}
