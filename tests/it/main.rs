@@ -17,6 +17,7 @@ mod probes;
 mod python;
 mod python_builds;
 mod python_examples;
+mod python_packages;
 mod runs;
 mod support;
 mod tidy;

@@ -15,13 +15,15 @@ pub(crate) fn repository() -> PathBuf {
 /// The default runtime, with all its packages.
 pub(crate) fn runtime() -> Bytes {
     static RUNTIME: OnceLock<Bytes> = OnceLock::new();
-    let build = || {
-        let folder = cache().join("runtimes");
-        let requirements = repository().join("runtimes/python/requirements.txt");
-        let arguments = ["runtime", "--name", "python", "-r", path(&requirements), "--output", path(&folder)];
-        read(&folder.join(made(&arguments)))
-    };
-    RUNTIME.get_or_init(build).clone()
+    RUNTIME.get_or_init(|| read(&stock_runtime("python"))).clone()
+}
+
+/// The component of a stock runtime, built unless it was.
+pub(crate) fn stock_runtime(name: &str) -> PathBuf {
+    let folder = cache().join("runtimes");
+    let requirements = repository().join(format!("runtimes/{name}/requirements.txt"));
+    let arguments = ["runtime", "--name", name, "-r", path(&requirements), "--output", path(&folder)];
+    folder.join(made(&arguments))
 }
 
 /// A component of its own, of a project folder.
@@ -52,7 +54,8 @@ pub(crate) fn cache() -> PathBuf {
     std::env::var_os("TIDEGATE_CACHE").map_or_else(|| repository().join(".cache"), PathBuf::from)
 }
 
-fn read(file: &Path) -> Bytes {
+/// The bytes of a file that must be there.
+pub(crate) fn read(file: &Path) -> Bytes {
     Bytes::from(std::fs::read(file).unwrap_or_else(|error| panic!("{}: {error}", file.display())))
 }
 
