@@ -190,6 +190,7 @@ pub struct Schedule {
 pub struct Runtime {
     pub default: String,
     pub check_timeout_ms: u64,
+    pub upload_bytes_max: usize,
 }
 
 #[derive(Debug, Clone, PartialEq, Deserialize)]

@@ -38,6 +38,10 @@ class Exit(SystemExit):
         self.called = called
 
 
+# To the program it is what sys.exit raises.
+Exit.__module__, Exit.__qualname__, Exit.__name__ = "builtins", "SystemExit", "SystemExit"
+
+
 def finish():
     threading.Thread.start = _no_threads
     for name in ("start_new_thread", "start_new", "start_joinable_thread"):

@@ -12,7 +12,8 @@ use utoipa::IntoParams;
 use super::extract::{OptionalJson, Params, Segments};
 use super::{ApiError, Shared, extract, view};
 use crate::api::{Activate, Deployed, ErrorBody, VersionList, VersionView, WorkflowView};
-use crate::deploy::SOURCE_BYTES_MAX;
+use crate::deploy::{DeployError, SOURCE_BYTES_MAX};
+use crate::server::body::BodyError;
 use crate::workflow::{Code, Digest, Version};
 
 const WASM: &str = "application/wasm";
@@ -86,7 +87,7 @@ pub(super) async fn upload(
             deployer.component(&name, wasm, message).await?
         }
         PYTHON => {
-            let source = extract::upload(request, &api, SOURCE_BYTES_MAX).await?;
+            let source = extract::upload(request, &api, SOURCE_BYTES_MAX).await.map_err(source_too_large)?;
             let file = file.unwrap_or_else(|| FILE.to_owned());
             deployer.source(&name, file, source, runtime, message).await?
         }
@@ -103,6 +104,14 @@ pub(super) async fn upload(
         deploy_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
     };
     Ok((StatusCode::CREATED, Json(deployed)))
+}
+
+/// What is too large is the source, for whoever sends one.
+fn source_too_large(error: ApiError) -> ApiError {
+    match error {
+        ApiError::Body(BodyError::TooLarge { .. }) => DeployError::SourceTooLarge.into(),
+        other => other,
+    }
 }
 
 fn need_no_source(file: &Option<String>, runtime: &Option<String>) -> Result<(), ApiError> {
