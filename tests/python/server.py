@@ -18,6 +18,8 @@ import zlib
 
 #: Parts of chunked bodies have come.
 ARRIVING = threading.Condition()
+#: A response is held.
+HOLDING = threading.Semaphore(0)
 #: A held response may go on.
 RELEASED = threading.Semaphore(0)
 
@@ -138,8 +140,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(b"6\r\nfirst\n\r\n")
         self.wfile.flush()
-        RELEASED.acquire(timeout=10)
+        HOLDING.release()
+        RELEASED.acquire(timeout=20)
         self.wfile.write(b"7\r\nsecond\n\r\n0\r\n\r\n")
+
+    def do_holding(self, data):
+        self.answer(200, HOLDING.acquire(timeout=20))
 
     def do_release(self, data):
         RELEASED.release()

@@ -34,6 +34,30 @@ pub(crate) fn component(project: &Path) -> Bytes {
     read(&file)
 }
 
+/// The component of `tests/python/foreign`, made by componentize-py alone.
+pub(crate) fn foreign_component() -> Bytes {
+    let app = repository().join("tests/python/foreign");
+    let file = cache().join("components").join(format!("foreign-{}.wasm", digest_of(&app.join("app.py"))));
+    if !file.exists() {
+        std::fs::create_dir_all(cache().join("components")).unwrap();
+        // The build of any runtime installs the tools.
+        stock_runtime("python");
+        let tools = std::fs::read_dir(cache()).unwrap().map(|entry| entry.unwrap().path());
+        let tools = tools.filter(|path| path.join("complete").exists());
+        let program = tools.map(|path| path.join("bin/componentize-py")).find(|program| program.exists());
+        let mut command = Command::new(program.expect("the tools are installed"));
+        command.args(["--wit-path", path(&repository().join("wit")), "--world", "workflow"]);
+        command.args(["componentize", "app", "--python-path", path(&app), "--output", path(&file)]);
+        let made = command.output().unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    }
+    read(&file)
+}
+
+fn digest_of(file: &Path) -> String {
+    tidegate::workflow::Digest::of(&read(file)).to_string()[..12].to_owned()
+}
+
 /// What the build tool answers, whether it succeeded or not.
 pub(crate) fn tool(arguments: &[&str]) -> Value {
     let tool = repository().join("guest-sdk/python/tidegate_build");
