@@ -18,6 +18,7 @@ mod python;
 mod python_builds;
 mod python_examples;
 mod python_packages;
+mod python_projects;
 mod python_served;
 mod runs;
 mod support;

@@ -48,10 +48,32 @@ pub(crate) fn foreign_component() -> Bytes {
         let mut command = Command::new(program.expect("the tools are installed"));
         command.args(["--wit-path", path(&repository().join("wit")), "--world", "workflow"]);
         command.args(["componentize", "app", "--python-path", path(&app), "--output", path(&file)]);
-        let made = command.output().unwrap();
-        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        succeed(&mut command);
     }
     read(&file)
+}
+
+/// A Python with pytest, in a virtual environment of its own.
+pub(crate) fn with_pytest() -> PathBuf {
+    let requirements = repository().join("tests/python/pytest.txt");
+    let folder = cache().join(format!("pytest-{}", digest_of(&requirements)));
+    let python = folder.join("bin/python");
+    if !folder.join("complete").exists() {
+        succeed(Command::new("python3").args(["-m", "venv", "--clear", path(&folder)]));
+        let install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes"];
+        succeed(Command::new(&python).args(install).args(["--requirement", path(&requirements)]));
+        std::fs::write(folder.join("complete"), "").unwrap();
+    }
+    python
+}
+
+/// Runs a program; it must succeed.
+pub(crate) fn succeed(command: &mut Command) -> String {
+    let ended = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let said = [&ended.stdout[..], &ended.stderr].concat();
+    let said = String::from_utf8_lossy(&said).into_owned();
+    assert!(ended.status.success(), "{command:?}:\n{said}");
+    said
 }
 
 fn digest_of(file: &Path) -> String {
