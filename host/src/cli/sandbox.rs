@@ -82,8 +82,9 @@ impl Sandbox {
         let opened = runtime.block_on(async { EmbeddedStore::open(usual.path(), options.clone()) });
         let (store, temporary): (Arc<dyn Store>, _) = match opened {
             Ok(store) => (store, None),
-            // Another `run`: this one does without what is kept there.
-            Err(StoreError::InUse { .. }) => {
+            // Another `run`, or another version of this program: this one does without
+            // what is kept there.
+            Err(StoreError::InUse { .. } | StoreError::Format { .. }) => {
                 let folder = tempfile::tempdir().context("make a temporary folder")?;
                 let store = runtime.block_on(async { EmbeddedStore::open(folder.path(), options) })?;
                 (store, Some(folder))
