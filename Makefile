@@ -40,17 +40,17 @@ guests: setup ## Build the Rust guests (test programs and examples)
 	@scripts/build-guests > /dev/null
 
 .PHONY: runtime
-runtime: setup $(TIDEGATE_RUNTIMES)/python.wasm ## Build the stock Python runtime
+runtime: setup $(TIDEGATE_RUNTIMES)/python.wasm $(TIDEGATE_RUNTIMES)/hrflow-4.wasm ## Build the stock Python runtimes
 
 # A runtime is made anew when its packages or its own code changed.
 RUNTIME_SOURCES := $(shell find guest-sdk/python/tidegate_runtime guest-sdk/python/tidegate_build wit -name '*.py' -o -name '*.wit' -o -name '*.txt')
-$(TIDEGATE_RUNTIMES)/%.wasm: runtimes/%/requirements.txt $(RUNTIME_SOURCES)
+$(TIDEGATE_RUNTIMES)/%.wasm: runtimes/%/requirements.txt runtimes/%/preload.txt $(RUNTIME_SOURCES)
 	$(call say,"Building the Python runtime $*; this takes about a minute")
 	@mkdir -p $(@D)
 	@$(PYTHON_BUILD) runtime --name $* --requirements $< --output $(@D) > /dev/null
 
 .PHONY: demo
-demo: build guests runtime ## See workflows run: a catch and a pull, then serve until ctrl-c
+demo: build guests $(TIDEGATE_RUNTIMES)/python.wasm ## See workflows run: a catch and a pull, then serve until ctrl-c
 	@$(BIN) demo --data $(TIDEGATE_CACHE)/demo
 
 .PHONY: test

@@ -236,6 +236,7 @@ pub struct Queue {
 pub struct Runtime {
     pub default: String,
     pub check_timeout_ms: u64,
+    pub upload_bytes_max: usize,
 }
 
 #[derive(Debug, Clone, PartialEq, Deserialize)]

@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::engine::{CallLimits, Engine, InstallError, Program, ScanError, Source, World};
 use crate::programs::{LoadError, Programs};
 use crate::registry::{Entry, Registry, RegistryError};
-use crate::run::Fault;
+use crate::run::{Fault, FaultKind};
 use crate::store::{Store, StoreError};
 use crate::workflow::{Code, Digest, NameError, Runtime};
 
@@ -53,6 +53,15 @@ pub enum DeployError {
     /// The source is wrong.
     #[error("the source was refused")]
     Source(Vec<Diagnostic>),
+    /// The source is too long.
+    #[error("the source has more than {SOURCE_BYTES_MAX} bytes")]
+    SourceTooLarge,
+    /// Compiling and importing the source did not end.
+    #[error("importing the source took longer than {} ms", limit.as_millis())]
+    CheckTimeout {
+        /// The time that it may take.
+        limit: Duration,
+    },
     /// Compiling or importing the source failed in the sandbox.
     #[error("compiling and importing the source failed: {}", .0.message)]
     Check(Fault),
@@ -195,11 +204,15 @@ impl Deployer {
         let runtime = self.runtime(runtime).await?;
         let program = self.programs.program(runtime.component).await.map_err(DeployError::Load)?;
         let limits = self.check_limits();
+        let unchecked = |fault: Fault| match fault.kind {
+            FaultKind::Deadline => DeployError::CheckTimeout { limit: limits.deadline },
+            _ => DeployError::Check(fault),
+        };
         let compiled = self.engine.compile_source(&program, &file, text, limits).await;
-        let code = compiled.map_err(DeployError::Check)?.map_err(DeployError::Source)?;
+        let code = compiled.map_err(unchecked)?.map_err(DeployError::Source)?;
         let checked = Arc::new(Source::new(file.clone(), &code, source.clone()));
         let found = self.engine.check_source(&program, &checked, entry.workflow.kind, limits).await;
-        let found = found.map_err(DeployError::Check)?;
+        let found = found.map_err(unchecked)?;
         if !found.is_empty() {
             return Err(DeployError::Source(found));
         }
@@ -330,11 +343,7 @@ fn check_source<'a>(file: &str, source: &'a Bytes) -> Result<&'a str, DeployErro
         return Err(DeployError::Registry(RegistryError::Invalid { field: "file", reason }));
     }
     if source.len() > SOURCE_BYTES_MAX {
-        let what = format!("a source file of {} bytes", source.len());
-        return Err(DeployError::Registry(RegistryError::Limit {
-            what,
-            limit: format!("{SOURCE_BYTES_MAX} bytes"),
-        }));
+        return Err(DeployError::SourceTooLarge);
     }
     let text = std::str::from_utf8(source).map_err(|error| {
         let line = 1 + source[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count();

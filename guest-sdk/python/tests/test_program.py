@@ -120,7 +120,7 @@ class Forms(unittest.TestCase):
         error = self.problem("def other(a, b): pass", "catch")
         self.assertEqual(str(error), "there is no function named 'workflow'")
         self.assertEqual(error.hint, "define def workflow(_request, settings):")
-        self.assertIn("is a int, not a function", str(self.problem("workflow = 5", "pull")))
+        self.assertIn("is an int, not a function", str(self.problem("workflow = 5", "pull")))
 
     def test_number_of_parameters(self):
         error = self.problem("x = 1\ndef workflow(settings: dict): pass", "catch")

@@ -314,6 +314,12 @@ impl From<&DeployError> for Problem {
                 problem.diagnostics.clone_from(diagnostics);
                 problem
             }
+            DeployError::SourceTooLarge => {
+                Self::of(StatusCode::PAYLOAD_TOO_LARGE, "source-too-large", error)
+                    .hint("keep data of that size behind an HTTP service, or deploy a folder with a requirements.txt")
+            }
+            DeployError::CheckTimeout { .. } => refused("source-check-timeout")
+                .hint("the top level of a workflow only defines things: move what works or waits into the function"),
             DeployError::Check(_) => refused("source-check-failed"),
             DeployError::NoRuntime { known, .. } => refused("no-runtime").hint(match known.as_slice() {
                 [] => "`tidegate runtime build --name python` makes the stock one and installs it".to_owned(),

@@ -78,6 +78,18 @@ impl Host {
         Request::new(method, path).header("authorization", &format!("Bearer {}", self.token))
     }
 
+    /// A command of the binary that talks to this host.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("TIDEGATE_")) {
+            command.env_remove(name);
+        }
+        command.args(arguments).stdin(Stdio::null());
+        command.env("TIDEGATE_URL", format!("http://{}", self.api)).env("TIDEGATE_TOKEN", &self.token);
+        command.env("TIDEGATE_CACHE", super::python::cache());
+        command
+    }
+
     /// Asks the management API.
     pub(crate) fn get(&self, path: &str) -> Reply {
         self.request("GET", path).send(self.api)

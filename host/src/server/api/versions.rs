@@ -12,7 +12,8 @@ use utoipa::IntoParams;
 use super::extract::{OptionalJson, Params, Segments};
 use super::{ApiError, Shared, extract, view};
 use crate::api::{Activate, Checked, Deployed, ErrorBody, VersionList, VersionView, WorkflowView};
-use crate::deploy::SOURCE_BYTES_MAX;
+use crate::deploy::{DeployError, SOURCE_BYTES_MAX};
+use crate::server::body::BodyError;
 use crate::workflow::{Code, Digest, Version, Workflow};
 
 const WASM: &str = "application/wasm";
@@ -93,7 +94,7 @@ pub(super) async fn upload(
             }
         }
         PYTHON => {
-            let source = extract::upload(request, &api, SOURCE_BYTES_MAX).await?;
+            let source = extract::upload(request, &api, SOURCE_BYTES_MAX).await.map_err(source_too_large)?;
             let file = file.unwrap_or_else(|| FILE.to_owned());
             match check {
                 true => deployer.check_source(&name, file, source, runtime, &message).await.map(|()| None)?,
@@ -119,6 +120,14 @@ pub(super) async fn upload(
         deploy_ms: took_ms,
     };
     Ok((StatusCode::CREATED, Json(deployed)).into_response())
+}
+
+/// What is too large is the source, for whoever sends one.
+fn source_too_large(error: ApiError) -> ApiError {
+    match error {
+        ApiError::Body(BodyError::TooLarge { .. }) => DeployError::SourceTooLarge.into(),
+        other => other,
+    }
 }
 
 fn need_no_source(file: &Option<String>, runtime: &Option<String>) -> Result<(), ApiError> {
