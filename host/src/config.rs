@@ -18,6 +18,9 @@ pub const DEFAULTS: &str = include_str!("config.default.toml");
 /// `TIDEGATE_SERVER__LISTEN` for `server.listen`.
 const ENV_PREFIX: &str = "TIDEGATE_";
 
+/// Longest `server.node`.
+const NODE_BYTES_MAX: usize = 64;
+
 /// Why there is no configuration. `Display` says what is wrong and where,
 /// [`ConfigError::hint`] what to do.
 #[derive(Debug, thiserror::Error)]
@@ -99,6 +102,7 @@ pub struct Config {
 #[serde(deny_unknown_fields)]
 #[allow(missing_docs, reason = "config.default.toml documents each key")]
 pub struct Server {
+    pub node: String,
     pub listen: String,
     pub catch_listen: String,
     pub catch_url: String,
@@ -289,6 +293,10 @@ impl Config {
             }
             Err(origins.value_error(key, format!("must be at most {maximum}, is {value}")))
         };
+        if self.server.node.len() > NODE_BYTES_MAX || self.server.node.chars().any(char::is_control) {
+            let reason = format!("must be at most {NODE_BYTES_MAX} bytes, without control characters");
+            return Err(origins.value_error("server.node", reason));
+        }
         at_least("server.connections_max", self.server.connections_max as u64, 1)?;
         at_least("server.header_timeout_ms", self.server.header_timeout_ms, 1)?;
         at_least("server.idle_timeout_ms", self.server.idle_timeout_ms, 1)?;
@@ -323,6 +331,16 @@ impl Config {
     /// A key that holds milliseconds, as a duration.
     pub fn ms(value: u64) -> Duration {
         Duration::from_millis(value)
+    }
+}
+
+impl Server {
+    /// What records call this host: as configured, or the machine's host name.
+    pub fn node(&self) -> String {
+        match self.node.as_str() {
+            "" => rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            name => name.to_owned(),
+        }
     }
 }
 

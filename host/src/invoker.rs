@@ -87,6 +87,8 @@ pub struct Invoker {
     store: Arc<dyn Store>,
     telemetry: Arc<Telemetry>,
     events: broadcast::Sender<RunEvent>,
+    /// What records call this host.
+    node: Arc<str>,
     running: Mutex<HashMap<RunId, Run>>,
     queued: AtomicUsize,
     tasks: TaskTracker,
@@ -105,6 +107,7 @@ impl Invoker {
         telemetry: Arc<Telemetry>,
     ) -> Self {
         Self {
+            node: config.server.node().into(),
             config,
             engine,
             registry,
@@ -213,10 +216,13 @@ impl Invoker {
         };
         let queue_us = queued.elapsed().as_micros() as u64;
         run.status = Status::Running;
-        run.started_at = Some(Timestamp::now());
+        let now = Timestamp::now();
+        run.started_at = Some(now);
+        run.note_lateness(now);
         self.announce(&run);
         if let Some(shown) = self.lock_running().get_mut(&run.id) {
             (shown.status, shown.started_at) = (run.status, run.started_at);
+            shown.lateness_us = run.lateness_us;
         }
 
         let committer = Arc::new(RunSettings {
@@ -230,6 +236,7 @@ impl Invoker {
             Ok(prepared) => prepared,
             Err(fault) => return (self.unsuccessful(run, fault, Vec::new()).await, None),
         };
+        run.settings_read = call.settings.entries.keys().cloned().collect();
         let ran = tokio::select! {
             biased;
             ran = self.engine.run(&ready.program, call, permit) => Some(ran),
@@ -425,6 +432,7 @@ impl Invoker {
             invocation,
             request,
             status,
+            &self.node,
         )
     }
 
@@ -448,8 +456,9 @@ fn new_record(
     invocation: &Invocation,
     request: Option<RequestRecord>,
     status: Status,
+    node: &Arc<str>,
 ) -> Run {
-    Run {
+    let mut run = Run {
         format: FORMAT,
         id: invocation.id,
         workflow,
@@ -467,10 +476,16 @@ fn new_record(
         value: None,
         log: LogSummary::default(),
         exchanges: Vec::new(),
+        settings_read: Vec::new(),
         settings_changed: Vec::new(),
+        lateness_us: None,
+        node: Some(node.clone()),
         usage: Usage::default(),
         inputs: Inputs::default(),
-    }
+    };
+    // Of what never starts this is the last word.
+    run.note_lateness(invocation.accepted_at);
+    run
 }
 
 async fn acquire(permits: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Fault> {

@@ -4,6 +4,7 @@
 //! format has a version ([`FORMAT`]) and unknown fields of a newer one are ignored.
 
 use std::fmt;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -66,9 +67,20 @@ pub struct Run {
     /// HTTP exchanges with the outside, in the order they began.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub exchanges: Vec<Exchange>,
+    /// Names of the settings that it was handed, which are all that there were.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub settings_read: Vec<String>,
     /// Names of the settings that it changed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub settings_changed: Vec<String>,
+    /// How long after its due instant a pull started, or was given up, in microseconds;
+    /// `None` for other triggers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lateness_us: Option<u64>,
+    /// The host that ran it, by the name that it is configured with; `None` in records
+    /// of builds before this was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<Arc<str>>,
     /// What it used.
     #[serde(default)]
     pub usage: Usage,
@@ -82,6 +94,13 @@ impl Run {
     pub fn duration_ms(&self) -> Option<f64> {
         let (started, finished) = (self.started_at?, self.finished_at?);
         Some(finished.duration_since(started).as_secs_f64().max(0.0) * 1e3)
+    }
+
+    /// Notes how late a pull is at `now`; other triggers are never late.
+    pub fn note_lateness(&mut self, now: Timestamp) {
+        if let Trigger::Pull { due, .. } = self.trigger {
+            self.lateness_us = Some(u64::try_from(now.duration_since(due).as_micros()).unwrap_or(0));
+        }
     }
 }
 

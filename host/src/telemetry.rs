@@ -430,7 +430,10 @@ mod tests {
             value: None,
             log: run::LogSummary { lines: 0, bytes: 0, dropped_bytes: 7 },
             exchanges: vec![exchange(None), exchange(Some("destination-ip-prohibited"))],
+            settings_read: vec![],
             settings_changed: vec![],
+            lateness_us: None,
+            node: None,
             usage: run::Usage { wall_us: 1500, memory_peak_bytes: 1 << 20, cpu_us: 40, ..Default::default() },
             inputs: run::Inputs::default(),
         }

@@ -85,6 +85,36 @@ fn a_run_has_its_request_reply_and_log() {
 }
 
 #[test]
+fn runs_are_found_by_a_text_of_their_log_or_error() {
+    let host = Host::start();
+    let settings = host.deploy("settings", "catch", "settings");
+    let flood = host.deploy("flood", "catch", "log-flood");
+    host.call(&settings, &json!({ "fail": "the Reason" })).expect(502);
+    host.call(&settings, &json!({})).expect(200);
+    host.call(&flood, &json!({ "lines": 1, "line_bytes": 7 })).expect(200);
+    let list = |path: &str| host.get(path).expect(200).json();
+    let found = list("/api/v1/runs?text=the%20reason");
+    assert_eq!(found["runs"].as_array().unwrap().len(), 1);
+    assert_eq!((&found["runs"][0]["fault"], &found["next"]), (&json!("exception"), &Value::Null));
+    assert_eq!(found["searched"]["runs"], 3);
+    assert!(found["searched"]["back_to"].is_string());
+    assert_eq!(list("/api/v1/workflows/flood/runs?text=LLLLLLL")["runs"].as_array().unwrap().len(), 1);
+    assert_eq!(list("/api/v1/workflows/settings/runs?text=lllllll")["searched"]["runs"], 2);
+    host.get(&format!("/api/v1/runs?text={}", "x".repeat(300))).expect(400);
+}
+
+#[test]
+fn a_record_says_where_it_ran_and_what_it_was_handed() {
+    let host = Host::with(&[("server.node", "node-7")]);
+    let settings = host.deploy("settings", "catch", "settings");
+    host.tell("PATCH", "/api/v1/workflows/settings/settings", &json!({ "GIVEN": 1, "OTHER": 2 })).expect(200);
+    let reply = host.call(&settings, &json!({})).expect(200);
+    let run = host.get(&format!("/api/v1/runs/{}", reply.header("tidegate-run").unwrap())).json();
+    assert_eq!((&run["node"], &run["settings_read"]), (&json!("node-7"), &json!(["GIVEN", "OTHER"])));
+    assert_eq!(run["lateness_ms"], Value::Null);
+}
+
+#[test]
 fn a_test_run_goes_the_endpoints_way() {
     let host = Host::start();
     let echo = host.deploy_echo("echo", &json!({ "methods": ["POST", "PUT"] }));

@@ -109,6 +109,8 @@ fn head(out: &mut Output, detail: &RunDetail) -> Result<()> {
     }
     fields.add("trigger", clean(&trigger));
     fields.maybe("due", run.due.map(|due| time(due, &out.zone)));
+    fields.maybe("lateness", run.lateness_ms.map(duration));
+    fields.maybe("node", detail.node.as_deref().map(clean));
     let usage = &detail.usage;
     fields.add(
         "used",

@@ -25,6 +25,7 @@ mod metadata;
 mod records;
 mod recovery;
 mod rows;
+mod search;
 mod segment;
 mod segments;
 mod shared;
@@ -149,6 +150,13 @@ pub enum StoreError {
     Stopped(String),
 }
 
+impl StoreError {
+    /// Whether a file was gone: its segment was deleted since it was found.
+    fn is_gone(&self) -> bool {
+        matches!(self, StoreError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound)
+    }
+}
+
 /// When [`Store::append_run`] returns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Durability {
@@ -172,6 +180,10 @@ pub struct RunFilter {
     pub since: Option<Timestamp>,
     /// Runs accepted before this instant.
     pub until: Option<Timestamp>,
+    /// Runs with this text in their log, their error or its trace; letters of ASCII
+    /// match in either case. Runs are read for it, so that a page has a budget: see
+    /// [`Store::runs`].
+    pub text: Option<String>,
 }
 
 /// A page of runs, newest first.
@@ -181,6 +193,17 @@ pub struct RunPage {
     pub runs: Vec<Run>,
     /// Ask with this for the page behind it; `None` when there is none.
     pub next: Option<RunId>,
+    /// How far the search for [`RunFilter::text`] came; `None` without one.
+    pub searched: Option<Searched>,
+}
+
+/// How far the search of one page came.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Searched {
+    /// Runs that were read.
+    pub runs: u64,
+    /// When the oldest of them was accepted; `None` when there were none.
+    pub back_to: Option<Timestamp>,
 }
 
 /// One due instant of a schedule, as the ledger keeps it.
@@ -400,6 +423,9 @@ pub trait Store: Send + Sync + 'static {
     /// Runs that pass the filter, newest first by id, behind `cursor`, at most `limit`
     /// (1 to [`PAGE_MAX`]). A damaged record is left out, and reported by
     /// [`Store::health`].
+    ///
+    /// A search for a text reads about 8 MiB of records at most; then the page ends,
+    /// full or not, and [`RunPage::next`] is where the next one goes on.
     async fn runs(&self, filter: RunFilter, cursor: Option<RunId>, limit: usize) -> Result<RunPage>;
 
     /// Deletes runs, and ledger entries of their time, and returns the number of runs.

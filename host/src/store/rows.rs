@@ -1,6 +1,7 @@
 //! Index rows: what a listing needs to know of a run or a tick without its record.
 
 use std::collections::{BTreeMap, HashSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -15,6 +16,16 @@ pub(super) struct Place {
     pub(super) offset: u32,
     pub(super) body_bytes: u32,
     pub(super) tail_bytes: u32,
+}
+
+impl Place {
+    /// The bytes of the whole frame. A frame has 32 MiB at most, and begins within the
+    /// first GiB and a bit.
+    pub(super) fn range(self) -> Range<u32> {
+        let bytes = super::frame::HEADER_BYTES as u32;
+        let bytes = bytes.saturating_add(self.body_bytes).saturating_add(self.tail_bytes);
+        self.offset..self.offset.saturating_add(bytes)
+    }
 }
 
 /// Status and trigger of a run in one small number.

@@ -5,6 +5,7 @@
 //! afterwards only a summary is.
 
 use std::collections::{BTreeMap, HashSet};
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, RwLock};
@@ -214,23 +215,26 @@ impl Segments {
 
     /// Header and body of a frame, as they are.
     pub(super) fn read_body(&self, segment: &Segment, place: Place) -> Result<Vec<u8>> {
-        self.read_bytes(segment, place, frame::HEADER_BYTES + place.body_bytes as usize)
+        let start = place.offset;
+        self.read_range(segment, start..start + frame::HEADER_BYTES as u32 + place.body_bytes)
     }
 
     /// A whole frame, as it is.
     pub(super) fn read_frame(&self, segment: &Segment, place: Place) -> Result<Vec<u8>> {
-        let bytes = frame::HEADER_BYTES + place.body_bytes as usize + place.tail_bytes as usize;
-        self.read_bytes(segment, place, bytes)
+        self.read_range(segment, place.range())
     }
 
-    fn read_bytes(&self, segment: &Segment, place: Place, bytes: usize) -> Result<Vec<u8>> {
+    /// Bytes of a segment, as they are.
+    pub(super) fn read_range(&self, segment: &Segment, range: Range<u32>) -> Result<Vec<u8>> {
         let path = Purpose::Runs.path(&self.folder, segment.number);
+        let bytes = (range.end - range.start) as usize;
         std::fs::File::open(&path)
-            .and_then(|file| frame::read_exactly(&file, place.offset.into(), bytes))
+            .and_then(|file| frame::read_exactly(&file, range.start.into(), bytes))
             .map_err(|source| match source.kind() {
-                std::io::ErrorKind::UnexpectedEof => {
-                    self.damaged(segment, place, "the file ends before it".to_owned())
-                }
+                std::io::ErrorKind::UnexpectedEof => StoreError::Damaged {
+                    what: format!("the record at {} of segment {}", range.start, segment.number),
+                    reason: "the file ends before it".to_owned(),
+                },
                 _ => StoreError::Io { action: format!("read {}", path.display()), source },
             })
     }

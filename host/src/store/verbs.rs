@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 
 use super::embedded::EmbeddedStore;
 use super::rows::{RunRow, Selection, TickKey};
+use super::search::{self, Needle};
 use super::segment::Segment;
 use super::shared::Shared;
 use super::status::{lock, read};
@@ -31,11 +32,6 @@ fn read_run(shared: &Shared, segment: &Segment, row: &RunRow) -> Result<Run> {
     let damaged = |reason| shared.segments.damaged(segment, row.place, reason);
     let body = frame::body(&bytes, segment.salt).ok_or_else(|| damaged("its checksum differs".to_owned()))?;
     records::decode_run(body).map_err(damaged)
-}
-
-/// A segment that was deleted since its row was found.
-fn is_deleted(error: &StoreError) -> bool {
-    matches!(error, StoreError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound)
 }
 
 #[async_trait]
@@ -166,7 +162,7 @@ impl Store for EmbeddedStore {
         self.blocking(move |shared| {
             let Some((segment, row)) = shared.segments.run(id)? else { return Ok(None) };
             match read_run(shared, &segment, &row) {
-                Err(error) if is_deleted(&error) => Ok(None),
+                Err(error) if error.is_gone() => Ok(None),
                 result => result.map(Some),
             }
         })
@@ -177,7 +173,7 @@ impl Store for EmbeddedStore {
         self.blocking(move |shared| {
             let Some((segment, row)) = shared.segments.run(id)? else { return Ok(None) };
             let bytes = match shared.segments.read_frame(&segment, row.place) {
-                Err(error) if is_deleted(&error) => return Ok(None),
+                Err(error) if error.is_gone() => return Ok(None),
                 result => result?,
             };
             let damaged = |reason| shared.segments.damaged(&segment, row.place, reason);
@@ -192,6 +188,9 @@ impl Store for EmbeddedStore {
         let limit = limit.clamp(1, PAGE_MAX);
         self.blocking(move |shared| {
             let selection = Selection::new(&filter, cursor, shared.segments.hidden());
+            if let Some(text) = &filter.text {
+                return search::search(shared, selection, &Needle::new(text), limit);
+            }
             let mut rows = shared.segments.select(&selection, limit + 1)?;
             let next = (rows.len() > limit).then(|| rows[limit - 1].1.id);
             rows.truncate(limit);
@@ -199,13 +198,13 @@ impl Store for EmbeddedStore {
             for (segment, row) in rows {
                 match read_run(shared, &segment, &row) {
                     Ok(run) => runs.push(run),
-                    Err(error) if is_deleted(&error) => {}
+                    Err(error) if error.is_gone() => {}
                     // One damaged record must not hide a page of others.
                     Err(error @ StoreError::Damaged { .. }) => shared.status.warn(error.to_string()),
                     Err(error) => return Err(error),
                 }
             }
-            Ok(RunPage { runs, next })
+            Ok(RunPage { runs, next, searched: None })
         })
         .await
     }

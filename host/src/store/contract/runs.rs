@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Setup, all_runs, append, create, json};
-use crate::run::{Run, RunId, Status, Trigger};
+use crate::run::{Fault, FaultKind, Run, RunId, Status, Trigger};
 use crate::store::samples::{log, run};
 use crate::store::{Durability, Retention, RunFilter, StoreError};
 use crate::workflow::WorkflowId;
@@ -75,6 +75,7 @@ pub(crate) async fn runs_are_listed_newest_first_through_every_filter(setup: &im
             trigger: Some("catch".to_owned()),
             since: Some(at(5)),
             until: Some(at(55)),
+            text: None,
         },
     ];
     for filter in filters {
@@ -90,6 +91,58 @@ pub(crate) async fn runs_are_listed_newest_first_through_every_filter(setup: &im
             assert_eq!(all_runs(&*store, filter.clone(), page).await, expected, "{filter:?} by {page}");
         }
     }
+}
+
+pub(crate) async fn text_is_found_in_logs_and_errors(setup: &impl Setup) {
+    let store = setup.open().await;
+    let workflow = create(&*store, "searched").await;
+    let mut wanted = Vec::new();
+    for number in 0..40 {
+        let mut run = run(workflow.id);
+        let mut lines = log(2).to_vec();
+        match number % 5 {
+            0 => lines[1].text = format!("Number \"{number}\" timed OUT"),
+            1 => run.fault = Some(Fault::new(FaultKind::Exception, "it \"9\" Timed out")),
+            2 => {
+                let trace = Some("line 1\n  x: timed out".to_owned());
+                run.fault = Some(Fault { trace, ..Fault::new(FaultKind::Trap, "no") });
+            }
+            3 => lines[0].fields = vec![("why".to_owned(), "TIMED OUT".to_owned())],
+            // Neither request nor reply count.
+            _ => run.workflow_name = "timed-out".parse().unwrap(),
+        }
+        store.append_run(Arc::new(run.clone()), lines.into(), Durability::Written).await.unwrap();
+        if number % 5 < 4 {
+            wanted.push((run.id, number % 5));
+        }
+    }
+    wanted.reverse();
+    let ids = |of: &[i32]| -> Vec<RunId> {
+        wanted.iter().filter(|(_, kind)| of.contains(kind)).map(|(id, _)| *id).collect()
+    };
+    for (text, expected) in [
+        ("timed out", ids(&[0, 1, 2, 3])),
+        ("\" timed", ids(&[0, 1])),
+        ("1\n  X:", ids(&[2])),
+        ("timed-out", Vec::new()),
+        ("is nowhere", Vec::new()),
+    ] {
+        let filter = RunFilter { text: Some(text.to_owned()), ..RunFilter::default() };
+        for page in [1, 3, 100] {
+            let (mut found, mut cursor, mut read) = (Vec::new(), None, 0);
+            loop {
+                let page = store.runs(filter.clone(), cursor, page).await.unwrap();
+                found.extend(page.runs.iter().map(|run| run.id));
+                read += page.searched.unwrap().runs;
+                let Some(next) = page.next else { break };
+                cursor = Some(next);
+            }
+            assert_eq!((found, read), (expected.clone(), 40), "{text:?}");
+        }
+    }
+    let failed =
+        RunFilter { statuses: vec![Status::Failed], text: Some("timed".to_owned()), ..RunFilter::default() };
+    assert_eq!(store.runs(failed, None, 10).await.unwrap().searched.unwrap().runs, 0);
 }
 
 pub(crate) async fn pages_have_every_run_once_while_others_are_appended(setup: &impl Setup) {
