@@ -60,7 +60,7 @@ async fn main() -> anyhow::Result<()> {
     let store = open(&folder).await?;
     println!("open                               {:>10.1} ms", ms(start.elapsed()));
     listings(&store, &ids).await?;
-    let all = Retention { accepted_before: Some(Timestamp::now()), bytes_max: None };
+    let all = Retention { accepted_before: Some(Timestamp::now()), ..Retention::default() };
     timed("prune of all runs", store.prune(all)).await?;
     println!("runs left                          {:>10}", store.health().runs);
     store.close().await?;

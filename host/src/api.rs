@@ -621,6 +621,34 @@ pub struct HealthView {
     pub store: StoreHealth,
 }
 
+/// `GET /api/v1/usage`: what the data folder's bytes are.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct UsageView {
+    /// What is kept of each workflow that has runs, in the order of their names.
+    pub workflows: Vec<WorkflowUsageView>,
+    /// Bytes of run records and logs, of all workflows.
+    pub run_bytes: u64,
+    /// Of these, bytes of runs that are deleted and whose space has not come back yet.
+    pub dead_bytes: u64,
+    /// Bytes of the index and the metadata.
+    pub index_bytes: u64,
+    /// Bytes of components, sources and runtimes.
+    pub blob_bytes: u64,
+    /// Bytes free on the file system.
+    pub free_bytes: u64,
+}
+
+/// What is kept of one workflow.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct WorkflowUsageView {
+    /// The workflow.
+    pub name: WorkflowName,
+    /// Its runs.
+    pub runs: u64,
+    /// Bytes of their records and logs.
+    pub run_bytes: u64,
+}
+
 /// `GET /api/v1/version`.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct About {

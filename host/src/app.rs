@@ -19,15 +19,15 @@ use crate::engine::{Compiler, Engine, EngineError, EngineOptions};
 use crate::invoker::Invoker;
 use crate::programs::Programs;
 use crate::pulls::InvokedPulls;
-use crate::registry::Registry;
+use crate::registry::{Entry, Registry};
 use crate::scheduler::{self, Ledger, Scheduler, SystemClock};
 use crate::server::{self, Listeners};
-use crate::store::{EmbeddedOptions, EmbeddedStore, Retention, Store, StoreError};
+use crate::store::{EmbeddedOptions, EmbeddedStore, Pruned, Retention, Store, StoreError, WorkflowRetention};
 use crate::telemetry::Telemetry;
 use crate::workflow::Digest;
 
 /// How often retention is applied and garbage collected.
-const HOUSEKEEPING: Duration = Duration::from_secs(600);
+const HOUSEKEEPING: Duration = Duration::from_secs(60);
 
 /// Why the host does not run.
 #[derive(Debug, thiserror::Error)]
@@ -310,18 +310,36 @@ async fn keep_house(app: Arc<App>, shutdown: CancellationToken) {
             () = shutdown.cancelled() => return,
             _ = interval.tick() => {}
         }
-        let days = i64::from(app.config.store.retention_days);
-        let retention = Retention {
-            accepted_before: Timestamp::now().checked_sub(SignedDuration::from_hours(24 * days)).ok(),
-            bytes_max: Some(app.config.store.retention_bytes_max),
-        };
-        match app.store.prune(retention).await {
-            Ok(0) => {}
-            Ok(runs) => tracing::info!(runs, "runs deleted by retention"),
+        match app.store.prune(retention(&app)).await {
+            Ok(Pruned { runs: 0, bytes: 0 }) => {}
+            Ok(Pruned { runs, bytes }) => tracing::info!(runs, bytes, "runs deleted by retention"),
             Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "retention failed"),
         }
         if let Err(error) = app.store.collect_garbage(&[]).await {
             tracing::error!(error = &error as &dyn std::error::Error, "collecting garbage failed");
         }
+    }
+}
+
+/// What is to be deleted now.
+fn retention(app: &App) -> Retention {
+    let store = &app.config.store;
+    let ago = |days: u32| Timestamp::now().checked_sub(SignedDuration::from_hours(24 * i64::from(days))).ok();
+    let entries = app.registry.list();
+    let limited = entries.iter().filter(|entry| entry.workflow.limits.has_retention());
+    let of_workflow = |entry: &Arc<Entry>| {
+        let limits = &entry.workflow.limits;
+        WorkflowRetention {
+            workflow: entry.workflow.id,
+            accepted_before: limits.retention_days.and_then(ago),
+            bytes_max: limits.retention_bytes_max,
+            runs_max: limits.retention_runs_max,
+        }
+    };
+    Retention {
+        accepted_before: ago(store.retention_days),
+        bytes_max: Some(store.retention_bytes_max),
+        runs_max: Some(store.retention_runs_max),
+        workflows: limited.map(of_workflow).collect(),
     }
 }

@@ -177,6 +177,7 @@ pub struct Store {
     pub segment_bytes: u64,
     pub retention_days: u32,
     pub retention_bytes_max: u64,
+    pub retention_runs_max: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Deserialize)]

@@ -124,6 +124,7 @@ struct GaugeHandles {
     workflows: Gauge<u64, AtomicU64>,
     store_stopped: Gauge<u64, AtomicU64>,
     store_run_bytes: Gauge<u64, AtomicU64>,
+    store_dead_bytes: Gauge<u64, AtomicU64>,
     store_index_bytes: Gauge<u64, AtomicU64>,
     store_blob_bytes: Gauge<u64, AtomicU64>,
     store_free_bytes: Gauge<u64, AtomicU64>,
@@ -336,6 +337,11 @@ impl GaugeHandles {
             (&handles.workflows, "workflows", "Workflows that are not archived"),
             (&handles.store_stopped, "store_stopped", "1 when the store stopped writing after an error"),
             (&handles.store_run_bytes, "store_run_bytes", "Bytes of run records and logs"),
+            (
+                &handles.store_dead_bytes,
+                "store_dead_bytes",
+                "Bytes of deleted runs whose space has not come back",
+            ),
             (&handles.store_index_bytes, "store_index_bytes", "Bytes of the index and the metadata"),
             (&handles.store_blob_bytes, "store_blob_bytes", "Bytes of components and sources"),
             (&handles.store_free_bytes, "store_free_bytes", "Bytes free on the file system"),
@@ -357,6 +363,7 @@ impl GaugeHandles {
         self.workflows.set(now.workflows);
         self.store_stopped.set(u64::from(now.store.stopped.is_some()));
         self.store_run_bytes.set(now.store.run_bytes);
+        self.store_dead_bytes.set(now.store.dead_bytes);
         self.store_index_bytes.set(now.store.index_bytes);
         self.store_blob_bytes.set(now.store.blob_bytes);
         self.store_free_bytes.set(now.store.free_bytes);
@@ -463,6 +470,7 @@ mod tests {
                 warnings: Vec::new(),
                 stopped: Some("disk".to_owned()),
                 run_bytes: 1,
+                dead_bytes: 8,
                 index_bytes: 2,
                 blob_bytes: 3,
                 free_bytes: 4,

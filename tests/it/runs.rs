@@ -115,6 +115,24 @@ fn a_record_says_where_it_ran_and_what_it_was_handed() {
 }
 
 #[test]
+fn the_disks_use_is_told_by_workflow() {
+    let host = Host::start();
+    let [busy, idle] = ["busy", "idle"].map(|name| host.deploy(name, "catch", "hello"));
+    for _ in 0..3 {
+        host.call(&busy, &json!({})).expect(200);
+    }
+    host.call(&idle, &json!({})).expect(200);
+    let usage = host.get("/api/v1/usage").expect(200).json();
+    let own = usage["workflows"].as_array().unwrap();
+    let of = |index: usize| (own[index]["name"].as_str().unwrap(), own[index]["runs"].as_u64().unwrap());
+    assert_eq!((own.len(), of(0), of(1)), (2, ("busy", 3), ("idle", 1)));
+    let bytes: u64 = own.iter().map(|own| own["run_bytes"].as_u64().unwrap()).sum();
+    assert!(bytes > 4 * 100 && bytes < usage["run_bytes"].as_u64().unwrap(), "{usage}");
+    assert!(usage["blob_bytes"].as_u64() > Some(0) && usage["free_bytes"].as_u64() > Some(0));
+    assert_eq!(usage["dead_bytes"], 0);
+}
+
+#[test]
 fn a_test_run_goes_the_endpoints_way() {
     let host = Host::start();
     let echo = host.deploy_echo("echo", &json!({ "methods": ["POST", "PUT"] }));

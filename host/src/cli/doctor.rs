@@ -222,9 +222,10 @@ fn check_host(client: Result<Client>, findings: &mut Findings) {
         "store",
         Verdict::Ok,
         format!(
-            "{} in {}, code in {}, {} free",
+            "{} in {} ({} of it to be freed), code in {}, {} free",
             count(store.runs, "run"),
             bytes(store.run_bytes),
+            bytes(store.dead_bytes),
             bytes(store.blob_bytes),
             bytes(store.free_bytes)
         ),

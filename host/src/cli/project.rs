@@ -61,7 +61,14 @@ struct Wire {
 
 const KEYS: &[&str] = &["name", "kind", "lang", "description", "runtime", "schedule", "limits", "endpoint"];
 const SCHEDULE_KEYS: &[&str] = &["name", "every", "cron", "timezone"];
-const LIMIT_KEYS: &[&str] = &["deadline_ms", "memory_bytes_max", "concurrency_max"];
+const LIMIT_KEYS: &[&str] = &[
+    "deadline_ms",
+    "memory_bytes_max",
+    "concurrency_max",
+    "retention_days",
+    "retention_runs_max",
+    "retention_bytes_max",
+];
 const ENDPOINT_KEYS: &[&str] = &["methods", "raw_bodies", "cors_origins"];
 
 impl Project {

@@ -14,7 +14,10 @@ use rand::RngExt as _;
 use super::logfile::Purpose;
 use super::rows::Selection;
 use super::samples::{log, run, set, tick, workflow};
-use super::{Claim, Durability, EmbeddedOptions, EmbeddedStore, RunFilter, Store, TickState};
+use super::{
+    Claim, Durability, EmbeddedOptions, EmbeddedStore, Retention, RunFilter, Store, TickState,
+    WorkflowRetention,
+};
 use crate::run::{Run, RunId};
 use crate::workflow::{SettingWriter, WorkflowId};
 
@@ -224,8 +227,26 @@ async fn work_for_ever(folder: PathBuf) {
             }
         }
     };
+    // Runs that nobody is told of come and go, so that segments are written anew.
+    let noise = async {
+        let other = workflow(&format!("w-{}", RunId::new()));
+        store.create_workflow(other.clone()).await.unwrap();
+        let own = WorkflowRetention {
+            workflow: other.id,
+            accepted_before: None,
+            bytes_max: None,
+            runs_max: Some(10),
+        };
+        for number in 1.. {
+            store.append_run(Arc::new(run(other.id)), log(9), Durability::Written).await.unwrap();
+            if number % 100 == 0 {
+                let retention = Retention { workflows: vec![own], ..Retention::default() };
+                store.prune(retention).await.unwrap();
+            }
+        }
+    };
     let (written, durable) = (appends(Durability::Written), appends(Durability::Durable));
-    tokio::join!(written, durable, appends(Durability::Durable), claims, changes);
+    tokio::join!(written, durable, appends(Durability::Durable), claims, changes, noise);
 }
 
 // ---- power cut ----------------------------------------------------------------------

@@ -25,10 +25,11 @@ use super::folder::Folder;
 use super::keeper::{self, Keeper};
 use super::keys::Put;
 use super::metadata::Metadata;
+use super::retention::Survey;
 use super::shared::{EmbeddedOptions, Shared};
 use super::status::{CLOSED, Status, StopOnPanic, lock, read};
 use super::writer::{self, Batch, Command, Reply, Writer};
-use super::{Result, StoreError, recovery};
+use super::{Result, StoreError, WorkflowRetention, recovery};
 
 /// The store of a single host: metadata in sled, runs in segment files, blobs in files.
 ///
@@ -42,6 +43,8 @@ pub struct EmbeddedStore {
     flushers: [Arc<Flusher>; 2],
     pub(super) keeper: Arc<Keeper>,
     threads: Mutex<Option<Threads>>,
+    /// Held while runs are deleted.
+    pub(super) pruning: tokio::sync::Mutex<()>,
 }
 
 struct Threads {
@@ -119,7 +122,15 @@ impl EmbeddedStore {
             std::thread::Builder::new().name("tidegate-writer".to_owned()).spawn(run).map_err(start)?;
         let room = Arc::new(Semaphore::new(shared.options.queue_bytes_max.min(Semaphore::MAX_PERMITS)));
         let threads = Mutex::new(Some(Threads { writer, others: vec![first, second, third] }));
-        Ok(Arc::new(Self { shared, commands: sender, room, flushers, keeper, threads }))
+        Ok(Arc::new(Self {
+            shared,
+            commands: sender,
+            room,
+            flushers,
+            keeper,
+            threads,
+            pruning: tokio::sync::Mutex::default(),
+        }))
     }
 
     /// Asks the writer for something that answers.
@@ -156,6 +167,35 @@ impl EmbeddedStore {
                 Ok((puts, value)) => writer.commit(puts, value, reply),
                 Err(error) => writer::answer(reply, Err(error)),
             }
+        })
+        .await
+    }
+
+    /// Hides what workflows' own limits do not spare any more, durably, and returns the
+    /// number of runs.
+    pub(super) async fn raise_floors(&self, limits: Vec<WorkflowRetention>) -> Result<u64> {
+        if limits.is_empty() {
+            return Ok(0);
+        }
+        let floors = self
+            .blocking(move |shared| {
+                let _reading = shared.segments.reading();
+                let survey = Survey::new(&shared.segments);
+                let floors =
+                    limits.iter().map(|own| Ok(survey.floor(own)?.map(|floor| (own.workflow, floor))));
+                Ok(floors.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect::<Vec<_>>())
+            })
+            .await?;
+        let floors = self.change(move |metadata| Ok((metadata.plan_run_floors(&floors)?, floors))).await?;
+        self.blocking(move |shared| {
+            let before = shared.segments.count_runs();
+            shared.segments.hide(|hidden| {
+                floors.iter().for_each(|(workflow, floor)| hidden.raise(*workflow, *floor));
+            });
+            let _reading = shared.segments.reading();
+            let survey = Survey::new(&shared.segments);
+            survey.count_dead(&shared.segments.hidden())?;
+            Ok(before.saturating_sub(shared.segments.count_runs()))
         })
         .await
     }

@@ -22,8 +22,9 @@ use std::sync::Mutex;
 use super::frame::Salt;
 use super::{Result, StoreError};
 
-/// The version of the layout that this build reads and writes.
-pub(super) const FORMAT: u32 = 1;
+/// The version of the layout that this build writes. It takes older ones over when it
+/// opens them, see [`migrate`]; a newer one is refused.
+pub(super) const FORMAT: u32 = 2;
 
 const FORMAT_FILE: &str = "FORMAT";
 const FORMAT_TITLE: &str = "tidegate data folder";
@@ -58,7 +59,8 @@ impl Folder {
         let lock = lock(root)?;
         // Under the lock: another process may have laid the folder out meanwhile.
         let salt = match read_format(root)? {
-            Some(salt) => salt,
+            Some((FORMAT, salt)) => salt,
+            Some((older, salt)) => migrate(root, older, salt)?,
             None => lay_out(root)?,
         };
         let folder = Self { root: root.to_owned(), salt, lock: Mutex::new(Some(lock)) };
@@ -173,7 +175,8 @@ fn lock(root: &Path) -> Result<File> {
     Ok(file)
 }
 
-fn read_format(root: &Path) -> Result<Option<Salt>> {
+/// The version and the salt; `None` where there is no format file.
+fn read_format(root: &Path) -> Result<Option<(u32, Salt)>> {
     let path = root.join(FORMAT_FILE);
     let text = match fs::read_to_string(&path) {
         Ok(text) => text,
@@ -190,21 +193,36 @@ fn read_format(root: &Path) -> Result<Option<Salt>> {
     }
     let mut value_of = |key: &str| lines.next().and_then(|line| line.strip_prefix(key)).map(str::trim);
     let version = value_of("format ").unwrap_or("unknown");
-    if version != FORMAT.to_string() {
-        return refuse(version);
-    }
+    let known = version.parse().ok().filter(|version| (1..=FORMAT).contains(version));
+    let Some(known) = known else { return refuse(version) };
     match value_of("salt ").and_then(|text| u64::from_str_radix(text, 16).ok()) {
-        Some(salt) => Ok(Some(Salt::new(salt))),
-        None => refuse("1, without a salt"),
+        Some(salt) => Ok(Some((known, Salt::new(salt)))),
+        None => refuse(&format!("{version}, without a salt")),
     }
 }
 
+/// Takes a folder of an older build over. Each step may be repeated: a crash may come
+/// before the format file says that it was done.
+fn migrate(root: &Path, older: u32, salt: Salt) -> Result<Salt> {
+    // 1 to 2: metadata may have floors of runs and limits of retention, which older builds
+    // cannot read, and index files count bytes. Nothing has to be rewritten: what is
+    // there is valid as it is, and index files of the old format are made anew when the
+    // segments are opened.
+    write_format(root, salt)?;
+    tracing::info!(from = older, to = FORMAT, "the data folder has a new format");
+    Ok(salt)
+}
+
 fn lay_out(root: &Path) -> Result<Salt> {
-    let salt: u64 = rand::random();
-    let text = format!("{FORMAT_TITLE}\nformat {FORMAT}\nsalt {salt:016x}\n");
+    let salt = Salt::new(rand::random());
+    write_format(root, salt)?;
+    Ok(salt)
+}
+
+fn write_format(root: &Path, salt: Salt) -> Result<()> {
+    let text = format!("{FORMAT_TITLE}\nformat {FORMAT}\nsalt {:016x}\n", salt.number());
     write_atomically(&root.join(FORMAT_FILE), text.as_bytes())
-        .map_err(|source| unusable(root, "it is not writable", Some(source)))?;
-    Ok(Salt::new(salt))
+        .map_err(|source| unusable(root, "it is not writable", Some(source)))
 }
 
 /// Creates a folder that only its owner can enter; one that is there stays.
@@ -243,7 +261,8 @@ pub(super) fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
     })
 }
 
-const LEFTOVER_PREFIX: &str = ".writing-";
+/// Names of files that are not complete yet begin with this.
+pub(super) const LEFTOVER_PREFIX: &str = ".writing-";
 
 /// Removes what [`write_atomically`] left behind when the process was killed.
 pub(super) fn remove_leftovers(folder: &Path) {
@@ -291,7 +310,7 @@ mod tests {
     #[test]
     fn folder_of_a_newer_or_a_foreign_program_is_refused_and_left_alone() {
         let cases: [(&str, &str, &str); 4] = [
-            (FORMAT_FILE, "tidegate data folder\nformat 2\nsalt 00000000000000aa\n", "2"),
+            (FORMAT_FILE, "tidegate data folder\nformat 3\nsalt 00000000000000aa\n", "3"),
             (FORMAT_FILE, "something else", "unknown (its FORMAT file is not Tidegate's)"),
             (FORMAT_FILE, "tidegate data folder\nformat 1\n", "1, without a salt"),
             ("photos.zip", "", "unknown (there is no FORMAT file, but there is \"photos.zip\")"),

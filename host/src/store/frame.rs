@@ -178,6 +178,8 @@ pub(super) struct Found<'a> {
     pub(super) offset: u64,
     /// `None` for a kind of a later build.
     pub(super) kind: Option<Kind>,
+    /// The frame as it stands in the file.
+    pub(super) whole: &'a [u8],
     pub(super) body: &'a [u8],
     pub(super) tail: &'a [u8],
 }
@@ -231,7 +233,7 @@ pub(super) fn scan(
             if at > seen.end {
                 seen.gaps.push(seen.end..at);
             }
-            each(Found { offset: at, kind: Kind::of(header.kind), body, tail });
+            each(Found { offset: at, kind: Kind::of(header.kind), whole: bytes, body, tail });
             at += header.bytes() as u64;
             seen.end = at;
         } else if let Some(next) = window.find(at + 1, &salt.marker())? {

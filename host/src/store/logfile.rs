@@ -154,7 +154,8 @@ impl LogFile {
     }
 }
 
-fn header(purpose: Purpose, number: u64, salt: Salt) -> [u8; HEADER_BYTES as usize] {
+/// The bytes in front of the first frame.
+pub(super) fn header(purpose: Purpose, number: u64, salt: Salt) -> [u8; HEADER_BYTES as usize] {
     let mut bytes = [0; HEADER_BYTES as usize];
     bytes[0..8].copy_from_slice(&MAGIC);
     bytes[8..12].copy_from_slice(&purpose.word());

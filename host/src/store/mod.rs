@@ -10,11 +10,13 @@
 
 mod blobs;
 mod checkpoint;
+mod compaction;
 mod embedded;
 mod export;
 mod flusher;
 mod folder;
 mod frame;
+mod hidden;
 mod indexing;
 mod keeper;
 mod keys;
@@ -24,6 +26,7 @@ mod logfile;
 mod metadata;
 mod records;
 mod recovery;
+mod retention;
 mod rows;
 mod search;
 mod segment;
@@ -252,14 +255,52 @@ pub enum Claim {
     Taken,
 }
 
-/// What is removed by [`Store::prune`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What is removed by [`Store::prune`]. What is `None` removes nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Retention {
     /// Runs that were accepted before this instant.
     pub accepted_before: Option<Timestamp>,
     /// The oldest runs while records and logs take more than this many bytes. Never so
     /// many that less than that stays.
     pub bytes_max: Option<u64>,
+    /// The oldest runs while there are more than this many. Never so many that fewer
+    /// stay.
+    pub runs_max: Option<u64>,
+    /// Limits of single workflows.
+    pub workflows: Vec<WorkflowRetention>,
+}
+
+/// What of one workflow's runs is kept at most. What is `None` is not limited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WorkflowRetention {
+    /// The workflow.
+    pub workflow: WorkflowId,
+    /// Runs that were accepted before this instant go.
+    pub accepted_before: Option<Timestamp>,
+    /// So many bytes of records and logs, the newest.
+    pub bytes_max: Option<u64>,
+    /// So many runs, the newest.
+    pub runs_max: Option<u64>,
+}
+
+/// What [`Store::prune`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Pruned {
+    /// Runs that are not there any more.
+    pub runs: u64,
+    /// Bytes that the file system got back.
+    pub bytes: u64,
+}
+
+/// The runs that are kept of one workflow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WorkflowUsage {
+    /// The workflow.
+    pub workflow: WorkflowId,
+    /// Their number.
+    pub runs: u64,
+    /// Bytes of their records and logs.
+    pub bytes: u64,
 }
 
 /// How the store is.
@@ -272,6 +313,10 @@ pub struct StoreHealth {
     pub warnings: Vec<String>,
     /// Bytes of run records and logs.
     pub run_bytes: u64,
+    /// Of these, bytes of runs that are not shown any more and whose space has not come
+    /// back yet.
+    #[serde(default)]
+    pub dead_bytes: u64,
     /// Bytes of the index and the metadata.
     pub index_bytes: u64,
     /// Bytes of blobs.
@@ -428,10 +473,15 @@ pub trait Store: Send + Sync + 'static {
     /// full or not, and [`RunPage::next`] is where the next one goes on.
     async fn runs(&self, filter: RunFilter, cursor: Option<RunId>, limit: usize) -> Result<RunPage>;
 
-    /// Deletes runs, and ledger entries of their time, and returns the number of runs.
-    /// Space comes back by whole segments, so runs may stay a while longer, never
-    /// shorter, than the policy says.
-    async fn prune(&self, retention: Retention) -> Result<u64>;
+    /// Deletes runs, and the ledger entries of the host's retention with them.
+    ///
+    /// By the host's limits whole segments go, so that runs may stay a while longer,
+    /// never shorter, than they say. By a workflow's limits its runs are gone at once;
+    /// their space comes back when at least half of their segment is gone.
+    async fn prune(&self, retention: Retention) -> Result<Pruned>;
+
+    /// What is kept of each workflow that has runs, in the order of their ids.
+    async fn usage(&self) -> Result<Vec<WorkflowUsage>>;
 
     // ---- the schedule's ledger -----------------------------------------------------
 

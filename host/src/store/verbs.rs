@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use tokio::sync::oneshot;
 
 use super::embedded::EmbeddedStore;
+use super::retention::Survey;
 use super::rows::{RunRow, Selection, TickKey};
 use super::search::{self, Needle};
 use super::segment::Segment;
@@ -16,8 +17,8 @@ use super::shared::Shared;
 use super::status::{lock, read};
 use super::writer::{Command, answer};
 use super::{
-    Claim, Durability, Result, Retention, RunFilter, RunPage, Store, StoreError, StoreHealth, Tick,
-    TickState, Verification, frame, records, verify,
+    Claim, Durability, Pruned, Result, Retention, RunFilter, RunPage, Store, StoreError, StoreHealth, Tick,
+    TickState, Verification, WorkflowUsage, compaction, frame, records, verify,
 };
 use crate::run::{LogLine, Run, RunId};
 use crate::workflow::{
@@ -48,8 +49,8 @@ impl Store for EmbeddedStore {
                 Err(error) => answer(reply, Err(error)),
                 Ok(puts) => {
                     writer.commit(puts, (), reply);
-                    if writer.shared.segments.hidden().contains(&workflow.id) {
-                        writer.shared.segments.hide(workflow.id, false);
+                    if writer.shared.segments.hidden().is_archived(workflow.id) {
+                        writer.shared.segments.hide(|hidden| hidden.unarchive(workflow.id));
                         writer.count_runs();
                     }
                 }
@@ -70,7 +71,7 @@ impl Store for EmbeddedStore {
                 Ok(puts) => {
                     writer.commit(puts, (), reply);
                     if !read(&writer.shared.metadata).contains(id) {
-                        writer.shared.segments.hide(id, true);
+                        writer.shared.segments.hide(|hidden| hidden.archive(id));
                         lock(&writer.shared.ledger).forget(id);
                         writer.count_runs();
                     }
@@ -160,6 +161,7 @@ impl Store for EmbeddedStore {
 
     async fn run(&self, id: RunId) -> Result<Option<Run>> {
         self.blocking(move |shared| {
+            let _reading = shared.segments.reading();
             let Some((segment, row)) = shared.segments.run(id)? else { return Ok(None) };
             match read_run(shared, &segment, &row) {
                 Err(error) if error.is_gone() => Ok(None),
@@ -171,6 +173,7 @@ impl Store for EmbeddedStore {
 
     async fn run_log(&self, id: RunId) -> Result<Option<Vec<LogLine>>> {
         self.blocking(move |shared| {
+            let _reading = shared.segments.reading();
             let Some((segment, row)) = shared.segments.run(id)? else { return Ok(None) };
             let bytes = match shared.segments.read_frame(&segment, row.place) {
                 Err(error) if error.is_gone() => return Ok(None),
@@ -187,6 +190,7 @@ impl Store for EmbeddedStore {
     async fn runs(&self, filter: RunFilter, cursor: Option<RunId>, limit: usize) -> Result<RunPage> {
         let limit = limit.clamp(1, PAGE_MAX);
         self.blocking(move |shared| {
+            let _reading = shared.segments.reading();
             let selection = Selection::new(&filter, cursor, shared.segments.hidden());
             if let Some(text) = &filter.text {
                 return search::search(shared, selection, &Needle::new(text), limit);
@@ -209,23 +213,35 @@ impl Store for EmbeddedStore {
         .await
     }
 
-    async fn prune(&self, retention: Retention) -> Result<u64> {
+    async fn prune(&self, retention: Retention) -> Result<Pruned> {
+        let _alone = self.pruning.lock().await;
+        let mut pruned = Pruned { runs: self.raise_floors(retention.workflows.clone()).await?, bytes: 0 };
         let (carried, is_carried) = oneshot::channel();
         let victims = self.ask(move |writer, reply| writer.prune(&retention, carried, reply)).await?;
         is_carried.await.unwrap_or_else(|_| Err(self.ended()))?;
         let deleted = self
             .blocking(move |shared| {
                 let hidden = shared.segments.hidden();
-                let counts = victims.iter().flat_map(|segment| segment.runs_by_workflow());
-                let shown = counts.filter(|(workflow, _)| !hidden.contains(workflow));
-                let deleted = shown.map(|(_, runs)| runs).sum();
+                let shown = victims.iter().flat_map(|segment| segment.shown(&hidden));
+                let runs = shown.map(|(_, portion)| portion.runs).sum();
+                let bytes = victims.iter().map(|segment| segment.bytes()).sum::<u64>();
                 shared.segments.delete(&victims)?;
-                Ok(deleted)
+                Ok(Pruned { runs, bytes: bytes + compaction::compact(shared)? })
             })
             .await?;
+        pruned.runs += deleted.runs;
+        pruned.bytes += deleted.bytes;
         self.ask(move |writer, reply| {
             writer.count_runs();
-            answer(reply, Ok(deleted));
+            answer(reply, Ok(pruned));
+        })
+        .await
+    }
+
+    async fn usage(&self) -> Result<Vec<WorkflowUsage>> {
+        self.blocking(|shared| {
+            let _reading = shared.segments.reading();
+            Ok(Survey::new(&shared.segments).usage(&shared.segments.hidden()))
         })
         .await
     }
@@ -280,6 +296,7 @@ impl Store for EmbeddedStore {
             stopped: status.stopped().map(str::to_owned),
             warnings: status.warnings(),
             run_bytes,
+            dead_bytes: load(&status.dead_bytes),
             index_bytes: index_bytes + load(&status.metadata_bytes),
             blob_bytes: blobs.bytes(),
             free_bytes: folder.free_bytes(),

@@ -1,6 +1,7 @@
 //! Reads everything back: every frame, every index, every blob, every reference.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::frame::{self, Kind};
 use super::logfile::{self, Purpose};
@@ -31,8 +32,12 @@ pub(super) fn verify(shared: &Shared) -> Result<Verification> {
     Ok(found)
 }
 
-fn verify_segment(shared: &Shared, segment: &Segment, found: &mut Verification) -> Result<()> {
+fn verify_segment(shared: &Shared, segment: &Arc<Segment>, found: &mut Verification) -> Result<()> {
     let number = segment.number;
+    let _reading = shared.segments.reading();
+    if !shared.segments.is_current(segment) {
+        return Ok(()); // It was deleted or written anew in between.
+    }
     // The rows first: what is written meanwhile is in the file, not among them.
     let indexed = indexed_rows(shared, segment)?;
     let read = logfile::open(&shared.folder.runs(), Purpose::Runs, number, segment.salt)?;

@@ -21,7 +21,7 @@ use super::rows::{Place, RunRow, TickKey, TickRow};
 use super::segment::Segment;
 use super::shared::Shared;
 use super::status::{lock, read, write};
-use super::{Claim, Durability, Result, Retention, StoreError, Tick, TickState};
+use super::{Claim, Durability, Result, Retention, StoreError, Tick, TickState, compaction};
 use crate::workflow::WorkflowId;
 
 /// Commands that are taken together.
@@ -290,6 +290,10 @@ impl Writer {
         victims: Reply<Vec<Arc<Segment>>>,
     ) {
         self.write_out();
+        let segments = &self.shared.segments;
+        if compaction::should_end(&self.segment, &segments.hidden(), self.shared.options.segment_bytes) {
+            self.rotate();
+        }
         let mut chosen = self.shared.segments.victims(retention);
         if chosen.last().is_some_and(|last| last.number == self.segment.number) {
             if self.segment.live_rows().is_none_or(|live| live.len() == 0) {
@@ -390,7 +394,9 @@ impl Writer {
     /// Counts the runs that are shown again, after many went or came at once.
     pub(super) fn count_runs(&mut self) {
         self.write_out();
-        self.shared.status.runs.store(self.shared.segments.count_runs(), Ordering::Relaxed);
+        let (status, segments) = (&self.shared.status, &self.shared.segments);
+        status.runs.store(segments.count_runs(), Ordering::Relaxed);
+        status.dead_bytes.store(segments.dead_bytes(), Ordering::Relaxed);
     }
 }
 

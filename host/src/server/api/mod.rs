@@ -109,6 +109,7 @@ fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(runtimes::install))
         .routes(routes!(probes::version))
         .routes(routes!(probes::health))
+        .routes(routes!(probes::usage))
         .routes(routes!(openapi::document))
         .routes(routes!(probes::healthz))
         .routes(routes!(probes::readyz))

@@ -54,6 +54,7 @@ macro_rules! contract_tests {
                 text_is_found_in_logs_and_errors
                 pages_have_every_run_once_while_others_are_appended
                 prune_deletes_what_it_counts_and_nothing_younger
+                own_limits_of_a_workflow_take_its_runs_at_once
                 instant_is_claimed_once_for_ever
                 older_instant_can_be_claimed_after_a_newer_one
                 claims_of_a_batch_are_like_single_ones

@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::{Setup, all_runs, append, create, json};
 use crate::run::{Fault, FaultKind, Run, RunId, Status, Trigger};
 use crate::store::samples::{log, run};
-use crate::store::{Durability, Retention, RunFilter, StoreError};
+use crate::store::{Durability, Pruned, Retention, RunFilter, StoreError, WorkflowRetention};
 use crate::workflow::WorkflowId;
 
 pub(crate) async fn appended_run_is_read_at_once(setup: &impl Setup) {
@@ -186,13 +186,13 @@ pub(crate) async fn prune_deletes_what_it_counts_and_nothing_younger(setup: &imp
         append(&*store, &run).await;
         runs.push(run);
     }
-    let none = Retention { accepted_before: Some(start), bytes_max: Some(u64::MAX) };
-    assert_eq!(store.prune(none).await.unwrap(), 0);
+    let none = Retention { accepted_before: Some(start), bytes_max: Some(u64::MAX), ..Retention::default() };
+    assert_eq!(store.prune(none).await.unwrap().runs, 0);
     let cut = start + SignedDuration::from_secs(60);
-    let by_age = Retention { accepted_before: Some(cut), bytes_max: None };
+    let by_age = Retention { accepted_before: Some(cut), ..Retention::default() };
     let bytes_max = store.health().run_bytes;
-    let by_size = Retention { accepted_before: None, bytes_max: Some(bytes_max) };
-    let deleted = store.prune(by_age).await.unwrap() + store.prune(by_size).await.unwrap();
+    let by_size = Retention { bytes_max: Some(bytes_max), ..Retention::default() };
+    let deleted = store.prune(by_age).await.unwrap().runs + store.prune(by_size).await.unwrap().runs;
     store.close().await.unwrap();
     for _ in 0..2 {
         let store = setup.open().await;
@@ -206,4 +206,68 @@ pub(crate) async fn prune_deletes_what_it_counts_and_nothing_younger(setup: &imp
         assert!(store.run(runs[60].id).await.unwrap().is_some());
         store.close().await.unwrap();
     }
+}
+
+pub(crate) async fn own_limits_of_a_workflow_take_its_runs_at_once(setup: &impl Setup) {
+    let store = setup.open().await;
+    let (limited, free) = (create(&*store, "limited").await.id, create(&*store, "free").await.id);
+    let start = Timestamp::now();
+    let mut runs = Vec::new();
+    for number in 0..90 {
+        let mut run = run(if number % 3 == 2 { free } else { limited });
+        run.accepted_at = start + SignedDuration::from_secs(number);
+        append(&*store, &run).await;
+        runs.push(run);
+    }
+    let of = |workflow: WorkflowId| runs.iter().rev().filter(move |run| run.workflow == workflow);
+    let none =
+        WorkflowRetention { workflow: limited, accepted_before: None, bytes_max: None, runs_max: None };
+    let prune = |own| {
+        let retention = Retention { workflows: vec![own], ..Retention::default() };
+        store.prune(retention)
+    };
+    assert_eq!(prune(none).await.unwrap(), Pruned::default());
+    let usage = store.usage().await.unwrap();
+    assert_eq!(
+        usage.iter().map(|own| (own.workflow, own.runs)).collect::<Vec<_>>(),
+        [(limited, 60), (free, 30)]
+    );
+    let bytes_each = usage[1].bytes / 30;
+    // Each step keeps less than the one before: by time, by number, by size.
+    let before = Some(start + SignedDuration::from_secs(30));
+    let steps = [
+        (WorkflowRetention { accepted_before: before, ..none }, 40),
+        (WorkflowRetention { accepted_before: before, runs_max: Some(25), ..none }, 25),
+        (WorkflowRetention { runs_max: Some(1000), ..none }, 25),
+        (WorkflowRetention { bytes_max: Some(bytes_each * 7 + bytes_each / 2), ..none }, 7),
+        (WorkflowRetention { runs_max: Some(0), ..none }, 0),
+    ];
+    let mut left = 60;
+    for (own, kept) in steps {
+        let pruned = prune(own).await.unwrap().runs;
+        assert_eq!((pruned, prune(own).await.unwrap().runs), (left - kept, 0), "{own:?}");
+        left = kept;
+        let expected: Vec<RunId> = of(limited).take(kept as usize).map(|run| run.id).collect();
+        let filter = RunFilter { workflow: Some(limited), ..RunFilter::default() };
+        assert_eq!(all_runs(&*store, filter, 9).await, expected, "{own:?}");
+        assert_eq!(all_runs(&*store, RunFilter::default(), 50).await.len() as u64, 30 + kept);
+        assert_eq!(store.health().runs, 30 + kept);
+        for (index, run) in of(limited).enumerate() {
+            let is_there = store.run(run.id).await.unwrap().is_some();
+            assert_eq!(is_there, index < kept as usize, "{index}");
+            assert_eq!(store.run_log(run.id).await.unwrap().is_some(), is_there);
+        }
+        let own = store.usage().await.unwrap().into_iter().find(|own| own.workflow == limited);
+        assert_eq!(own.map_or(0, |own| own.runs), kept);
+    }
+    store.close().await.unwrap();
+    let store = setup.open().await;
+    let expected: Vec<RunId> = of(free).map(|run| run.id).collect();
+    assert_eq!(all_runs(&*store, RunFilter::default(), 50).await, expected);
+    assert_eq!(store.health().runs, 30);
+    // What comes later is there.
+    let later = run(limited);
+    append(&*store, &later).await;
+    assert!(store.run(later.id).await.unwrap().is_some());
+    assert_eq!(store.verify().await.unwrap().problems, [] as [String; 0]);
 }
