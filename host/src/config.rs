@@ -178,6 +178,8 @@ pub struct Store {
     pub retention_days: u32,
     pub retention_bytes_max: u64,
     pub retention_runs_max: u64,
+    pub space_low_bytes: u64,
+    pub space_full_bytes: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -324,6 +326,7 @@ impl Config {
         at_least("store.flush_ms", self.store.flush_ms, 1)?;
         at_least("store.segment_bytes", self.store.segment_bytes, 1 << 20)?;
         at_most("store.segment_bytes", self.store.segment_bytes, 1 << 30)?;
+        at_most("store.space_full_bytes", self.store.space_full_bytes, self.store.space_low_bytes)?;
         at_least("schedule.batch_max", self.schedule.batch_max as u64, 1)?;
         at_least("schedule.interval_ms_min", self.schedule.interval_ms_min, 1)?;
         Ok(())

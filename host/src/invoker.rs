@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
+use http::{HeaderName, HeaderValue};
 use jiff::Timestamp;
 use serde_json::value::RawValue;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, oneshot};
@@ -28,7 +29,7 @@ use crate::run::{
     Body, FORMAT, Fault, FaultKind, Inputs, LogLine, LogSummary, RequestRecord, Run, RunId, Status, Trigger,
     Usage,
 };
-use crate::store::{Durability, Store};
+use crate::store::{Durability, Store, StoreError};
 use crate::telemetry::Telemetry;
 use crate::workflow::{SettingChange, SettingWriter, WorkflowId, WorkflowName};
 
@@ -36,6 +37,10 @@ use crate::workflow::{SettingChange, SettingWriter, WorkflowId, WorkflowName};
 const EVENTS_MAX: usize = 1024;
 /// Longest returned value that a record keeps, in bytes.
 const VALUE_BYTES_MAX: usize = 64 << 10;
+
+/// The reply header of a catch whose run is not on record, because the disk is full or
+/// broken: `no`.
+const RECORDED: HeaderName = HeaderName::from_static("tidegate-recorded");
 
 /// One run, before it starts.
 pub struct Invocation {
@@ -371,17 +376,20 @@ impl Invoker {
         self.close(run, answer, log).await
     }
 
-    async fn close(&self, mut run: Run, answer: Answer, log: Vec<LogLine>) -> Finished {
+    async fn close(&self, mut run: Run, mut answer: Answer, log: Vec<LogLine>) -> Finished {
         run.finished_at = Some(Timestamp::now());
         if run.request.is_some() {
             run.reply = Some(answer.record(self.config.run.record_body_bytes_max));
         }
-        let (run, log) = self.finish(run, log).await;
+        let (run, log, is_recorded) = self.finish(run, log).await;
+        if !is_recorded {
+            answer.headers.push((RECORDED, HeaderValue::from_static("no")));
+        }
         Finished { run, log, answer }
     }
 
-    /// Writes the record and tells everybody.
-    async fn finish(&self, run: Run, log: Vec<LogLine>) -> (Arc<Run>, Arc<[LogLine]>) {
+    /// Writes the record and tells everybody. The last value is whether the record is kept.
+    async fn finish(&self, run: Run, log: Vec<LogLine>) -> (Arc<Run>, Arc<[LogLine]>, bool) {
         let (run, log): (Arc<Run>, Arc<[LogLine]>) = (Arc::new(run), log.into());
         // The caller of a catch waits, so its record need not be on the disk yet; it
         // survives the end of the process. Everything else can wait a flush longer.
@@ -389,8 +397,14 @@ impl Invoker {
             Trigger::Catch => Durability::Written,
             Trigger::Pull { .. } | Trigger::Test | Trigger::Replay { .. } => Durability::Durable,
         };
+        let mut is_recorded = true;
         if let Err(error) = self.store.append_run(run.clone(), log.clone(), durability).await {
-            tracing::error!(run = %run.id, error = &error as &dyn std::error::Error, "a run could not be recorded");
+            self.telemetry.run_unrecorded();
+            is_recorded = false;
+            // The store says itself when the disk is full, once.
+            if !matches!(error, StoreError::Full { .. }) {
+                tracing::error!(run = %run.id, error = &error as &dyn std::error::Error, "a run could not be recorded");
+            }
         }
         self.lock_running().remove(&run.id);
         self.telemetry.run_finished(&run);
@@ -404,7 +418,7 @@ impl Invoker {
             wall_us = run.usage.wall_us,
             "run ended"
         );
-        (run, log)
+        (run, log, is_recorded)
     }
 
     async fn record_panic(&self, mut run: Run) -> Finished {

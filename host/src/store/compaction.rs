@@ -6,9 +6,10 @@
 //! which is made again when the store opens.
 
 use std::fs::{self, File};
-use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::disk::{self, Step};
 use super::folder::{LEFTOVER_PREFIX, create_file, sync_folder};
 use super::frame::{self, Found, Kind};
 use super::hidden::Hidden;
@@ -49,6 +50,8 @@ pub(super) fn compact(shared: &Shared) -> Result<u64> {
             match compact_segment(shared, &segment, &hidden) {
                 // It was deleted in between.
                 Err(error) if error.is_gone() => {}
+                // What room is left is for other things; the next segment may be smaller.
+                Err(error) if error.is_full() => {}
                 result => freed += result?,
             }
         }
@@ -88,7 +91,8 @@ fn compact_segment(shared: &Shared, segment: &Arc<Segment>, hidden: &Hidden) -> 
             let _ = fs::remove_file(&temporary);
             return Ok(0);
         }
-        fs::rename(&temporary, Purpose::Runs.path(&folder, number))
+        let path = Purpose::Runs.path(&folder, number);
+        disk::step(&folder, Step::Rename, || fs::rename(&temporary, path))
             .and_then(|()| sync_folder(&folder))
             .map_err(failed)?;
         shared.segments.replace(Arc::new(compacted));
@@ -99,12 +103,7 @@ fn compact_segment(shared: &Shared, segment: &Arc<Segment>, hidden: &Hidden) -> 
 
 /// Copies what is shown; `None` when the segment is damaged, which is left as it is for
 /// the operator to see.
-fn copy_rest(
-    shared: &Shared,
-    segment: &Segment,
-    hidden: &Hidden,
-    path: &std::path::Path,
-) -> Result<Option<Rest>> {
+fn copy_rest(shared: &Shared, segment: &Segment, hidden: &Hidden, path: &Path) -> Result<Option<Rest>> {
     let number = segment.number;
     let failed = |source| StoreError::Io { action: format!("write segment {number} anew"), source };
     let read = logfile::open(&shared.folder.runs(), Purpose::Runs, number, segment.salt)?;
@@ -112,6 +111,7 @@ fn copy_rest(
         return Ok(None);
     }
     let mut copy = Copy {
+        folder: shared.folder.runs(),
         file: create_file(path).map_err(failed)?,
         rest: Rest { bytes: logfile::HEADER_BYTES, ..Rest::default() },
         pending: logfile::header(Purpose::Runs, number, read.salt).to_vec(),
@@ -124,7 +124,7 @@ fn copy_rest(
         }
     });
     let scan = scan.map_err(failed)?;
-    result.and_then(|()| copy.write()).and_then(|()| copy.file.sync_all()).map_err(failed)?;
+    result.and_then(|()| copy.write()).and_then(|()| copy.sync()).map_err(failed)?;
     let is_whole = scan.gaps.is_empty() && scan.end == read.bytes;
     if !is_whole {
         let _ = fs::remove_file(path);
@@ -134,6 +134,7 @@ fn copy_rest(
 
 /// A file that is being written anew.
 struct Copy {
+    folder: PathBuf,
     file: File,
     rest: Rest,
     pending: Vec<u8>,
@@ -164,13 +165,18 @@ impl Copy {
     }
 
     fn write(&mut self) -> std::io::Result<()> {
-        self.file.write_all(&self.pending)?;
+        let at = self.rest.bytes - self.pending.len() as u64;
+        disk::write_at(&self.folder, &self.file, &self.pending, at)?;
         self.unflushed += self.pending.len() as u64;
         self.pending.clear();
         if self.unflushed >= FLUSH_BYTES {
-            self.file.sync_data()?;
+            self.sync()?;
             self.unflushed = 0;
         }
         Ok(())
+    }
+
+    fn sync(&self) -> std::io::Result<()> {
+        disk::step(&self.folder, Step::Sync, || self.file.sync_data())
     }
 }

@@ -41,19 +41,19 @@ fn open(path: &Path, options: EmbeddedOptions) -> Arc<EmbeddedStore> {
 
 /// What a store acknowledged.
 #[derive(Default)]
-struct Acknowledged {
-    runs: Vec<RunId>,
-    workflows: BTreeSet<WorkflowId>,
-    archived: BTreeSet<WorkflowId>,
+pub(super) struct Acknowledged {
+    pub(super) runs: Vec<RunId>,
+    pub(super) workflows: BTreeSet<WorkflowId>,
+    pub(super) archived: BTreeSet<WorkflowId>,
     /// The last number that was committed as the setting `NUMBER`.
-    settings: BTreeMap<WorkflowId, u64>,
-    claims: BTreeSet<(WorkflowId, Timestamp)>,
-    settled: BTreeSet<(WorkflowId, Timestamp)>,
+    pub(super) settings: BTreeMap<WorkflowId, u64>,
+    pub(super) claims: BTreeSet<(WorkflowId, Timestamp)>,
+    pub(super) settled: BTreeSet<(WorkflowId, Timestamp)>,
 }
 
 impl Acknowledged {
     /// Everything is there, once; `runs_from` is the first run that is read in full.
-    async fn check(&self, store: &EmbeddedStore, runs_from: usize) {
+    pub(super) async fn check(&self, store: &EmbeddedStore, runs_from: usize) {
         let selection = Selection::new(&RunFilter::default(), None, Arc::default());
         let rows = store.shared.segments.select(&selection, usize::MAX).unwrap();
         let stored: HashSet<RunId> = rows.iter().map(|(_, row)| row.id).collect();

@@ -27,6 +27,7 @@ use super::keys::Put;
 use super::metadata::Metadata;
 use super::retention::Survey;
 use super::shared::{EmbeddedOptions, Shared};
+use super::space::Space;
 use super::status::{CLOSED, Status, StopOnPanic, lock, read};
 use super::writer::{self, Batch, Command, Reply, Writer};
 use super::{Result, StoreError, WorkflowRetention, recovery};
@@ -76,8 +77,10 @@ impl EmbeddedStore {
         let (metadata, runs) = (metadata?, runs?);
         let ledger = recovery::ledger(&runs, &metadata.metadata)?;
         let blobs = Blobs::open(folder.components())?;
+        let space = Space::new(path.to_owned(), options.space_low_bytes, options.space_full_bytes);
         let shared = Arc::new(Shared {
             options,
+            space,
             status,
             metadata: metadata.metadata.into(),
             ledger: ledger.into(),

@@ -19,6 +19,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+use super::disk::{self, Step};
 use super::frame::Salt;
 use super::{Result, StoreError};
 
@@ -110,12 +111,6 @@ impl Folder {
 
     pub(super) fn components(&self) -> PathBuf {
         self.root.join("components")
-    }
-
-    /// Bytes that the file system has free for unprivileged processes; 0 when it
-    /// cannot be asked.
-    pub(super) fn free_bytes(&self) -> u64 {
-        rustix::fs::statvfs(&self.root).map_or(0, |stat| stat.f_bavail.saturating_mul(stat.f_frsize))
     }
 }
 
@@ -235,12 +230,14 @@ pub(super) fn create_folder(path: &Path) -> io::Result<()> {
 
 /// Creates a file that must not exist yet and that only its owner can read.
 pub(super) fn create_file(path: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)
+    let create = || OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path);
+    disk::step(path, Step::Create, create)
 }
 
 /// Makes the names in a folder survive a power cut.
 pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
+    let folder = File::open(path)?;
+    disk::step(path, Step::SyncFolder, || folder.sync_all())
 }
 
 /// Writes a file so that, whatever happens, either the old or the new one is there,
@@ -249,15 +246,15 @@ pub(super) fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let parent = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     let temporary = parent.join(format!("{LEFTOVER_PREFIX}{:016x}", rand::random::<u64>()));
     let write = || -> io::Result<()> {
-        let mut file = create_file(&temporary)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)?;
+        let file = create_file(&temporary)?;
+        disk::write_at(parent, &file, bytes, 0)?;
+        disk::step(parent, Step::Sync, || file.sync_all())?;
+        disk::step(parent, Step::Rename, || fs::rename(&temporary, path))?;
         sync_folder(parent)
     };
     write().inspect_err(|_| {
         // Best effort: what stays is removed at the next open.
-        let _ = fs::remove_file(&temporary);
+        let _ = disk::step(parent, Step::Remove, || fs::remove_file(&temporary));
     })
 }
 

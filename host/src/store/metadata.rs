@@ -141,6 +141,13 @@ impl Metadata {
         !self.dirty.is_empty()
     }
 
+    /// Bytes of what the checkpoint lacks.
+    pub(super) fn dirty_bytes(&self) -> u64 {
+        let bytes =
+            |(key, value): (&Vec<u8>, &Option<Vec<u8>>)| key.len() + value.as_ref().map_or(0, Vec::len);
+        self.dirty.iter().map(bytes).sum::<usize>() as u64
+    }
+
     /// Every blob that a version or a runtime names.
     pub(super) fn blobs(&self) -> BTreeSet<Digest> {
         let versions = self.kept.values().flat_map(|kept| kept.versions.values());

@@ -11,6 +11,7 @@
 mod blobs;
 mod checkpoint;
 mod compaction;
+mod disk;
 mod embedded;
 mod export;
 mod flusher;
@@ -33,6 +34,7 @@ mod segment;
 mod segments;
 mod shared;
 mod sidecar;
+mod space;
 mod status;
 mod verbs;
 mod verify;
@@ -47,6 +49,8 @@ mod damage_tests;
 #[cfg(test)]
 mod embedded_tests;
 #[cfg(test)]
+mod fault_tests;
+#[cfg(test)]
 mod samples;
 
 use std::path::PathBuf;
@@ -60,6 +64,7 @@ use utoipa::ToSchema;
 
 pub use embedded::EmbeddedStore;
 pub use shared::EmbeddedOptions;
+pub use space::SpaceLevel;
 pub use verbs::PAGE_MAX;
 
 use crate::run::{LogLine, Run, RunId, Status};
@@ -147,6 +152,13 @@ pub enum StoreError {
         #[source]
         source: std::io::Error,
     },
+    /// The file system has no room left for this. The store goes on by itself when there
+    /// is room again.
+    #[error("the disk is full: {free_bytes} bytes are free")]
+    Full {
+        /// Bytes that are free.
+        free_bytes: u64,
+    },
     /// An earlier write or flush failed: nothing is written any more until restart,
     /// because what the disk holds is unknown.
     #[error("the store stopped writing after an error: {0}")]
@@ -158,6 +170,20 @@ impl StoreError {
     fn is_gone(&self) -> bool {
         matches!(self, StoreError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound)
     }
+
+    /// Whether there was no room on the file system.
+    fn is_full(&self) -> bool {
+        match self {
+            StoreError::Full { .. } => true,
+            StoreError::Io { source, .. } => is_full(source),
+            _ => false,
+        }
+    }
+}
+
+/// Whether the system says that there is no room, or no quota, left.
+fn is_full(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
 }
 
 /// When [`Store::append_run`] returns.
@@ -323,6 +349,9 @@ pub struct StoreHealth {
     pub blob_bytes: u64,
     /// Bytes free on the file system.
     pub free_bytes: u64,
+    /// Whether that is enough.
+    #[serde(default)]
+    pub space: SpaceLevel,
     /// Runs that are indexed.
     pub runs: u64,
     /// Entries waiting for the writer.
@@ -399,6 +428,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// Keeps these bytes and returns their digest. Bytes that are there already are not
     /// written again, unless what is there is damaged.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`] while there is little room, and other verbs go on.
     async fn put_blob(&self, bytes: Bytes) -> Result<Digest>;
 
     /// The bytes with this digest, checked against it.
@@ -449,7 +481,8 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`StoreError::Missing`] when its workflow was archived meanwhile, or never was;
-    /// [`StoreError::Limit`] when record and log are over 32 MiB.
+    /// [`StoreError::Limit`] when record and log are over 32 MiB; [`StoreError::Full`]
+    /// while there is hardly any room: nothing is kept of the run then.
     async fn append_run(&self, run: Arc<Run>, log: Arc<[LogLine]>, durability: Durability) -> Result<()>;
 
     /// The record of a run; `None` when it is unknown, deleted, or of an archived

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, RwLock, RwLockReadGuard};
 use jiff::Timestamp;
 use lru::LruCache;
 
+use super::disk::{self, Step};
 use super::frame;
 use super::hidden::Hidden;
 use super::logfile::Purpose;
@@ -398,7 +399,7 @@ impl Segments {
         for segment in victims {
             let index = sidecar::path(&self.folder, segment.number);
             for path in [Purpose::Runs.path(&self.folder, segment.number), index] {
-                match std::fs::remove_file(&path) {
+                match disk::step(&self.folder, Step::Remove, || std::fs::remove_file(&path)) {
                     Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
                         return Err(StoreError::Io { action: format!("delete {}", path.display()), source });
                     }

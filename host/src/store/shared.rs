@@ -8,6 +8,7 @@ use super::folder::Folder;
 use super::ledger::Ledger;
 use super::metadata::{Metadata, SettingLimits};
 use super::segments::Segments;
+use super::space::Space;
 use super::status::Status;
 use crate::config::Config;
 
@@ -36,6 +37,12 @@ pub struct EmbeddedOptions {
     pub queue_max: usize,
     /// Bytes of run records that wait for the writer, at least one record.
     pub queue_bytes_max: usize,
+    /// Free bytes below which deploys are refused; a tenth of the file system if that is
+    /// less.
+    pub space_low_bytes: u64,
+    /// Free bytes below which records of runs are not kept; a twentieth of the file
+    /// system if that is less.
+    pub space_full_bytes: u64,
 }
 
 impl EmbeddedOptions {
@@ -46,6 +53,8 @@ impl EmbeddedOptions {
             segment_bytes: config.store.segment_bytes.min(SEGMENT_BYTES_MAX),
             settings_max: config.run.settings_max,
             setting_bytes_max: config.run.setting_bytes_max,
+            space_low_bytes: config.store.space_low_bytes,
+            space_full_bytes: config.store.space_full_bytes,
             ..Self::default()
         }
     }
@@ -67,6 +76,8 @@ impl Default for EmbeddedOptions {
             garbage: Duration::from_secs(3600),
             queue_max: 4096,
             queue_bytes_max: 64 << 20,
+            space_low_bytes: 1 << 30,
+            space_full_bytes: 256 << 20,
         }
     }
 }
@@ -75,6 +86,7 @@ impl Default for EmbeddedOptions {
 pub(super) struct Shared {
     pub(super) options: EmbeddedOptions,
     pub(super) status: Arc<Status>,
+    pub(super) space: Space,
     pub(super) metadata: RwLock<Metadata>,
     pub(super) ledger: Mutex<Ledger>,
     pub(super) segments: Segments,

@@ -14,6 +14,7 @@ use super::rows::{RunRow, Selection, TickKey};
 use super::search::{self, Needle};
 use super::segment::Segment;
 use super::shared::Shared;
+use super::space::SpaceLevel;
 use super::status::{lock, read};
 use super::writer::{Command, answer};
 use super::{
@@ -106,7 +107,14 @@ impl Store for EmbeddedStore {
 
     async fn put_blob(&self, bytes: Bytes) -> Result<Digest> {
         self.shared.status.check()?;
-        self.blocking(move |shared| shared.blobs.put(&bytes)).await
+        self.blocking(move |shared| {
+            shared.space.check(SpaceLevel::Low)?;
+            shared
+                .blobs
+                .put(&bytes)
+                .map_err(|error| if error.is_full() { shared.space.full() } else { error })
+        })
+        .await
     }
 
     async fn blob(&self, digest: Digest) -> Result<Bytes> {
@@ -289,7 +297,7 @@ impl Store for EmbeddedStore {
     }
 
     fn health(&self) -> StoreHealth {
-        let Shared { status, segments, blobs, folder, .. } = &*self.shared;
+        let Shared { status, segments, blobs, space, .. } = &*self.shared;
         let load = |figure: &AtomicU64| figure.load(Ordering::Relaxed);
         let (run_bytes, index_bytes) = segments.bytes();
         StoreHealth {
@@ -299,7 +307,8 @@ impl Store for EmbeddedStore {
             dead_bytes: load(&status.dead_bytes),
             index_bytes: index_bytes + load(&status.metadata_bytes),
             blob_bytes: blobs.bytes(),
-            free_bytes: folder.free_bytes(),
+            space: space.level(),
+            free_bytes: space.free_bytes(),
             runs: load(&status.runs),
             queued: (self.commands.max_capacity() - self.commands.capacity()) as u64,
             flush_us: load(&status.flush_us),

@@ -14,14 +14,15 @@ use super::flusher::{Ack, Flusher};
 use super::frame::{Builder, Kind};
 use super::keeper::Keeper;
 use super::keys::{self, Position, Put};
-use super::ledger::Answer;
+use super::ledger::{Answer, Before};
 use super::logfile::{LogFile, Purpose};
 use super::records;
 use super::rows::{Place, RunRow, TickKey, TickRow};
 use super::segment::Segment;
 use super::shared::Shared;
+use super::space::SpaceLevel;
 use super::status::{lock, read, write};
-use super::{Claim, Durability, Result, Retention, StoreError, Tick, TickState, compaction};
+use super::{Claim, Durability, Result, Retention, StoreError, Tick, TickState, compaction, is_full};
 use crate::workflow::WorkflowId;
 
 /// Commands that are taken together.
@@ -74,6 +75,8 @@ pub(super) struct Batch {
     written: Vec<Reply<()>>,
     flushed: Vec<Ack>,
     rooms: Vec<OwnedSemaphorePermit>,
+    /// What the ledger knew before the ticks of this batch.
+    undo: Vec<Before>,
 }
 
 impl Writer {
@@ -114,7 +117,8 @@ impl Writer {
         room: OwnedSemaphorePermit,
         reply: Reply<()>,
     ) {
-        if let Err(error) = self.check_workflow(row.workflow) {
+        let checked = self.check_workflow(row.workflow);
+        if let Err(error) = checked.and_then(|()| self.shared.space.check(SpaceLevel::Full)) {
             return answer(reply, Err(error));
         }
         let place = self.push(frame, row.place);
@@ -210,7 +214,10 @@ impl Writer {
 
     fn push_tick(&mut self, tick: Arc<Tick>, frame: &[u8], place: Place) {
         let place = self.push(frame, place);
-        lock(&self.shared.ledger).put(&tick);
+        let mut ledger = lock(&self.shared.ledger);
+        self.batch.undo.push(ledger.before(&tick));
+        ledger.put(&tick);
+        drop(ledger);
         self.batch.ticks.push(TickRow { tick, place });
     }
 
@@ -233,6 +240,9 @@ impl Writer {
         }
         let result = self.shared.status.check().and_then(|()| {
             self.log.append(&self.batch.bytes).map(drop).map_err(|error| {
+                if is_full(&error) {
+                    return self.shared.space.full();
+                }
                 let reason = format!("write to segment {} failed: {error}", self.log.number);
                 self.shared.status.stop(reason.clone());
                 StoreError::Stopped(reason)
@@ -242,14 +252,20 @@ impl Writer {
         batch.bytes.clear();
         batch.rooms.clear();
         if let Err(error) = result {
-            let reason = error.to_string();
-            let stopped = || Err(StoreError::Stopped(reason.clone()));
+            let mut ledger = lock(&self.shared.ledger);
+            batch.undo.drain(..).rev().for_each(|before| ledger.restore(before));
+            drop(ledger);
+            let again = || match &error {
+                StoreError::Full { free_bytes } => StoreError::Full { free_bytes: *free_bytes },
+                other => StoreError::Stopped(other.to_string()),
+            };
             batch.runs.clear();
             batch.ticks.clear();
-            batch.written.drain(..).for_each(|reply| answer(reply, stopped()));
-            batch.flushed.drain(..).for_each(|ack| ack(stopped()));
+            batch.written.drain(..).for_each(|reply| answer(reply, Err(again())));
+            batch.flushed.drain(..).for_each(|ack| ack(Err(again())));
             return;
         }
+        batch.undo.clear();
         self.segment.bytes.store(self.log.written(), Ordering::Relaxed);
         self.shared.status.runs.fetch_add(batch.runs.len() as u64, Ordering::Relaxed);
         if let Some(live) = self.segment.live_rows() {
@@ -269,6 +285,8 @@ impl Writer {
         let (folder, salt) = (self.shared.folder.runs(), self.shared.folder.salt());
         let number = self.log.number + 1;
         match LogFile::create(&folder, Purpose::Runs, number, salt) {
+            // The segment grows on until there is room.
+            Err(error) if error.is_full() => {}
             Err(error) => self.shared.status.stop(with_source(&error)),
             Ok(log) => {
                 let log = std::mem::replace(&mut self.log, Arc::new(log));
@@ -368,10 +386,12 @@ impl Writer {
             self.shared.status.stop(reason.clone());
             StoreError::Stopped(reason)
         };
-        let at = self
-            .journal
-            .append(&frame)
-            .map_err(|error| stop(format!("write to the journal failed: {error}")))?;
+        let at = self.journal.append(&frame).map_err(|error| {
+            if is_full(&error) {
+                return self.shared.space.full();
+            }
+            stop(format!("write to the journal failed: {error}"))
+        })?;
         let position = Position { file: self.journal.number, offset: at + frame.len() as u64 };
         // These values were made from what they are now parsed to.
         write(&self.shared.metadata).apply(puts, position).map_err(|error| stop(error.to_string()))
@@ -382,6 +402,8 @@ impl Writer {
         let (folder, salt) = (self.shared.folder.journal(), self.shared.folder.salt());
         let number = self.journal.number + 1;
         match LogFile::create(&folder, Purpose::Journal, number, salt) {
+            // The journal grows on until there is room.
+            Err(error) if error.is_full() => {}
             Err(error) => self.shared.status.stop(with_source(&error)),
             Ok(journal) => {
                 let position = Position { file: number, offset: journal.written() };
