@@ -121,6 +121,8 @@ pub struct App {
     pub scheduler: Arc<Scheduler>,
     /// Counters.
     pub telemetry: Arc<Telemetry>,
+    /// The data folder.
+    pub data: DataFolder,
     /// SHA-256 of the operator's token.
     pub token: Digest,
     /// Where it listens.
@@ -254,6 +256,7 @@ pub async fn serve(
         scheduler,
         telemetry: core.telemetry,
         token: Digest::of(data.admin_token()?.as_bytes()),
+        data: data.clone(),
         urls,
         started_at: Timestamp::now(),
     });

@@ -48,13 +48,19 @@ pub(crate) fn stop_on_signal(shutdown: CancellationToken) -> Result<()> {
     Ok(())
 }
 
-/// Reads a whole store and checks it. Nobody else may have it open.
+/// Reads a whole store and checks it, after its index was made again if that is wanted.
+/// Nobody else may have it open.
 ///
 /// # Errors
 /// It cannot be opened or read.
-pub(crate) fn verify(data: &Path, config: &Config) -> Result<(StoreHealth, Verification)> {
+pub(crate) fn verify(
+    data: &Path,
+    config: &Config,
+    rebuild_index: bool,
+) -> Result<(StoreHealth, Verification)> {
     runtime()?.block_on(async {
-        let store: Arc<dyn Store> = EmbeddedStore::open(data, EmbeddedOptions::from_config(config))?;
+        let options = EmbeddedOptions { rebuild_index, ..EmbeddedOptions::from_config(config) };
+        let store: Arc<dyn Store> = EmbeddedStore::open(data, options)?;
         let health = store.health();
         let verification = store.verify().await?;
         store.close().await?;

@@ -6,6 +6,7 @@
 
 mod address;
 mod archive;
+mod backup;
 mod build;
 mod client;
 mod compile_component;
@@ -96,6 +97,8 @@ enum Command {
     Replay(replay::ReplayArgs),
     #[command(subcommand)]
     Runtime(runtime::RuntimeCommand),
+    Backup(backup::BackupArgs),
+    Restore(backup::RestoreArgs),
     Doctor(doctor::DoctorArgs),
     Demo(demo::DemoArgs),
     Login(login::LoginArgs),
@@ -175,6 +178,8 @@ fn dispatch(command: Command, context: &mut Context) -> Result<()> {
         Command::ShowRun(args) => show_run::run(&args, context),
         Command::Replay(args) => replay::run(&args, context),
         Command::Runtime(command) => runtime::run(&command, context),
+        Command::Backup(args) => backup::backup(&args, context),
+        Command::Restore(args) => backup::restore(&args, context),
         Command::Doctor(args) => doctor::run(&args, context),
         Command::Demo(args) => demo::run(&args, context),
         Command::Login(args) => login::login(&args, context),

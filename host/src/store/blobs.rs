@@ -159,7 +159,8 @@ impl Blobs {
         self.folder.join(format!("{:02x}", digest.as_bytes()[0]))
     }
 
-    fn path(&self, digest: Digest) -> PathBuf {
+    /// Where a blob is.
+    pub(super) fn path(&self, digest: Digest) -> PathBuf {
         self.group(digest).join(digest.to_string())
     }
 }

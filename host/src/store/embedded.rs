@@ -64,6 +64,9 @@ impl EmbeddedStore {
     pub fn open(path: &Path, options: EmbeddedOptions) -> Result<Arc<Self>> {
         let folder = Folder::open(path)?;
         let status = Arc::new(Status::default());
+        if options.rebuild_index {
+            recovery::forget_indexes(&folder)?;
+        }
         // Opening the checkpoint takes a while, most of it waiting.
         let (metadata, runs) = std::thread::scope(|scope| {
             let metadata = scope.spawn(|| recovery::metadata(&folder, &status));

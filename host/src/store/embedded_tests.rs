@@ -298,6 +298,82 @@ async fn runs_are_found_while_their_segment_is_written_anew() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn snapshot_holds_what_was_there_whatever_comes_afterwards() {
+    let setup = Embedded::new(small());
+    let store = setup.store().await;
+    let (own, busy) = (workflow("own"), workflow("busy"));
+    store.create_workflow(own.clone()).await.unwrap();
+    store.create_workflow(busy.clone()).await.unwrap();
+    let digest = store.put_blob(Bytes::from_static(b"component")).await.unwrap();
+    store.add_version(own.id, component(digest), None, String::new()).await.unwrap();
+    let mut ids = Vec::new();
+    for _ in 0..30 {
+        let run = run(own.id);
+        ids.push(run.id);
+        store.append_run(Arc::new(run), log(2), Durability::Written).await.unwrap();
+    }
+    let appending = async {
+        for _ in 0..200 {
+            store.append_run(Arc::new(run(busy.id)), log(1), Durability::Written).await.unwrap();
+        }
+    };
+    let (snapshot, ()) = tokio::join!(store.snapshot(), appending);
+    let snapshot = snapshot.unwrap();
+    // Everything of it goes, and its space.
+    store.archive_workflow(own.id).await.unwrap();
+    store.prune(keep(busy.id, 0)).await.unwrap();
+    store.verify().await.unwrap();
+    store.prune(Retention::default()).await.unwrap();
+    let temp = tempfile::tempdir().unwrap();
+    let data = temp.path().join("data");
+    for file in &snapshot.files {
+        let target = data.join(&file.path);
+        fs::create_dir_all(target.parent().unwrap()).unwrap();
+        let bytes = fs::read(&file.source).unwrap();
+        fs::write(target, &bytes[..file.bytes as usize]).unwrap();
+    }
+    let links = setup.data().join("snapshots");
+    assert_eq!(fs::read_dir(&links).unwrap().count(), 1);
+    let (workflows, runs) = (snapshot.workflows, snapshot.runs);
+    drop(snapshot);
+    assert_eq!(fs::read_dir(&links).unwrap().count(), 0);
+    let copy =
+        tokio::task::spawn_blocking(move || EmbeddedStore::open(&data, small())).await.unwrap().unwrap();
+    assert_eq!((copy.workflows().await.unwrap().len() as u64, copy.health().runs), (workflows, runs));
+    assert!((30..=230).contains(&runs));
+    for id in &ids {
+        assert_eq!(copy.run_log(*id).await.unwrap().unwrap(), log(2).to_vec());
+    }
+    assert_eq!(copy.blob(digest).await.unwrap(), "component");
+    assert_eq!(copy.verify().await.unwrap().problems, [] as [String; 0]);
+    copy.close().await.unwrap();
+    store.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn index_is_made_again_from_records_export_and_journal() {
+    let setup = Embedded::new(small());
+    let store = setup.store().await;
+    let own = workflow("own");
+    store.create_workflow(own.clone()).await.unwrap();
+    for _ in 0..30 {
+        store.append_run(Arc::new(run(own.id)), log(2), Durability::Written).await.unwrap();
+    }
+    store.close().await.unwrap();
+    for entry in fs::read_dir(setup.data().join("runs")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "idx") {
+            fs::write(path, "damaged").unwrap();
+        }
+    }
+    let rebuilt = Embedded { temp: setup.temp, options: EmbeddedOptions { rebuild_index: true, ..small() } };
+    let store = rebuilt.store().await;
+    assert_eq!((store.health().runs, store.workflows().await.unwrap().len()), (30, 1));
+    assert_eq!(store.verify().await.unwrap().problems, [] as [String; 0]);
+    store.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn folder_of_the_first_format_is_taken_over() {
     let setup = Embedded::new(EmbeddedOptions::default());
     let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store/fixtures/format-1");

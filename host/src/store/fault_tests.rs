@@ -97,7 +97,7 @@ async fn check(path: &Path, acknowledged: &Acknowledged, what: &str) {
         Ok(store) => store,
         Err(error) => panic!("{what}: {error}"),
     };
-    println!("checking {what}");
+    tracing::info!(what, "checking");
     acknowledged.check(&store, 0).await;
     assert_eq!(store.health().stopped, None);
     store.close().await.unwrap();
@@ -245,6 +245,11 @@ impl Mount {
     }
 }
 
+#[allow(clippy::print_stderr, reason = "a skipped test says so")]
+fn skipped() {
+    eprintln!("skipped: this machine does not let tests mount a small file system");
+}
+
 impl Drop for Mount {
     fn drop(&mut self) {
         let _ = Command::new("umount").arg("--lazy").arg(&self.0).output();
@@ -254,7 +259,7 @@ impl Drop for Mount {
 #[test]
 fn full_disk_loses_nothing_and_is_left_behind_by_itself() {
     let Some(mount) = Mount::new() else {
-        eprintln!("skipped: this machine does not let tests mount a small file system");
+        skipped();
         return;
     };
     in_child("child_fills_its_disk", &[(MOUNT, &mount.0)]);
@@ -318,7 +323,7 @@ fn fill(path: &Path, left: u64) {
 #[test]
 fn little_room_refuses_deploys_first_and_then_records() {
     let Some(mount) = Mount::new() else {
-        eprintln!("skipped: this machine does not let tests mount a small file system");
+        skipped();
         return;
     };
     in_child("child_runs_low", &[(MOUNT, &mount.0)]);

@@ -69,6 +69,8 @@ impl Folder {
             create_folder(&path).map_err(|source| unusable(root, "it is not writable", Some(source)))?;
             remove_leftovers(&path);
         }
+        // Of a process that was killed while it took one.
+        let _ = fs::remove_dir_all(root.join(super::snapshot::FOLDER));
         sync_folder(&folder.metadata())
             .and_then(|()| sync_folder(root))
             .map_err(|source| unusable(root, "it cannot be flushed", Some(source)))?;
@@ -87,6 +89,14 @@ impl Folder {
     /// The salt of this folder's frames.
     pub(super) fn salt(&self) -> Salt {
         self.salt
+    }
+
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(super) fn format(&self) -> PathBuf {
+        self.root.join(FORMAT_FILE)
     }
 
     pub(super) fn metadata(&self) -> PathBuf {

@@ -22,6 +22,9 @@ use super::space::SpaceLevel;
 use super::status::{StopOnPanic, lock, read, write};
 use super::writer::{Command, Writer};
 
+/// A segment that is not written to any more, and its file.
+type Completed = (Arc<Segment>, Arc<LogFile>);
+
 /// The way to the thread.
 pub(super) struct Keeper {
     state: Mutex<State>,
@@ -31,7 +34,7 @@ pub(super) struct Keeper {
 
 #[derive(Default)]
 struct State {
-    complete: Vec<(Arc<Segment>, Arc<LogFile>)>,
+    complete: Vec<Completed>,
     /// When the metadata changed first since the last checkpoint.
     changed_at: Option<Instant>,
     is_urgent: bool,
@@ -113,7 +116,7 @@ impl Keeper {
     }
 
     /// Segments whose index has to wait for space.
-    fn put_off(&self, left: Vec<(Arc<Segment>, Arc<LogFile>)>) {
+    fn put_off(&self, left: Vec<Completed>) {
         if !left.is_empty() {
             let mut state = lock(&self.state);
             state.complete.splice(0..0, left);
@@ -171,7 +174,7 @@ impl Trouble {
 
 /// What is to be done now.
 struct Due {
-    complete: Vec<(Arc<Segment>, Arc<LogFile>)>,
+    complete: Vec<Completed>,
     comparisons: Vec<oneshot::Sender<Vec<String>>>,
     is_round: bool,
     is_closing: bool,
@@ -190,10 +193,7 @@ impl Drop for Ended<'_> {
 
 /// Writes the index files of segments that are not written to any more, and returns
 /// those for which there was no room.
-fn complete(
-    shared: &Shared,
-    segments: Vec<(Arc<Segment>, Arc<LogFile>)>,
-) -> Result<Vec<(Arc<Segment>, Arc<LogFile>)>, Trouble> {
+fn complete(shared: &Shared, segments: Vec<Completed>) -> Result<Vec<Completed>, Trouble> {
     let mut segments = segments.into_iter();
     while let Some((segment, log)) = segments.next() {
         // The index must never be on the disk before what it points to.

@@ -64,6 +64,13 @@ pub(super) struct Snapshot {
 }
 
 impl Snapshot {
+    /// Every blob that a version or a runtime names.
+    pub(super) fn blobs(&self) -> BTreeSet<Digest> {
+        let versions = self.kept.iter().flat_map(|kept| kept.versions.values());
+        let of_versions = versions.flat_map(|version| version.code.blobs());
+        of_versions.chain(self.runtimes.iter().map(|runtime| runtime.component)).collect()
+    }
+
     /// Everything as values to put.
     pub(super) fn puts(&self) -> Result<Vec<Put>> {
         let mut puts = Vec::new();

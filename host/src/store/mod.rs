@@ -34,6 +34,7 @@ mod segment;
 mod segments;
 mod shared;
 mod sidecar;
+mod snapshot;
 mod space;
 mod status;
 mod verbs;
@@ -64,6 +65,7 @@ use utoipa::ToSchema;
 
 pub use embedded::EmbeddedStore;
 pub use shared::EmbeddedOptions;
+pub use snapshot::{Snapshot, SnapshotFile};
 pub use space::SpaceLevel;
 pub use verbs::PAGE_MAX;
 
@@ -571,6 +573,10 @@ pub trait Store: Send + Sync + 'static {
     /// Reads everything back and checks checksums and references. At most 1,000
     /// problems are listed.
     async fn verify(&self) -> Result<Verification>;
+
+    /// Everything that is kept at this moment, as the files of a data folder, while the
+    /// store goes on. They stay until the snapshot is dropped.
+    async fn snapshot(&self) -> Result<Snapshot>;
 
     /// Writes what is buffered, and stops. Verbs that change something fail afterwards.
     async fn close(&self) -> Result<()>;

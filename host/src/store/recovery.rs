@@ -25,6 +25,25 @@ use super::sidecar::{self, Head};
 use super::status::Status;
 use super::{Result, StoreError, export};
 
+/// Deletes what can be made again: the index files, and the checkpoint where export and
+/// journal have everything.
+pub(super) fn forget_indexes(folder: &Folder) -> Result<()> {
+    let failed = |source| StoreError::Io { action: "delete the index".to_owned(), source };
+    for number in Purpose::Runs.numbers(&folder.runs())? {
+        match std::fs::remove_file(sidecar::path(&folder.runs(), number)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
+            _ => {}
+        }
+    }
+    let journals = Purpose::Journal.numbers(&folder.journal())?;
+    let is_complete = export::read(&folder.export())
+        .is_ok_and(|export| journals.first().is_none_or(|first| *first <= export.position().file.max(1)));
+    if is_complete && folder.sled().exists() {
+        std::fs::remove_dir_all(folder.sled()).map_err(failed)?;
+    }
+    Ok(())
+}
+
 /// The metadata, and the database that will hold it from now on.
 pub(super) struct OpenedMetadata {
     pub(super) metadata: Metadata,

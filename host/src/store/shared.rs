@@ -37,6 +37,8 @@ pub struct EmbeddedOptions {
     pub queue_max: usize,
     /// Bytes of run records that wait for the writer, at least one record.
     pub queue_bytes_max: usize,
+    /// Makes the index files and the checkpoint again from what they were made of.
+    pub rebuild_index: bool,
     /// Free bytes below which deploys are refused; a tenth of the file system if that is
     /// less.
     pub space_low_bytes: u64,
@@ -76,6 +78,7 @@ impl Default for EmbeddedOptions {
             garbage: Duration::from_secs(3600),
             queue_max: 4096,
             queue_bytes_max: 64 << 20,
+            rebuild_index: false,
             space_low_bytes: 1 << 30,
             space_full_bytes: 256 << 20,
         }

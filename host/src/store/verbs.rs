@@ -18,8 +18,8 @@ use super::space::SpaceLevel;
 use super::status::{lock, read};
 use super::writer::{Command, answer};
 use super::{
-    Claim, Durability, Pruned, Result, Retention, RunFilter, RunPage, Store, StoreError, StoreHealth, Tick,
-    TickState, Verification, WorkflowUsage, compaction, frame, records, verify,
+    Claim, Durability, Pruned, Result, Retention, RunFilter, RunPage, Snapshot, Store, StoreError,
+    StoreHealth, Tick, TickState, Verification, WorkflowUsage, compaction, frame, records, snapshot, verify,
 };
 use crate::run::{LogLine, Run, RunId};
 use crate::workflow::{
@@ -322,6 +322,13 @@ impl Store for EmbeddedStore {
         found.problems.extend(differences.await.unwrap_or_default());
         found.problems.truncate(verify::PROBLEMS_MAX);
         Ok(found)
+    }
+
+    async fn snapshot(&self) -> Result<Snapshot> {
+        // Nothing is deleted or written anew until the links are there.
+        let _alone = self.pruning.lock().await;
+        let moment = self.ask(|writer, reply| answer(reply, writer.moment())).await?;
+        self.blocking(move |shared| snapshot::link(shared, &moment)).await
     }
 
     async fn close(&self) -> Result<()> {

@@ -20,6 +20,7 @@ use super::records;
 use super::rows::{Place, RunRow, TickKey, TickRow};
 use super::segment::Segment;
 use super::shared::Shared;
+use super::snapshot::Moment;
 use super::space::SpaceLevel;
 use super::status::{lock, read, write};
 use super::{Claim, Durability, Result, Retention, StoreError, Tick, TickState, compaction, is_full};
@@ -411,6 +412,18 @@ impl Writer {
                 write(&self.shared.metadata).move_to(position);
             }
         }
+    }
+
+    /// What there is, in one step.
+    pub(super) fn moment(&mut self) -> Result<Moment> {
+        self.write_out();
+        self.shared.status.check()?;
+        let segments = self.shared.segments.list();
+        Ok(Moment {
+            metadata: read(&self.shared.metadata).snapshot(),
+            segments: segments.into_iter().map(|segment| (segment.clone(), segment.bytes())).collect(),
+            runs: self.shared.segments.count_runs(),
+        })
     }
 
     /// Counts the runs that are shown again, after many went or came at once.

@@ -6,6 +6,7 @@
 //! [`super::reply`].
 
 mod auth;
+mod backup;
 mod error;
 mod events;
 mod extract;
@@ -110,6 +111,7 @@ fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(probes::version))
         .routes(routes!(probes::health))
         .routes(routes!(probes::usage))
+        .routes(routes!(backup::backup))
         .routes(routes!(openapi::document))
         .routes(routes!(probes::healthz))
         .routes(routes!(probes::readyz))

@@ -11,7 +11,7 @@ use utoipa::openapi::{
 use utoipa::{PartialSchema, ToSchema};
 
 use super::{Shared, auth};
-use crate::api::{ErrorBody, EventsLost, RunError, RunEvent};
+use crate::api::{BackupFile, BackupManifest, ErrorBody, EventsLost, RunError, RunEvent};
 use crate::server::catch;
 
 /// The name of the security scheme.
@@ -42,6 +42,8 @@ pub(super) fn complete(mut document: OpenApi) -> OpenApi {
         (RunError::name(), RunError::schema()),
         (RunEvent::name(), RunEvent::schema()),
         (EventsLost::name(), EventsLost::schema()),
+        (BackupManifest::name(), BackupManifest::schema()),
+        (BackupFile::name(), BackupFile::schema()),
     ] {
         components.schemas.insert(name.into_owned(), schema);
     }
