@@ -62,6 +62,13 @@ test: setup guests runtime ## Run all tests
 	$(call say,"Testing the host; the first build takes some minutes")
 	@cargo test --locked --package tidegate
 
+.PHONY: soak
+# Cycles of kill -9 and check; about half a second each.
+SOAK_CYCLES ?= 10000
+soak: setup guests ## Kill the store at random, thousands of times, and check it
+	$(call say,"Killing and checking the store $(SOAK_CYCLES) times")
+	@TIDEGATE_SOAK_CYCLES=$(SOAK_CYCLES) cargo test --locked --package tidegate --lib -- store::crash_tests --nocapture
+
 .PHONY: lint
 lint: setup ## Check formatting, lints and dependencies
 	$(call say,"Checking the formatting")

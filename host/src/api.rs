@@ -621,6 +621,58 @@ pub struct HealthView {
     pub store: StoreHealth,
 }
 
+/// `GET /api/v1/workflows/{name}/statistics` and `GET /api/v1/statistics`.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct StatisticsView {
+    /// The beginning of the first minute.
+    #[schema(value_type = String, format = DateTime)]
+    pub from: Timestamp,
+    /// The end of the last minute.
+    #[schema(value_type = String, format = DateTime)]
+    pub to: Timestamp,
+    /// Minutes of one point.
+    pub step_minutes: u32,
+    /// All points together.
+    pub total: StatisticsPoint,
+    /// In the order of time; those without runs are left out.
+    pub points: Vec<StatisticsPoint>,
+}
+
+/// The runs that ended in some minutes.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct StatisticsPoint {
+    /// When the first of these minutes began.
+    #[schema(value_type = String, format = DateTime)]
+    pub at: Timestamp,
+    /// Their number.
+    pub runs: u64,
+    /// By status; those that did not occur are left out.
+    pub statuses: BTreeMap<String, u64>,
+    /// By kind of fault; those that did not occur are left out.
+    pub faults: BTreeMap<String, u64>,
+    /// From start to end, of those that started.
+    pub duration_ms: Option<Percentiles>,
+    /// Memory at most, of those that started.
+    pub memory_bytes: Option<Percentiles>,
+    /// How late pulls were.
+    pub lateness_ms: Option<Percentiles>,
+}
+
+/// How large some numbers are; off by less than 1.6 %, but for `max` and `mean`.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Percentiles {
+    /// Half of them are not larger.
+    pub p50: f64,
+    /// 95 % are not larger.
+    pub p95: f64,
+    /// 99 % are not larger.
+    pub p99: f64,
+    /// The largest.
+    pub max: f64,
+    /// The mean.
+    pub mean: f64,
+}
+
 /// `GET /api/v1/usage`: what the data folder's bytes are.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct UsageView {
@@ -632,6 +684,8 @@ pub struct UsageView {
     pub dead_bytes: u64,
     /// Bytes of the index and the metadata.
     pub index_bytes: u64,
+    /// Bytes of statistics.
+    pub statistics_bytes: u64,
     /// Bytes of components, sources and runtimes.
     pub blob_bytes: u64,
     /// Bytes free on the file system.

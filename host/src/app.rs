@@ -343,6 +343,8 @@ fn retention(app: &App) -> Retention {
         accepted_before: ago(store.retention_days),
         bytes_max: Some(store.retention_bytes_max),
         runs_max: Some(store.retention_runs_max),
+        statistics_before: ago(store.statistics_days),
+        statistics_bytes_max: Some(store.statistics_bytes_max),
         workflows: limited.map(of_workflow).collect(),
     }
 }

@@ -178,6 +178,8 @@ pub struct Store {
     pub retention_days: u32,
     pub retention_bytes_max: u64,
     pub retention_runs_max: u64,
+    pub statistics_days: u32,
+    pub statistics_bytes_max: u64,
     pub space_low_bytes: u64,
     pub space_full_bytes: u64,
 }

@@ -126,6 +126,7 @@ struct GaugeHandles {
     store_stopped: Gauge<u64, AtomicU64>,
     store_run_bytes: Gauge<u64, AtomicU64>,
     store_dead_bytes: Gauge<u64, AtomicU64>,
+    store_statistics_bytes: Gauge<u64, AtomicU64>,
     store_index_bytes: Gauge<u64, AtomicU64>,
     store_blob_bytes: Gauge<u64, AtomicU64>,
     store_free_bytes: Gauge<u64, AtomicU64>,
@@ -350,6 +351,7 @@ impl GaugeHandles {
                 "store_dead_bytes",
                 "Bytes of deleted runs whose space has not come back",
             ),
+            (&handles.store_statistics_bytes, "store_statistics_bytes", "Bytes of statistics"),
             (&handles.store_index_bytes, "store_index_bytes", "Bytes of the index and the metadata"),
             (&handles.store_blob_bytes, "store_blob_bytes", "Bytes of components and sources"),
             (&handles.store_free_bytes, "store_free_bytes", "Bytes free on the file system"),
@@ -377,6 +379,7 @@ impl GaugeHandles {
         self.store_stopped.set(u64::from(now.store.stopped.is_some()));
         self.store_run_bytes.set(now.store.run_bytes);
         self.store_dead_bytes.set(now.store.dead_bytes);
+        self.store_statistics_bytes.set(now.store.statistics_bytes);
         self.store_index_bytes.set(now.store.index_bytes);
         self.store_blob_bytes.set(now.store.blob_bytes);
         self.store_free_bytes.set(now.store.free_bytes);
@@ -485,6 +488,7 @@ mod tests {
                 stopped: Some("disk".to_owned()),
                 run_bytes: 1,
                 dead_bytes: 8,
+                statistics_bytes: 9,
                 index_bytes: 2,
                 blob_bytes: 3,
                 free_bytes: 4,

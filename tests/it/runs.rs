@@ -115,6 +115,31 @@ fn a_record_says_where_it_ran_and_what_it_was_handed() {
 }
 
 #[test]
+fn statistics_tell_rates_failures_and_percentiles() {
+    let host = Host::start();
+    let settings = host.deploy("settings", "catch", "settings");
+    let hello = host.deploy("hello", "catch", "hello");
+    for n in 0..10 {
+        let body = if n < 3 { json!({ "fail": "x" }) } else { json!({}) };
+        host.call(&settings, &body);
+    }
+    host.call(&hello, &json!({})).expect(200);
+    let path = "/api/v1/workflows/settings/statistics?step_minutes=60";
+    let view = host.get(path).expect(200).json();
+    let total = &view["total"];
+    assert_eq!((&total["runs"], &total["statuses"]["failed"]), (&json!(10), &json!(3)));
+    assert_eq!((&total["faults"]["exception"], &total["lateness_ms"]), (&json!(3), &Value::Null));
+    let of = |name: &str| total["duration_ms"][name].as_f64().unwrap();
+    assert!(0.0 < of("p50") && of("p50") <= of("p95") && of("p95") <= of("p99") && of("p99") <= of("max"));
+    assert!(total["memory_bytes"]["p50"].as_f64().unwrap() > 1e5);
+    assert_eq!(host.get("/api/v1/statistics").expect(200).json()["total"]["runs"], 11);
+    let past = "/api/v1/statistics?from=2020-01-01T00:00:00Z&to=2020-01-02T00:00:00Z";
+    assert_eq!(host.get(past).expect(200).json()["points"], json!([]));
+    host.get("/api/v1/statistics?step_minutes=0").expect(400);
+    host.get("/api/v1/workflows/none/statistics").expect(404);
+}
+
+#[test]
 fn the_disks_use_is_told_by_workflow() {
     let host = Host::start();
     let [busy, idle] = ["busy", "idle"].map(|name| host.deploy(name, "catch", "hello"));

@@ -252,10 +252,13 @@ fn check_host(client: Result<Client>, findings: &mut Findings) {
         "store",
         Verdict::Ok,
         format!(
-            "{} in {} ({} of it to be freed), code in {}, {} free",
+            "{} in {}{}, code in {}, {} free",
             count(store.runs, "run"),
             bytes(store.run_bytes),
-            bytes(store.dead_bytes),
+            match store.dead_bytes {
+                0 => String::new(),
+                dead => format!(" ({} of it to be freed)", bytes(dead)),
+            },
             bytes(store.blob_bytes),
             bytes(store.free_bytes)
         ),

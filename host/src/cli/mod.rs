@@ -46,6 +46,7 @@ mod settings;
 mod show;
 mod show_run;
 mod sse;
+mod stats;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -93,6 +94,7 @@ enum Command {
     Invoke(invoke::InvokeArgs),
     Runs(runs::RunsArgs),
     Logs(logs::LogsArgs),
+    Stats(stats::StatsArgs),
     ShowRun(show_run::ShowRunArgs),
     Replay(replay::ReplayArgs),
     #[command(subcommand)]
@@ -174,6 +176,7 @@ fn dispatch(command: Command, context: &mut Context) -> Result<()> {
         Command::Settings(command) => settings::run(&command, context),
         Command::Invoke(args) => invoke::run(&args, context),
         Command::Runs(args) => runs::run(&args, context),
+        Command::Stats(args) => stats::run(&args, context),
         Command::Logs(args) => logs::run(&args, context),
         Command::ShowRun(args) => show_run::run(&args, context),
         Command::Replay(args) => replay::run(&args, context),

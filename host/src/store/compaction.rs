@@ -46,7 +46,9 @@ pub(super) fn compact(shared: &Shared) -> Result<u64> {
     let mut freed = 0;
     for segment in shared.segments.list() {
         shared.status.check()?;
-        if matches!(segment.rows, Rows::Complete(_)) && is_worth_it(&segment, &hidden) {
+        // What statistics cover is said by places in segments.
+        let is_counted = shared.statistics.covers(segment.number);
+        if is_counted && matches!(segment.rows, Rows::Complete(_)) && is_worth_it(&segment, &hidden) {
             match compact_segment(shared, &segment, &hidden) {
                 // It was deleted in between.
                 Err(error) if error.is_gone() => {}
@@ -157,7 +159,7 @@ impl Copy {
                 tick => self.rest.ticks.extend(tick.ok().map(|tick| TickRow { tick: Arc::new(tick), place })),
             },
             // Of a later build: it is not ours to drop.
-            Some(Kind::Change) | None => {}
+            Some(Kind::Change | Kind::Rollups) | None => {}
         }
         self.pending.extend_from_slice(found.whole);
         self.rest.bytes += found.whole.len() as u64;

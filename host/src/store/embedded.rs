@@ -28,9 +28,10 @@ use super::metadata::Metadata;
 use super::retention::Survey;
 use super::shared::{EmbeddedOptions, Shared};
 use super::space::Space;
+use super::statistics::Statistics;
 use super::status::{CLOSED, Status, StopOnPanic, lock, read};
 use super::writer::{self, Batch, Command, Reply, Writer};
-use super::{Result, StoreError, WorkflowRetention, recovery};
+use super::{Result, StoreError, WorkflowRetention, recovery, statistics};
 
 /// The store of a single host: metadata in sled, runs in segment files, blobs in files.
 ///
@@ -88,6 +89,7 @@ impl EmbeddedStore {
             metadata: metadata.metadata.into(),
             ledger: ledger.into(),
             segments: runs.segments,
+            statistics: Statistics::default(),
             blobs,
             folder,
         });
@@ -98,6 +100,13 @@ impl EmbeddedStore {
         let (flush, status) = (shared.options.flush, &shared.status);
         let (log_flusher, first) = Flusher::start("flush", flush, status.clone()).map_err(start)?;
         let (journal_flusher, second) = Flusher::start("journal", flush, status.clone()).map_err(start)?;
+        let ends: Vec<_> =
+            shared.segments.list().iter().map(|segment| (segment.number, segment.bytes())).collect();
+        let fourth = {
+            let shared = shared.clone();
+            let count = move || statistics::catch_up(&shared, &ends);
+            std::thread::Builder::new().name("tidegate-statistics".to_owned()).spawn(count).map_err(start)?
+        };
         let keeper = Keeper::new(shared.options.checkpoint);
         let (sender, receiver) = mpsc::channel(shared.options.queue_max.max(1));
         if read(&shared.metadata).is_dirty() {
@@ -127,7 +136,7 @@ impl EmbeddedStore {
         let writer =
             std::thread::Builder::new().name("tidegate-writer".to_owned()).spawn(run).map_err(start)?;
         let room = Arc::new(Semaphore::new(shared.options.queue_bytes_max.min(Semaphore::MAX_PERMITS)));
-        let threads = Mutex::new(Some(Threads { writer, others: vec![first, second, third] }));
+        let threads = Mutex::new(Some(Threads { writer, others: vec![first, second, third, fourth] }));
         Ok(Arc::new(Self {
             shared,
             commands: sender,
@@ -223,6 +232,7 @@ impl EmbeddedStore {
 
     /// Lets all threads finish, and others open the folder.
     pub(super) async fn shut_down(&self) -> Result<()> {
+        self.shared.statistics.close();
         // Fails when the writer has ended already.
         let _ = self.commands.send(Command::Close).await;
         let threads = lock(&self.threads).take();

@@ -374,6 +374,42 @@ async fn index_is_made_again_from_records_export_and_journal() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_crash_took_of_the_statistics_is_counted_again() {
+    let setup = Embedded::new(small());
+    let store = setup.store().await;
+    let own = workflow("own");
+    store.create_workflow(own.clone()).await.unwrap();
+    let (mut images, mut appended) = (Vec::new(), 0);
+    for round in 0..4 {
+        for _ in 0..23 {
+            store.append_run(Arc::new(run(own.id)), log(1), Durability::Durable).await.unwrap();
+            appended += 1;
+        }
+        // With some of it in files, and some in memory only.
+        if round % 2 == 0 {
+            store.prune(Retention::default()).await.unwrap();
+        }
+        let image = setup.temp.path().join(format!("image-{round}"));
+        super::crash_tests::copy(&setup.data(), &image);
+        images.push((image, appended));
+    }
+    store.close().await.unwrap();
+    for (image, appended) in images {
+        for _ in 0..2 {
+            let path = image.clone();
+            let store = tokio::task::spawn_blocking(move || EmbeddedStore::open(&path, small()))
+                .await
+                .unwrap()
+                .unwrap();
+            let (from, to) = (Timestamp::UNIX_EPOCH, Timestamp::now() + SignedDuration::from_mins(2));
+            let all = store.statistics(Some(own.id), from, to, u32::MAX).await.unwrap();
+            assert_eq!(all.iter().map(|(_, rollup)| rollup.runs()).sum::<u64>(), appended);
+            store.close().await.unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn folder_of_the_first_format_is_taken_over() {
     let setup = Embedded::new(EmbeddedOptions::default());
     let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store/fixtures/format-1");

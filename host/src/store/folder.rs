@@ -8,6 +8,8 @@
 //! metadata/export.json   the metadata once more, for people and for a rebuild
 //! runs/                  run records, logs and ticks: 00000001.seg, and 00000001.idx
 //!                        beside each segment that is complete
+//! stats/                 rollups of runs by workflow and minute, a file a day
+//! snapshots/             links to files that a backup is being made of
 //! components/aa/         blobs by their SHA-256 digest, `aa` being its first two digits
 //! ```
 //!
@@ -65,7 +67,9 @@ impl Folder {
             None => lay_out(root)?,
         };
         let folder = Self { root: root.to_owned(), salt, lock: Mutex::new(Some(lock)) };
-        for path in [folder.metadata(), folder.journal(), folder.runs(), folder.components()] {
+        for path in
+            [folder.metadata(), folder.journal(), folder.runs(), folder.statistics(), folder.components()]
+        {
             create_folder(&path).map_err(|source| unusable(root, "it is not writable", Some(source)))?;
             remove_leftovers(&path);
         }
@@ -117,6 +121,10 @@ impl Folder {
 
     pub(super) fn runs(&self) -> PathBuf {
         self.root.join("runs")
+    }
+
+    pub(super) fn statistics(&self) -> PathBuf {
+        self.root.join("stats")
     }
 
     pub(super) fn components(&self) -> PathBuf {

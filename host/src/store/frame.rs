@@ -57,6 +57,8 @@ pub(super) enum Kind {
     Tick,
     /// A change of the metadata.
     Change,
+    /// Statistics.
+    Rollups,
 }
 
 impl Kind {
@@ -65,12 +67,13 @@ impl Kind {
             Kind::Run => 1,
             Kind::Tick => 2,
             Kind::Change => 3,
+            Kind::Rollups => 8,
         }
     }
 
     /// The kind; `None` for one of a later build, whose frames are skipped.
     fn of(code: u8) -> Option<Self> {
-        [Kind::Run, Kind::Tick, Kind::Change].into_iter().find(|kind| kind.code() == code)
+        [Kind::Run, Kind::Tick, Kind::Change, Kind::Rollups].into_iter().find(|kind| kind.code() == code)
     }
 }
 

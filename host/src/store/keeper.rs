@@ -19,6 +19,7 @@ use super::logfile::{LogFile, Purpose};
 use super::segment::Segment;
 use super::shared::Shared;
 use super::space::SpaceLevel;
+use super::statistics;
 use super::status::{StopOnPanic, lock, read, write};
 use super::writer::{Command, Writer};
 
@@ -40,6 +41,8 @@ struct State {
     is_urgent: bool,
     /// Not before this: the last try found no room.
     retry_at: Option<Instant>,
+    /// When statistics are written next.
+    count_at: Option<Instant>,
     comparisons: Vec<oneshot::Sender<Vec<String>>>,
     is_closing: bool,
     has_ended: bool,
@@ -92,6 +95,7 @@ impl Keeper {
         let _guard = StopOnPanic { status: &shared.status, thread: "keeper" };
         let _ended = Ended(self);
         let mut checkpoint = Some(checkpoint);
+        lock(&self.state).count_at = Some(Instant::now() + statistics::INTERVAL);
         loop {
             let due = self.next();
             let is_round = due.is_round || !due.comparisons.is_empty();
@@ -99,6 +103,10 @@ impl Keeper {
             let result = left.and_then(|left| {
                 self.put_off(left);
                 if is_round { round(shared, &mut checkpoint, commands, due.is_closing) } else { Ok(()) }
+            });
+            let result = result.and_then(|()| match due.is_count_due {
+                true => statistics::flush(shared).map_err(|error| Trouble::of(&error)),
+                false => Ok(()),
             });
             match result {
                 Ok(()) => {}
@@ -133,19 +141,25 @@ impl Keeper {
             let is_round = state.changed_at.is_some()
                 && (state.is_urgent || state.is_closing || wait.is_some_and(|wait| wait.is_zero()));
             let can_complete = !state.complete.is_empty() && retry.is_none_or(|wait| wait.is_zero());
-            if is_round || state.is_closing || can_complete || !state.comparisons.is_empty() {
+            let count = state.count_at.map(until);
+            let is_count_due = state.is_closing || count.is_some_and(|wait| wait.is_zero());
+            if is_round || is_count_due || can_complete || !state.comparisons.is_empty() {
                 if is_round || !state.comparisons.is_empty() {
                     (state.changed_at, state.is_urgent) = (None, false);
                 }
+                if is_count_due {
+                    state.count_at = Some(Instant::now() + statistics::INTERVAL);
+                }
                 state.retry_at = None;
                 return Due {
+                    is_count_due,
                     complete: std::mem::take(&mut state.complete),
                     comparisons: std::mem::take(&mut state.comparisons),
                     is_round,
                     is_closing: state.is_closing,
                 };
             }
-            state = match wait.into_iter().chain(retry).min() {
+            state = match wait.into_iter().chain(retry).chain(count).min() {
                 None => self.wake.wait(state).unwrap_or_else(PoisonError::into_inner),
                 Some(wait) => self.wake.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0,
             };
@@ -177,6 +191,7 @@ struct Due {
     complete: Vec<Completed>,
     comparisons: Vec<oneshot::Sender<Vec<String>>>,
     is_round: bool,
+    is_count_due: bool,
     is_closing: bool,
 }
 

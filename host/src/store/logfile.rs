@@ -29,6 +29,7 @@ const MAGIC: [u8; 8] = *b"tidegate";
 pub(super) enum Purpose {
     Runs,
     Journal,
+    Statistics,
 }
 
 impl Purpose {
@@ -36,13 +37,14 @@ impl Purpose {
         match self {
             Purpose::Runs => *b"runs",
             Purpose::Journal => *b"jrnl",
+            Purpose::Statistics => *b"stat",
         }
     }
 
     fn extension(self) -> &'static str {
         match self {
             Purpose::Runs => "seg",
-            Purpose::Journal => "log",
+            Purpose::Journal | Purpose::Statistics => "log",
         }
     }
 

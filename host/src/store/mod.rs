@@ -36,6 +36,7 @@ mod shared;
 mod sidecar;
 mod snapshot;
 mod space;
+mod statistics;
 mod status;
 mod verbs;
 mod verify;
@@ -70,6 +71,7 @@ pub use space::SpaceLevel;
 pub use verbs::PAGE_MAX;
 
 use crate::run::{LogLine, Run, RunId, Status};
+use crate::statistics::Rollup;
 use crate::workflow::{
     Code, Digest, Revision, Runtime, SettingChange, SettingWriter, Settings, Version, Workflow, WorkflowId,
     WorkflowName,
@@ -296,6 +298,10 @@ pub struct Retention {
     pub runs_max: Option<u64>,
     /// Limits of single workflows.
     pub workflows: Vec<WorkflowRetention>,
+    /// Statistics of days before this instant.
+    pub statistics_before: Option<Timestamp>,
+    /// The oldest statistics while all take more than this many bytes.
+    pub statistics_bytes_max: Option<u64>,
 }
 
 /// What of one workflow's runs is kept at most. What is `None` is not limited.
@@ -347,6 +353,9 @@ pub struct StoreHealth {
     pub dead_bytes: u64,
     /// Bytes of the index and the metadata.
     pub index_bytes: u64,
+    /// Bytes of statistics.
+    #[serde(default)]
+    pub statistics_bytes: u64,
     /// Bytes of blobs.
     pub blob_bytes: u64,
     /// Bytes free on the file system.
@@ -517,6 +526,20 @@ pub trait Store: Send + Sync + 'static {
 
     /// What is kept of each workflow that has runs, in the order of their ids.
     async fn usage(&self) -> Result<Vec<WorkflowUsage>>;
+
+    // ---- statistics ----------------------------------------------------------------
+
+    /// The runs that ended from an instant on and before another, added up in steps of so
+    /// many minutes (at least 1), each with its beginning: of a workflow, or of all, the
+    /// archived ones among them. Steps without runs are left out. Statistics stay when
+    /// their runs are deleted.
+    async fn statistics(
+        &self,
+        workflow: Option<WorkflowId>,
+        from: Timestamp,
+        to: Timestamp,
+        step_minutes: u32,
+    ) -> Result<Vec<(Timestamp, Rollup)>>;
 
     // ---- the schedule's ledger -----------------------------------------------------
 

@@ -217,7 +217,7 @@ pub(super) fn scan(folder: &Path, number: u64, salt: Salt) -> Result<Scanned> {
                 let tick = records::decode_tick(found.body).ok().map(Arc::new);
                 ticks.extend(tick.map(|tick| TickRow { tick, place }));
             }
-            Some(Kind::Change) | None => {}
+            Some(Kind::Change | Kind::Rollups) | None => {}
         }
     };
     let range = logfile::HEADER_BYTES.min(read.bytes)..read.bytes;

@@ -9,6 +9,7 @@ use super::ledger::Ledger;
 use super::metadata::{Metadata, SettingLimits};
 use super::segments::Segments;
 use super::space::Space;
+use super::statistics::Statistics;
 use super::status::Status;
 use crate::config::Config;
 
@@ -93,6 +94,7 @@ pub(super) struct Shared {
     pub(super) metadata: RwLock<Metadata>,
     pub(super) ledger: Mutex<Ledger>,
     pub(super) segments: Segments,
+    pub(super) statistics: Statistics,
     pub(super) blobs: Blobs,
     /// Holds the lock of the data folder; last, so that it goes last.
     pub(super) folder: Folder,

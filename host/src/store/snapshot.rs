@@ -62,7 +62,8 @@ pub(super) struct Moment {
 }
 
 /// Links the files of a moment. Nothing may delete segments meanwhile. Blocks.
-pub(super) fn link(shared: &Shared, moment: &Moment) -> Result<Snapshot> {
+/// `statistics` are the days with their bytes, taken before the moment.
+pub(super) fn link(shared: &Shared, moment: &Moment, statistics: &[(u64, u64)]) -> Result<Snapshot> {
     let _reading = shared.segments.reading();
     let root = shared.folder.root().join(FOLDER);
     let own = root.join(format!("{:016x}", rand::random::<u64>()));
@@ -82,6 +83,10 @@ pub(super) fn link(shared: &Shared, moment: &Moment) -> Result<Snapshot> {
         if segment.live_rows().is_none() && index.exists() {
             taken.link(&format!("runs/{number:08}.idx"), &index, None).map_err(failed)?;
         }
+    }
+    for (day, bytes) in statistics {
+        let path = Purpose::Statistics.path(&shared.folder.statistics(), *day);
+        taken.link(&format!("stats/{day:08}.log"), &path, Some(*bytes)).map_err(failed)?;
     }
     for digest in moment.metadata.blobs() {
         let path = shared.blobs.path(digest);

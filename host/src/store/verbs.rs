@@ -19,9 +19,11 @@ use super::status::{lock, read};
 use super::writer::{Command, answer};
 use super::{
     Claim, Durability, Pruned, Result, Retention, RunFilter, RunPage, Snapshot, Store, StoreError,
-    StoreHealth, Tick, TickState, Verification, WorkflowUsage, compaction, frame, records, snapshot, verify,
+    StoreHealth, Tick, TickState, Verification, WorkflowUsage, compaction, frame, records, snapshot,
+    statistics, verify,
 };
 use crate::run::{LogLine, Run, RunId};
+use crate::statistics::{Minute, Rollup, Sample};
 use crate::workflow::{
     Code, Digest, Runtime, SettingChange, SettingWriter, Settings, Version, Workflow, WorkflowId,
 };
@@ -161,10 +163,11 @@ impl Store for EmbeddedStore {
 
     async fn append_run(&self, run: Arc<Run>, log: Arc<[LogLine]>, durability: Durability) -> Result<()> {
         let (frame, row) = records::encode_run(&run, &log, self.shared.folder.salt())?;
+        let sample = Sample::from(&*run);
         let bytes = frame.len().min(self.shared.options.queue_bytes_max).max(1) as u32;
         let room = self.room.clone().acquire_many_owned(bytes).await.map_err(|_| self.ended())?;
         let (reply, receiver) = oneshot::channel();
-        self.send(Command::Append { frame, row, durability, room, reply }, receiver).await
+        self.send(Command::Append { frame, row, sample, durability, room, reply }, receiver).await
     }
 
     async fn run(&self, id: RunId) -> Result<Option<Run>> {
@@ -225,6 +228,16 @@ impl Store for EmbeddedStore {
         let _alone = self.pruning.lock().await;
         let mut pruned = Pruned { runs: self.raise_floors(retention.workflows.clone()).await?, bytes: 0 };
         let (carried, is_carried) = oneshot::channel();
+        let (before, bytes_max) = (retention.statistics_before, retention.statistics_bytes_max);
+        self.blocking(move |shared| {
+            // What is about to go is counted first.
+            match statistics::flush(shared) {
+                Err(error) if !error.is_full() => return Err(error),
+                _ => {}
+            }
+            statistics::prune(shared, before, bytes_max)
+        })
+        .await?;
         let victims = self.ask(move |writer, reply| writer.prune(&retention, carried, reply)).await?;
         is_carried.await.unwrap_or_else(|_| Err(self.ended()))?;
         let deleted = self
@@ -250,6 +263,21 @@ impl Store for EmbeddedStore {
         self.blocking(|shared| {
             let _reading = shared.segments.reading();
             Ok(Survey::new(&shared.segments).usage(&shared.segments.hidden()))
+        })
+        .await
+    }
+
+    async fn statistics(
+        &self,
+        workflow: Option<WorkflowId>,
+        from: Timestamp,
+        to: Timestamp,
+        step_minutes: u32,
+    ) -> Result<Vec<(Timestamp, Rollup)>> {
+        self.blocking(move |shared| {
+            let (from, to) = (Minute::of(from), Minute::of(to));
+            let points = statistics::query(shared, workflow, from, to, step_minutes)?;
+            Ok(points.into_iter().map(|(minute, rollup)| (minute.start(), rollup)).collect())
         })
         .await
     }
@@ -297,7 +325,7 @@ impl Store for EmbeddedStore {
     }
 
     fn health(&self) -> StoreHealth {
-        let Shared { status, segments, blobs, space, .. } = &*self.shared;
+        let Shared { status, segments, statistics, blobs, space, .. } = &*self.shared;
         let load = |figure: &AtomicU64| figure.load(Ordering::Relaxed);
         let (run_bytes, index_bytes) = segments.bytes();
         StoreHealth {
@@ -306,6 +334,7 @@ impl Store for EmbeddedStore {
             run_bytes,
             dead_bytes: load(&status.dead_bytes),
             index_bytes: index_bytes + load(&status.metadata_bytes),
+            statistics_bytes: statistics.bytes(),
             blob_bytes: blobs.bytes(),
             space: space.level(),
             free_bytes: space.free_bytes(),
@@ -327,8 +356,14 @@ impl Store for EmbeddedStore {
     async fn snapshot(&self) -> Result<Snapshot> {
         // Nothing is deleted or written anew until the links are there.
         let _alone = self.pruning.lock().await;
+        let statistics = self
+            .blocking(|shared| {
+                statistics::flush(shared)?;
+                statistics::files(shared)
+            })
+            .await?;
         let moment = self.ask(|writer, reply| answer(reply, writer.moment())).await?;
-        self.blocking(move |shared| snapshot::link(shared, &moment)).await
+        self.blocking(move |shared| snapshot::link(shared, &moment, &statistics)).await
     }
 
     async fn close(&self) -> Result<()> {

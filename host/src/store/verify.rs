@@ -10,7 +10,7 @@ use super::segment::{Rows, Segment};
 use super::shared::Shared;
 use super::sidecar::Sidecar;
 use super::status::read;
-use super::{Result, StoreError, Verification, records};
+use super::{Result, StoreError, Verification, records, statistics};
 use crate::run::RunId;
 
 /// Problems that are listed; there may be more.
@@ -26,6 +26,10 @@ pub(super) fn verify(shared: &Shared) -> Result<Verification> {
             Err(error) => found.problems.push(format!("segment {}: {error}", segment.number)),
             Ok(()) => {}
         }
+    }
+    match statistics::gaps(shared) {
+        Ok(gaps) => found.problems.extend(gaps),
+        Err(error) => found.problems.push(format!("statistics: {error}")),
     }
     verify_blobs(shared, &mut found);
     found.problems.truncate(PROBLEMS_MAX);
@@ -61,7 +65,9 @@ fn verify_segment(shared: &Shared, segment: &Arc<Segment>, found: &mut Verificat
                 records::decode_run(frame.body).and(records::decode_log(frame.tail).map(drop))
             }
             Some(Kind::Tick) => records::decode_tick(frame.body).map(drop),
-            Some(Kind::Change) | None => Err("it is of a kind that has no place here".to_owned()),
+            Some(Kind::Change | Kind::Rollups) | None => {
+                Err("it is of a kind that has no place here".to_owned())
+            }
         };
         if let Err(reason) = result {
             problems.push(format!("segment {number}: the record at {at}: {reason}"));

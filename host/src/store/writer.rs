@@ -24,6 +24,7 @@ use super::snapshot::Moment;
 use super::space::SpaceLevel;
 use super::status::{lock, read, write};
 use super::{Claim, Durability, Result, Retention, StoreError, Tick, TickState, compaction, is_full};
+use crate::statistics::Sample;
 use crate::workflow::WorkflowId;
 
 /// Commands that are taken together.
@@ -42,6 +43,8 @@ pub(super) enum Command {
     Append {
         frame: Vec<u8>,
         row: RunRow,
+        /// What statistics take of it.
+        sample: Sample,
         durability: Durability,
         /// Its part of the queue's bytes, given back when it is written.
         room: OwnedSemaphorePermit,
@@ -72,6 +75,7 @@ pub(super) struct Writer {
 pub(super) struct Batch {
     bytes: Vec<u8>,
     runs: Vec<RunRow>,
+    samples: Vec<Sample>,
     ticks: Vec<TickRow>,
     written: Vec<Reply<()>>,
     flushed: Vec<Ack>,
@@ -87,8 +91,8 @@ impl Writer {
         while commands.blocking_recv_many(&mut taken, BATCH_MAX) > 0 {
             for command in taken.drain(..) {
                 match command {
-                    Command::Append { frame, row, durability, room, reply } => {
-                        self.append(&frame, row, durability, room, reply);
+                    Command::Append { frame, row, sample, durability, room, reply } => {
+                        self.append(&frame, (row, sample), durability, room, reply);
                     }
                     Command::Claim { tick, frame, place, reply } => self.claim(tick, &frame, place, reply),
                     Command::Do(action) => action(&mut self),
@@ -113,7 +117,7 @@ impl Writer {
     fn append(
         &mut self,
         frame: &[u8],
-        row: RunRow,
+        (row, sample): (RunRow, Sample),
         durability: Durability,
         room: OwnedSemaphorePermit,
         reply: Reply<()>,
@@ -124,6 +128,7 @@ impl Writer {
         }
         let place = self.push(frame, row.place);
         self.batch.runs.push(RunRow { place, ..row });
+        self.batch.samples.push(sample);
         self.batch.rooms.push(room);
         match durability {
             Durability::Written => self.batch.written.push(reply),
@@ -261,6 +266,7 @@ impl Writer {
                 other => StoreError::Stopped(other.to_string()),
             };
             batch.runs.clear();
+            batch.samples.clear();
             batch.ticks.clear();
             batch.written.drain(..).for_each(|reply| answer(reply, Err(again())));
             batch.flushed.drain(..).for_each(|ack| ack(Err(again())));
@@ -274,6 +280,9 @@ impl Writer {
         }
         batch.written.drain(..).for_each(|reply| answer(reply, Ok(())));
         self.log_flusher.written(&self.log, batch.flushed.drain(..));
+        // Last: nobody waits for it.
+        let position = Position { file: self.log.number, offset: self.log.written() };
+        self.shared.statistics.add(batch.samples.drain(..), position);
         let rows = self.segment.live_rows().map_or(0, |live| live.len());
         let options = &self.shared.options;
         if self.log.written() >= options.segment_bytes || rows >= options.segment_rows {

@@ -17,6 +17,7 @@ mod request;
 mod runs;
 mod runtimes;
 mod settings;
+mod statistics;
 mod versions;
 mod view;
 mod workflows;
@@ -101,6 +102,8 @@ fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(settings::list, settings::change))
         .routes(routes!(runs::list_of_workflow, runs::test))
         .routes(routes!(runs::ticks))
+        .routes(routes!(statistics::of_all))
+        .routes(routes!(statistics::of_workflow))
         .routes(routes!(runs::list))
         .routes(routes!(runs::show))
         .routes(routes!(runs::log))

@@ -105,6 +105,7 @@ pub(super) async fn usage(State(api): Shared) -> Result<Json<UsageView>, ApiErro
         run_bytes: health.run_bytes,
         dead_bytes: health.dead_bytes,
         index_bytes: health.index_bytes,
+        statistics_bytes: health.statistics_bytes,
         blob_bytes: health.blob_bytes,
         free_bytes: health.free_bytes,
     }))

@@ -52,6 +52,7 @@ macro_rules! contract_tests {
                 run_needs_its_workflow
                 runs_are_listed_newest_first_through_every_filter
                 text_is_found_in_logs_and_errors
+                statistics_outlive_their_runs
                 pages_have_every_run_once_while_others_are_appended
                 prune_deletes_what_it_counts_and_nothing_younger
                 own_limits_of_a_workflow_take_its_runs_at_once

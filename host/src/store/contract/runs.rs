@@ -1,12 +1,13 @@
 //! Runs: appended, read, listed and deleted.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Setup, all_runs, append, create, json};
 use crate::run::{Fault, FaultKind, Run, RunId, Status, Trigger};
+use crate::statistics::{Rollup, Sample};
 use crate::store::samples::{log, run};
 use crate::store::{Durability, Pruned, Retention, RunFilter, StoreError, WorkflowRetention};
 use crate::workflow::WorkflowId;
@@ -269,5 +270,65 @@ pub(crate) async fn own_limits_of_a_workflow_take_its_runs_at_once(setup: &impl 
     let later = run(limited);
     append(&*store, &later).await;
     assert!(store.run(later.id).await.unwrap().is_some());
+    assert_eq!(store.verify().await.unwrap().problems, [] as [String; 0]);
+}
+
+pub(crate) async fn statistics_outlive_their_runs(setup: &impl Setup) {
+    let mut store = setup.open().await;
+    let workflows = [create(&*store, "often").await.id, create(&*store, "seldom").await.id];
+    let start: Timestamp = "2026-03-01T23:30:00Z".parse().unwrap();
+    let at = |minute: i64| start + SignedDuration::from_mins(minute);
+    let mut expected: BTreeMap<(WorkflowId, i64), Rollup> = BTreeMap::new();
+    for number in 0..300_u64 {
+        let mut run = run(workflows[usize::from(number % 3 == 2)]);
+        let minute = number as i64 % 50;
+        run.accepted_at = at(minute);
+        run.finished_at = Some(at(minute) + SignedDuration::from_secs(7));
+        run.usage.wall_us = 1000 + number * 13;
+        run.usage.memory_peak_bytes = number << 16;
+        if number % 7 == 0 {
+            (run.status, run.fault) = (Status::Failed, Some(Fault::new(FaultKind::Trap, "no")));
+        }
+        run.lateness_us = (number % 2 == 0).then_some(number);
+        expected.entry((run.workflow, minute)).or_default().add(&Sample::from(&run));
+        append(&*store, &run).await;
+        if number == 200 {
+            store.close().await.unwrap();
+            store = setup.open().await;
+        }
+    }
+    let sum = |workflow: Option<WorkflowId>, minutes: std::ops::Range<i64>| {
+        let mut sum = Rollup::default();
+        let own = expected.iter().filter(|((of, minute), _)| {
+            workflow.is_none_or(|workflow| *of == workflow) && minutes.contains(minute)
+        });
+        own.for_each(|(_, rollup)| sum.merge(rollup));
+        sum
+    };
+    for round in 0..3 {
+        for workflow in [None, Some(workflows[0]), Some(workflows[1])] {
+            for step in [1, 7, 1000] {
+                let points = store.statistics(workflow, at(5), at(47), step).await.unwrap();
+                for (start, rollup) in &points {
+                    let first = start.duration_since(at(0)).as_mins();
+                    let minutes = first..(first + i64::from(step)).min(47);
+                    assert_eq!(*rollup, sum(workflow, minutes), "{round} {workflow:?} {step} {first}");
+                }
+                assert_eq!(points.len() as i64, (42 + i64::from(step) - 1) / i64::from(step));
+            }
+        }
+        assert_eq!(store.statistics(Some(WorkflowId::new()), at(0), at(50), 1).await.unwrap(), []);
+        if round == 1 {
+            let all = Timestamp::now() + SignedDuration::from_hours(1);
+            store.prune(Retention { accepted_before: Some(all), ..Retention::default() }).await.unwrap();
+            assert_eq!(all_runs(&*store, RunFilter::default(), 50).await, []);
+        }
+        store.close().await.unwrap();
+        store = setup.open().await;
+    }
+    let later = Timestamp::now() + SignedDuration::from_hours(72);
+    let retention =
+        Retention { statistics_before: Some(later), statistics_bytes_max: Some(0), ..Retention::default() };
+    store.prune(retention).await.unwrap();
     assert_eq!(store.verify().await.unwrap().problems, [] as [String; 0]);
 }
