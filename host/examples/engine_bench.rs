@@ -37,6 +37,7 @@ fn main() -> anyhow::Result<()> {
             memory_bytes_max: config.engine.memory_bytes_max,
             memory_total_bytes_max: 0,
             epoch_tick: Duration::from_millis(config.engine.epoch_tick_ms),
+            on_compiled: Box::new(|_, _| ()),
         };
         let engine = Arc::new(Engine::new(options, Egress::new(&config.egress)?)?);
         let program = Arc::new(engine.install(wasm).await?);

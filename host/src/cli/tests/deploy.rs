@@ -237,6 +237,7 @@ fn a_deploy_brings_the_policy_of_its_schedule() {
     let checked = Answer::Json(200, json!({"name": "sync", "kind": "pull", "check_ms": 1}));
     let host = FakeHost::answering([Answer::Json(200, allowing()), checked, Answer::Json(200, allowing())]);
     tidegate(&host, "", &["deploy", &path, "--every", "90m", "--start-deadline", "5m"]);
+    assert!(host.lines()[1].ends_with("&check=true"), "{:?}", host.lines());
     assert_eq!(host.received()[2].json()["schedules"], json!([{"every": "90m", "start_deadline": "5m"}]));
     let host = FakeHost::answering([]);
     let ended = tidegate(&host, "", &["deploy", &path, "--jitter", "1s"]);
