@@ -23,7 +23,7 @@ use super::shared::Shared;
 use super::snapshot::Moment;
 use super::space::SpaceLevel;
 use super::status::{lock, read, write};
-use super::{Claim, Durability, Result, Retention, StoreError, Tick, TickState, compaction, is_full};
+use super::{Claim, Durability, Result, Retention, StoreError, Tick, TickState, is_full};
 use crate::statistics::Sample;
 use crate::workflow::WorkflowId;
 
@@ -309,17 +309,18 @@ impl Writer {
     }
 
     /// Chooses the segments that a policy deletes, and makes sure that the ledger does
-    /// not need them. `victims` is told when that is durable, `carried` when the ticks
+    /// not need them. `ends_open` is the segment to go on behind, if it is written to
+    /// still. `victims` is told when that is durable, `carried` when the ticks
     /// that nothing settled yet are in another segment.
     pub(super) fn prune(
         &mut self,
         retention: &Retention,
+        ends_open: Option<u64>,
         carried: Reply<()>,
         victims: Reply<Vec<Arc<Segment>>>,
     ) {
         self.write_out();
-        let segments = &self.shared.segments;
-        if compaction::should_end(&self.segment, &segments.hidden(), self.shared.options.segment_bytes) {
+        if ends_open == Some(self.segment.number) {
             self.rotate();
         }
         let mut chosen = self.shared.segments.victims(retention);
