@@ -84,6 +84,7 @@ async fn calls(engine: &Engine, program: &tidegate::engine::Program, until: Inst
             settings: Arc::new(Settings::default()),
             source: None,
             commit: None,
+            traceparent: None,
             limits: CallLimits {
                 deadline: Duration::from_secs(10),
                 memory_bytes_max: 64 << 20,

@@ -16,12 +16,15 @@ use tidegate::run::{
 };
 use tidegate::store::{
     Claim, Durability, EmbeddedOptions, EmbeddedStore, Retention, RunFilter, Store, Tick, TickState,
+    WorkflowRetention,
 };
 use tidegate::workflow::{
     Endpoint, Kind, LimitOverrides, RetryPolicy, Revision, State, Workflow, WorkflowId,
 };
 
 const WORKFLOWS: usize = 100;
+/// How long runs are offered at a fixed rate.
+const OFFERED: Duration = Duration::from_secs(10);
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
@@ -49,6 +52,7 @@ async fn main() -> anyhow::Result<()> {
         appends(&store, &ids, durability, appenders, each).await?;
     }
     claims(&store, &ids).await?;
+    offered(&store, &ids, Durability::Durable, 10_000, OFFERED, None).await?;
     let left = total.saturating_sub(usize::try_from(store.health().runs)?);
     appends(&store, &ids, Durability::Written, 256, left / 256).await?;
     println!("runs stored                        {:>10}", store.health().runs);
@@ -62,8 +66,25 @@ async fn main() -> anyhow::Result<()> {
     let store = open(&folder).await?;
     println!("open                               {:>10.1} ms", ms(start.elapsed()));
     listings(&store, &ids).await?;
+    offered(&store, &ids, Durability::Written, 2000, OFFERED, None).await?;
+    println!("usage and statistics:");
+    timed("usage of all workflows", store.usage()).await?;
+    let now = Timestamp::now();
+    let hour = now - jiff::SignedDuration::from_hours(1);
+    timed("statistics of an hour", store.statistics(None, hour, now, 1)).await?;
+    // Most workflows go below limits of their own: every segment is written anew.
+    let own = |workflow: &WorkflowId| WorkflowRetention {
+        workflow: *workflow,
+        accepted_before: None,
+        bytes_max: None,
+        runs_max: Some(10),
+    };
+    let most = Retention { workflows: ids.iter().take(60).map(own).collect(), ..Retention::default() };
+    println!("while 60 of 100 workflows are cut to 10 runs:");
+    offered(&store, &ids, Durability::Written, 2000, OFFERED, Some(most)).await?;
+    println!("while all runs are deleted:");
     let all = Retention { accepted_before: Some(Timestamp::now()), ..Retention::default() };
-    timed("prune of all runs", store.prune(all)).await?;
+    offered(&store, &ids, Durability::Written, 2000, OFFERED, Some(all)).await?;
     println!("runs left                          {:>10}", store.health().runs);
     store.close().await?;
     Ok(())
@@ -107,6 +128,60 @@ async fn appends(
     let name = format!("{durability:?}, {appenders} appenders").to_lowercase();
     report(&name, latencies);
     println!("{name:<30}     {rate:>10} /s");
+    Ok(())
+}
+
+/// Runs that come at a fixed rate, whatever the store does; with retention from a third
+/// of the time on.
+async fn offered(
+    store: &Arc<EmbeddedStore>,
+    ids: &Arc<[WorkflowId]>,
+    durability: Durability,
+    rate: usize,
+    time: Duration,
+    retention: Option<Retention>,
+) -> anyhow::Result<()> {
+    let start = Instant::now();
+    let total = (rate as f64 * time.as_secs_f64()) as usize;
+    let mut tasks = Vec::with_capacity(total);
+    let mut pruning = None;
+    for number in 0..total {
+        let due = start + Duration::from_secs_f64(number as f64 / rate as f64);
+        // A tick of the timer is a millisecond: what is due by then goes together.
+        if due > Instant::now() {
+            tokio::time::sleep_until(due.into()).await;
+        }
+        if number == total / 3
+            && let Some(retention) = retention.clone()
+        {
+            let store = store.clone();
+            pruning = Some(tokio::spawn(async move {
+                let start = Instant::now();
+                store.prune(retention).await.map(|pruned| (pruned, start.elapsed()))
+            }));
+        }
+        let (store, ids) = (store.clone(), ids.clone());
+        tasks.push(tokio::spawn(async move {
+            let run = Arc::new(run(ids[number % ids.len()], number)?);
+            let start = Instant::now();
+            store.append_run(run, log(), durability).await?;
+            anyhow::Ok(start.elapsed())
+        }));
+    }
+    let mut latencies = Vec::with_capacity(total);
+    for task in tasks {
+        latencies.push(task.await??);
+    }
+    let taken = (latencies.len() as f64 / start.elapsed().as_secs_f64()) as u64;
+    let name = format!("{durability:?}, {rate}/s offered").to_lowercase();
+    let after = latencies.split_off(total / 3);
+    report(&name, latencies);
+    report("  in the last two thirds", after);
+    println!("{name:<30}     {taken:>10} /s");
+    if let Some(pruning) = pruning {
+        let (pruned, took) = pruning.await??;
+        println!("  retention: {} runs, {} MB, {:.0} ms", pruned.runs, pruned.bytes >> 20, ms(took));
+    }
     Ok(())
 }
 
@@ -296,6 +371,7 @@ fn run(workflow: WorkflowId, number: usize) -> anyhow::Result<Run> {
             queue_us: 2,
         },
         inputs: Inputs::default(),
+        trace: None,
     })
 }
 

@@ -18,6 +18,7 @@ use crate::deploy::Deployer;
 use crate::engine::egress::{Egress, EgressError};
 use crate::engine::{Compiler, Engine, EngineError, EngineOptions};
 use crate::invoker::Invoker;
+use crate::otlp::{Exporter, ExporterOptions};
 use crate::programs::Programs;
 use crate::pulls::InvokedPulls;
 use crate::queue::Queue;
@@ -67,6 +68,9 @@ pub enum AppError {
         #[source]
         source: std::io::Error,
     },
+    /// A thread cannot be started.
+    #[error("starting a thread failed")]
+    Thread(#[source] std::io::Error),
     /// The host's own binary is not known.
     #[error("the path of this program is not known")]
     Program(#[source] std::io::Error),
@@ -198,6 +202,14 @@ impl Core {
         let programs_max = NonZeroUsize::new(config.engine.programs_max).unwrap_or(NonZeroUsize::MIN);
         let programs = Arc::new(Programs::new(engine.clone(), store.clone(), programs_max));
         let registry = Arc::new(Registry::open(store.clone(), config.clone()).await?);
+        if !config.telemetry.otlp_endpoint.is_empty() {
+            let options = ExporterOptions {
+                endpoint: config.telemetry.otlp_endpoint.clone(),
+                headers: config.telemetry.headers(),
+                node: config.server.node(),
+            };
+            telemetry.export_to(Exporter::start(options).map_err(AppError::Thread)?);
+        }
         let invoker = Arc::new(Invoker::new(
             config.clone(),
             engine.clone(),
@@ -292,6 +304,9 @@ pub async fn serve(
     // in them was logged when it happened.
     let _ = tokio::join!(housekeeping, ticking, queueing);
     app.egress.close().await;
+    let telemetry = app.telemetry.clone();
+    // What is left may take a few seconds to send; a panic in it was logged.
+    let _ = tokio::task::spawn_blocking(move || telemetry.close()).await;
     app.store.close().await?;
     data.withdraw();
     Ok(())

@@ -109,7 +109,31 @@ pub struct Config {
     pub schedule: Schedule,
     pub queue: Queue,
     pub runtime: Runtime,
+    pub telemetry: Telemetry,
     pub log: Log,
+}
+
+#[derive(Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs, reason = "config.default.toml documents each key")]
+pub struct Telemetry {
+    pub otlp_endpoint: String,
+    pub otlp_headers: Vec<String>,
+}
+
+impl Telemetry {
+    /// Names and values of the headers.
+    pub fn headers(&self) -> Vec<(String, String)> {
+        let parts = self.otlp_headers.iter().filter_map(|header| header.split_once('='));
+        parts.map(|(name, value)| (name.trim().to_owned(), value.trim().to_owned())).collect()
+    }
+}
+
+// Headers hold a collector's key.
+impl fmt::Debug for Telemetry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Telemetry").field("otlp_endpoint", &self.otlp_endpoint).finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -346,6 +370,18 @@ impl Config {
         if self.server.node.len() > NODE_BYTES_MAX || self.server.node.chars().any(char::is_control) {
             let reason = format!("must be at most {NODE_BYTES_MAX} bytes, without control characters");
             return Err(origins.value_error("server.node", reason));
+        }
+        let endpoint = &self.telemetry.otlp_endpoint;
+        let is_url = endpoint
+            .parse::<http::Uri>()
+            .is_ok_and(|url| matches!(url.scheme_str(), Some("http" | "https")) && url.authority().is_some());
+        if !endpoint.is_empty() && !is_url {
+            let reason = "must be a URL such as http://127.0.0.1:4318, or empty".to_owned();
+            return Err(origins.value_error("telemetry.otlp_endpoint", reason));
+        }
+        if self.telemetry.headers().len() != self.telemetry.otlp_headers.len() {
+            let reason = "each must be written name=value".to_owned();
+            return Err(origins.value_error("telemetry.otlp_headers", reason));
         }
         at_least("server.connections_max", self.server.connections_max as u64, 1)?;
         at_least("server.header_timeout_ms", self.server.header_timeout_ms, 1)?;

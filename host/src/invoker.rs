@@ -30,8 +30,8 @@ use crate::engine::{
 use crate::programs::Programs;
 use crate::registry::{Entry, Registry, RegistryError};
 use crate::run::{
-    Body, FORMAT, Fault, FaultKind, Inputs, LogLine, LogSummary, RequestRecord, Run, RunId, Status, Trigger,
-    Usage,
+    Body, FORMAT, Fault, FaultKind, Inputs, LogLine, LogSummary, RequestRecord, Run, RunId, Status, Trace,
+    Trigger, Usage,
 };
 use crate::store::{Durability, Store, StoreError};
 use crate::telemetry::Telemetry;
@@ -45,6 +45,9 @@ const VALUE_BYTES_MAX: usize = 64 << 10;
 /// The reply header of a catch whose run is not on record, because the disk is full or
 /// broken: `no`.
 const RECORDED: HeaderName = HeaderName::from_static("tidegate-recorded");
+
+/// The header that carries a trace (W3C Trace Context).
+const TRACEPARENT: &str = "traceparent";
 
 /// One run, before it starts.
 pub struct Invocation {
@@ -315,7 +318,8 @@ impl Invoker {
             commits_left: AtomicU32::new(self.config.run.commits_max),
             changed: Mutex::default(),
         });
-        let (ready, call) = match self.prepare(entry, invocation, committer.clone()).await {
+        let trace = run.trace.clone();
+        let (ready, call) = match self.prepare(entry, invocation, trace, committer.clone()).await {
             Ok(prepared) => prepared,
             Err(fault) => return (self.unsuccessful(run, fault, Vec::new()).await, None),
         };
@@ -393,6 +397,7 @@ impl Invoker {
         &self,
         entry: &Entry,
         invocation: Invocation,
+        trace: Option<Trace>,
         commit: Arc<RunSettings>,
     ) -> Result<(crate::programs::Ready, Call), Fault> {
         let version = entry.deployed().map_err(|error| Fault::new(FaultKind::Refused, error.to_string()))?;
@@ -407,6 +412,7 @@ impl Invoker {
             settings,
             source: ready.source.clone(),
             commit: Some(commit),
+            traceparent: trace.map(|trace| trace.header()),
             limits: CallLimits {
                 deadline: Duration::from_millis(own.deadline_ms.unwrap_or(engine.deadline_ms)),
                 memory_bytes_max: own.memory_bytes_max.unwrap_or(engine.memory_bytes_max as u64),
@@ -507,6 +513,7 @@ impl Invoker {
         }
         self.lock_running().remove(&run.id);
         self.telemetry.run_finished(&run);
+        self.telemetry.export(&run, &log);
         self.announce(&run);
         // The record says all of this and more: a line for each run is for those who ask.
         tracing::debug!(
@@ -543,7 +550,7 @@ impl Invoker {
             })),
             Input::Tick { .. } => None,
         };
-        new_record(
+        let mut run = new_record(
             &entry.workflow.name,
             entry.workflow.id,
             entry.version.as_ref().map(|version| version.number),
@@ -551,7 +558,15 @@ impl Invoker {
             request,
             status,
             &self.node,
-        )
+        );
+        if let Input::Request(request) = &invocation.input {
+            let header = request.headers.iter().find(|(name, _)| name == TRACEPARENT);
+            run.trace = header.and_then(|(_, value)| Trace::called(run.id, value));
+        }
+        if run.trace.is_none() && self.telemetry.is_exported() {
+            run.trace = Some(Trace::root(run.id));
+        }
+        run
     }
 
     /// Why a run that was told to stop does.
@@ -609,6 +624,7 @@ fn new_record(
         node: Some(node.clone()),
         usage: Usage::default(),
         inputs: Inputs::default(),
+        trace: None,
     };
     // Of what never starts this is the last word.
     run.note_lateness(invocation.accepted_at);

@@ -91,6 +91,61 @@ pub struct Run {
     /// The non-deterministic things that the host gave it, for replay.
     #[serde(default)]
     pub inputs: Inputs,
+    /// Its place in a distributed trace; `None` when the caller named none and traces are
+    /// not exported.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<Trace>,
+}
+
+/// A run's place in a distributed trace (W3C Trace Context, level 1).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Trace {
+    /// 32 hexadecimal digits: the caller's, or the run's own id.
+    pub trace_id: String,
+    /// 16 hexadecimal digits that name the run.
+    pub span_id: String,
+    /// 16 hexadecimal digits that name what called it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent_span_id: Option<String>,
+    /// Whether the caller asks for it to be recorded.
+    pub sampled: bool,
+}
+
+impl Trace {
+    /// The place of a run that nobody called from within a trace.
+    pub fn root(run: RunId) -> Self {
+        let digits = data_encoding::HEXLOWER.encode(run.as_bytes());
+        let span_id = digits[16..].to_owned();
+        Self { trace_id: digits, span_id, parent_span_id: None, sampled: true }
+    }
+
+    /// The place of a run whose caller sent this header `traceparent`; `None` when it is
+    /// malformed, which says that it is to be ignored.
+    pub fn called(run: RunId, traceparent: &str) -> Option<Self> {
+        let parts: Vec<&str> = traceparent.trim().split('-').collect();
+        let [version, trace_id, parent, flags, ..] = parts[..] else { return None };
+        let is_hex = |text: &str, digits: usize| {
+            text.len() == digits && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+        };
+        let is_id = |text: &str, digits: usize| is_hex(text, digits) && text.bytes().any(|byte| byte != b'0');
+        let is_version = is_hex(version, 2) && version != "ff" && (version != "00" || parts.len() == 4);
+        if !is_version || !is_id(trace_id, 32) || !is_id(parent, 16) || !is_hex(flags, 2) {
+            return None;
+        }
+        let sampled = u8::from_str_radix(flags, 16).is_ok_and(|flags| flags & 1 == 1);
+        let Self { span_id, .. } = Self::root(run);
+        Some(Self {
+            trace_id: trace_id.to_owned(),
+            span_id,
+            parent_span_id: Some(parent.to_owned()),
+            sampled,
+        })
+    }
+
+    /// The header `traceparent` of what the run calls.
+    pub fn header(&self) -> String {
+        format!("00-{}-{}-{:02x}", self.trace_id, self.span_id, u8::from(self.sampled))
+    }
 }
 
 impl RunId {
@@ -571,6 +626,30 @@ pub struct Inputs {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn trace_is_the_callers_or_the_runs_own() {
+        let run = RunId::from_bytes(*b"0123456789abcdef");
+        let header = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let trace = Trace::called(run, header).unwrap();
+        assert_eq!(trace.header(), "00-4bf92f3577b34da6a3ce929d0e0e4736-3839616263646566-01");
+        assert_eq!(trace.parent_span_id.as_deref(), Some("00f067aa0ba902b7"));
+        assert_eq!(Trace::root(run).header(), "00-30313233343536373839616263646566-3839616263646566-01");
+        let later = header.replace("00-4", "cc-4") + "-what-comes";
+        assert!(Trace::called(run, &later).is_some());
+        for wrong in [
+            "",
+            "00",
+            "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
+            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7",
+        ] {
+            assert_eq!(Trace::called(run, wrong), None, "{wrong}");
+        }
+    }
 
     #[test]
     fn body_survives_json_as_text_or_base64_and_says_what_was_cut() {

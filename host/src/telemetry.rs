@@ -8,6 +8,7 @@ mod histogram;
 mod queue;
 
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -18,7 +19,8 @@ use prometheus_client::registry::{Registry, Unit};
 
 use self::histogram::{Histogram, MEMORY_BYTES, TIMES_US, US_PER_SECOND};
 pub use self::queue::QueueMetrics;
-use crate::run::{FaultKind, Run, Status, Trigger};
+use crate::otlp::Exporter;
+use crate::run::{FaultKind, LogLine, Run, Status, Trigger};
 use crate::store::{QueueFigures, StoreHealth, TickState};
 
 /// The content type of [`Telemetry::render`]'s text.
@@ -64,6 +66,8 @@ pub struct Telemetry {
     compile_duration: Histogram,
     /// The queue's.
     pub queue: QueueMetrics,
+    otlp_dropped: Gauge<u64, AtomicU64>,
+    exporter: OnceLock<Exporter>,
     gauges: GaugeHandles,
 }
 
@@ -209,6 +213,8 @@ impl Telemetry {
                 times(),
             ),
             queue: QueueMetrics::register(&mut registry),
+            otlp_dropped: add(&mut registry, "otlp_dropped_runs", "Runs that the OTLP collector did not get"),
+            exporter: OnceLock::new(),
             gauges: GaugeHandles::register(&mut registry),
             registry,
         };
@@ -278,6 +284,32 @@ impl Telemetry {
         }
     }
 
+    /// Sends runs to a collector from now on; the first one counts.
+    pub fn export_to(&self, exporter: Exporter) {
+        if let Err(surplus) = self.exporter.set(exporter) {
+            surplus.close();
+        }
+    }
+
+    /// Whether runs are sent to a collector.
+    pub fn is_exported(&self) -> bool {
+        self.exporter.get().is_some()
+    }
+
+    /// Sends a run that ended to the collector, if there is one.
+    pub fn export(&self, run: &Arc<Run>, log: &Arc<[LogLine]>) {
+        if let Some(exporter) = self.exporter.get() {
+            exporter.take(run, log);
+        }
+    }
+
+    /// Sends what is left to the collector. Blocks.
+    pub fn close(&self) {
+        if let Some(exporter) = self.exporter.get() {
+            exporter.close();
+        }
+    }
+
     /// Counts a run whose record could not be kept.
     pub fn run_unrecorded(&self) {
         self.runs_unrecorded.inc();
@@ -330,6 +362,7 @@ impl Telemetry {
     pub fn render(&self, gauges: &Gauges) -> String {
         self.gauges.set(gauges);
         self.queue.set(&gauges.queue);
+        self.otlp_dropped.set(self.exporter.get().map_or(0, Exporter::dropped));
         let mut text = String::with_capacity(32 * 1024);
         prometheus_client::encoding::text::encode(&mut text, &self.registry)
             .expect("writing to a String does not fail");
@@ -469,6 +502,7 @@ mod tests {
             node: None,
             usage: run::Usage { wall_us: 1500, memory_peak_bytes: 1 << 20, cpu_us: 40, ..Default::default() },
             inputs: run::Inputs::default(),
+            trace: None,
         }
     }
 

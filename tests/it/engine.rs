@@ -83,6 +83,7 @@ impl Host {
             settings: Arc::default(),
             source: None,
             commit: None,
+            traceparent: None,
             limits,
         };
         CallBuilder { host: self, program, call }

@@ -14,6 +14,7 @@ mod engine;
 mod events;
 mod limits;
 mod malformed;
+mod otlp;
 mod probes;
 mod python;
 mod python_builds;

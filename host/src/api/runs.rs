@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use crate::run::{
     Exchange, Fault, FaultKind, Inputs, LogLine, LogSummary, ReplyRecord, RequestRecord, Run, RunId, Status,
-    Trigger, Usage,
+    Trace, Trigger, Usage,
 };
 use crate::workflow::WorkflowName;
 
@@ -174,6 +174,9 @@ pub struct RunDetail {
     /// The host that ran it.
     #[serde(default)]
     pub node: Option<String>,
+    /// Its place in a distributed trace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace_context: Option<Trace>,
     /// What it used.
     pub usage: Usage,
     /// The non-deterministic things that the host gave it.
@@ -193,6 +196,7 @@ impl From<&Run> for RunDetail {
             settings_read: run.settings_read.clone(),
             settings_changed: run.settings_changed.clone(),
             node: run.node.as_deref().map(str::to_owned),
+            trace_context: run.trace.clone(),
             usage: run.usage,
             inputs: run.inputs.clone(),
         }

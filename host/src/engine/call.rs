@@ -66,6 +66,8 @@ pub struct Call {
     pub source: Option<Arc<Source>>,
     /// Saves settings before the end; `None` refuses it.
     pub commit: Option<Arc<dyn CommitSettings>>,
+    /// The header `traceparent` of what it sends, unless it sets its own.
+    pub traceparent: Option<String>,
     /// Its limits.
     pub limits: CallLimits,
 }

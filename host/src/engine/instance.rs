@@ -172,8 +172,13 @@ fn new_store(
     text: Bytes,
     open: bool,
 ) -> Store<State> {
-    let options =
-        RunEgressOptions { workflow: call.workflow, started: span.started, deadline: span.deadline, open };
+    let options = RunEgressOptions {
+        workflow: call.workflow,
+        started: span.started,
+        deadline: span.deadline,
+        open,
+        traceparent: call.traceparent.as_deref().and_then(|text| text.parse().ok()),
+    };
     let egress = engine.egress.for_run(options);
     let account = Account::new(engine.budget.clone(), call.limits.memory_bytes_max);
     let state = State::new(chance, egress, account, log.clone(), call.commit.clone(), text);

@@ -341,6 +341,7 @@ impl Engine {
             settings: Arc::new(Settings::default()),
             source,
             commit: None,
+            traceparent: None,
             limits,
         };
         instance::ask(self, runtime, question, call, permit).await

@@ -249,14 +249,16 @@ impl EmbeddedStore {
             .await?;
         let floors = self.change(move |metadata| Ok((metadata.plan_run_floors(&floors)?, floors))).await?;
         self.blocking(move |shared| {
-            let before = shared.segments.count_runs();
+            let before = shared.segments.floored_runs();
             shared.segments.hide(|hidden| {
                 floors.iter().for_each(|(workflow, floor)| hidden.raise(*workflow, *floor));
             });
             let _reading = shared.segments.reading();
             let survey = Survey::new(&shared.segments);
             survey.count_dead(&shared.segments.hidden())?;
-            Ok(before.saturating_sub(shared.segments.count_runs()))
+            let gone = shared.segments.floored_runs().saturating_sub(before);
+            shared.status.runs.fetch_sub(gone, std::sync::atomic::Ordering::Relaxed);
+            Ok(gone)
         })
         .await
     }

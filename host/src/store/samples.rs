@@ -79,6 +79,7 @@ pub(crate) fn run(workflow: WorkflowId) -> Run {
             queue_us: 3,
         },
         inputs: Inputs::default(),
+        trace: None,
     }
 }
 

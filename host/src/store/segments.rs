@@ -122,6 +122,12 @@ impl Segments {
         read(&self.list).values().map(|segment| segment.dead_bytes(&hidden)).sum()
     }
 
+    /// The number of runs below the floors.
+    pub(super) fn floored_runs(&self) -> u64 {
+        let dead = self.list().into_iter().flat_map(|segment| segment.dead().into_values());
+        dead.map(|portion| portion.runs).sum()
+    }
+
     /// The number of runs that are shown.
     pub(super) fn count_runs(&self) -> u64 {
         let hidden = self.hidden();

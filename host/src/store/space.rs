@@ -1,8 +1,8 @@
 //! How much room the file system has, and what is refused when there is little.
 //!
 //! Below the first mark nothing new is taken that may as well come later (deploys,
-//! events). Below the second the records of runs are not kept either, so that what is
-//! left is for what must not fail: the ledger, settings, indexes, the checkpoint. Space
+//! events). Below the second the records of runs are not kept either, nor requests taken
+//! that promise to run once, so that what is left is for what must not fail: the ledger, settings, indexes, the checkpoint. Space
 //! that comes back is noticed by itself.
 
 use std::path::PathBuf;

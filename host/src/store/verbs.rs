@@ -256,7 +256,19 @@ impl Store for EmbeddedStore {
             statistics::prune(shared, before, bytes_max)
         })
         .await?;
-        let victims = self.ask(move |writer, reply| writer.prune(&retention, carried, reply)).await?;
+        // Looking through the rows of the open segment takes a while: not on the writer.
+        let ends_open = self
+            .blocking(|shared| {
+                let (hidden, bytes) = (shared.segments.hidden(), shared.options.segment_bytes);
+                let open = shared.segments.list().into_iter().next();
+                let ends = open.filter(|open| {
+                    open.live_rows().is_some() && compaction::should_end(open, &hidden, bytes)
+                });
+                Ok(ends.map(|open| open.number))
+            })
+            .await?;
+        let victims =
+            self.ask(move |writer, reply| writer.prune(&retention, ends_open, carried, reply)).await?;
         is_carried.await.unwrap_or_else(|_| Err(self.ended()))?;
         let deleted = self
             .blocking(move |shared| {
@@ -265,16 +277,15 @@ impl Store for EmbeddedStore {
                 let runs = shown.map(|(_, portion)| portion.runs).sum();
                 let bytes = victims.iter().map(|segment| segment.bytes()).sum::<u64>();
                 shared.segments.delete(&victims)?;
-                Ok(Pruned { runs, bytes: bytes + compaction::compact(shared)? })
+                shared.status.runs.fetch_sub(runs, Ordering::Relaxed);
+                let compacted = compaction::compact(shared);
+                shared.status.dead_bytes.store(shared.segments.dead_bytes(), Ordering::Relaxed);
+                Ok(Pruned { runs, bytes: bytes + compacted? })
             })
             .await?;
         pruned.runs += deleted.runs;
         pruned.bytes += deleted.bytes;
-        self.ask(move |writer, reply| {
-            writer.count_runs();
-            answer(reply, Ok(pruned));
-        })
-        .await
+        Ok(pruned)
     }
 
     async fn usage(&self) -> Result<Vec<WorkflowUsage>> {

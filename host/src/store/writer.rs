@@ -25,7 +25,7 @@ use super::shared::Shared;
 use super::snapshot::Moment;
 use super::space::SpaceLevel;
 use super::status::{CLOSED, lock, read, write};
-use super::{Claim, Durability, Result, Retention, StoreError, Tick, TickState, compaction, is_full};
+use super::{Claim, Durability, Result, Retention, StoreError, Tick, TickState, is_full};
 use crate::statistics::Sample;
 use crate::workflow::WorkflowId;
 
@@ -267,7 +267,7 @@ impl Writer {
 
     /// Writes what was collected, shows it to readers, and tells those who wait.
     pub(super) fn write_out(&mut self) {
-        // Whoever waits for it is told; the store has stopped.
+        // Whoever waits for it is told.
         let _ = self.try_write_out();
     }
 
@@ -316,7 +316,7 @@ impl Writer {
         });
         batch.written.drain(..).for_each(|reply| answer(reply, Ok(())));
         self.log_flusher.written(&self.log, batch.flushed.drain(..));
-        // Last: nobody waits for it.
+        // Last: those who wait for the thread are told already.
         let position = Position { file: self.log.number, offset: self.log.written() };
         self.shared.statistics.add(batch.samples.drain(..), position);
         let options = &self.shared.options;
@@ -345,17 +345,18 @@ impl Writer {
     }
 
     /// Chooses the segments that a policy deletes, and makes sure that the ledger does
-    /// not need them. `victims` is told when that is durable, `carried` when the ticks
+    /// not need them. `ends_open` is the segment to go on behind, if it is written to
+    /// still. `victims` is told when that is durable, `carried` when the ticks
     /// that nothing settled yet are in another segment.
     pub(super) fn prune(
         &mut self,
         retention: &Retention,
+        ends_open: Option<u64>,
         carried: Reply<()>,
         victims: Reply<Vec<Arc<Segment>>>,
     ) {
         self.write_out();
-        let segments = &self.shared.segments;
-        if compaction::should_end(&self.segment, &segments.hidden(), self.shared.options.segment_bytes) {
+        if ends_open == Some(self.segment.number) {
             self.rotate();
         }
         let mut chosen = self.shared.segments.victims(retention);

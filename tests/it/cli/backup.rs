@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::*;
+use crate::support::wait;
 
 /// What a host answers about everything that it keeps.
 fn contents(machine: &Machine) -> Vec<Value> {
@@ -22,6 +23,7 @@ fn contents(machine: &Machine) -> Vec<Value> {
         let url = workflow["url"].as_str().unwrap();
         (workflow["name"].clone(), url.rsplit('/').next().unwrap().to_owned())
     });
+    all.push(machine.run(&["dead", "list", "--json"]).json());
     all.push(keys.map(|(name, key)| serde_json::json!([name, key])).collect());
     all
 }
@@ -41,6 +43,12 @@ fn a_restored_folder_answers_like_the_one_that_was_backed_up() {
         assert_eq!(post(&echo, r#"{"n": 1}"#).0, 200);
         assert_eq!(post(&settings, "{}").0, 200);
     }
+    // An event that was given up, with what it was handed.
+    let event = post_later(&settings, r#"{"fail": "no"}"#);
+    wait::for_some("a dead letter", || {
+        let dead = host.run(&["dead", "list", "--json"]).json();
+        dead["dead"].as_array().unwrap().first().cloned()
+    });
     let before = contents(&host.machine);
 
     // Nobody else hears of it while the host is backed up: requests go on.
@@ -62,7 +70,7 @@ fn a_restored_folder_answers_like_the_one_that_was_backed_up() {
     done.store(true, Ordering::Relaxed);
     let calls = calling.join().unwrap();
     let runs = taken["runs"].as_u64().unwrap();
-    assert!((10..=10 + calls).contains(&runs), "{runs} of 10 and {calls}");
+    assert!((11..=11 + calls).contains(&runs), "{runs} of 11 and {calls}");
     assert_eq!(taken["workflows"], 2);
     host.run(&["backup", backup]).failed(1, "is not empty");
     // What comes later is not in it.
@@ -91,6 +99,12 @@ fn a_restored_folder_answers_like_the_one_that_was_backed_up() {
         }
     }
     assert_eq!(post(&url(&machine, "settings"), "{}").0, 200);
+    let again = machine.run(&["dead", "redrive", &event]);
+    assert_eq!((again.exit, again.stderr.as_str()), (Some(0), "1 event waits for another attempt\n"));
+    wait::for_some("its second attempt", || {
+        let dead = machine.run(&["dead", "list", "--json"]).json();
+        dead["dead"].as_array().unwrap().iter().find(|letter| letter["attempts"] == 2).cloned()
+    });
     assert!(machine.run(&["doctor"]).ok().contains("2 workflows"));
     assert_eq!(serving.terminate(), Some(0));
     let ended = machine.run(&["doctor", "--rebuild-index"]);

@@ -219,6 +219,17 @@ fn post(url: &str, body: &str) -> (u16, String, String) {
     (reply.status().as_u16(), run.unwrap_or_default(), reply.body_mut().read_to_string().unwrap())
 }
 
+/// Posts a JSON body that is to be run later, and returns its run.
+fn post_later(url: &str, body: &str) -> String {
+    let agent: ureq::Agent =
+        ureq::Agent::config_builder().http_status_as_error(false).proxy(None).build().into();
+    let request =
+        agent.post(url).header("content-type", "application/json").header("prefer", "respond-async");
+    let reply = request.send(body).unwrap();
+    assert_eq!(reply.status().as_u16(), 202);
+    reply.headers()["tidegate-run"].to_str().unwrap().to_owned()
+}
+
 /// A guest's component.
 fn guest(name: &str) -> String {
     guests::path(name).to_str().unwrap().to_owned()

@@ -44,14 +44,3 @@ fn failed_work_is_listed_driven_again_replayed_and_cancelled() {
     assert_eq!((cancelled.exit, cancelled.stderr), (Some(0), format!("{running} is cancelled\n")));
     host.run(&["cancel", &running]).failed(1, "has ended already");
 }
-
-/// Posts a JSON body that is to be run later, and returns its run.
-fn post_later(url: &str, body: &str) -> String {
-    let agent: ureq::Agent =
-        ureq::Agent::config_builder().http_status_as_error(false).proxy(None).build().into();
-    let request =
-        agent.post(url).header("content-type", "application/json").header("prefer", "respond-async");
-    let reply = request.send(body).unwrap();
-    assert_eq!(reply.status().as_u16(), 202);
-    reply.headers()["tidegate-run"].to_str().unwrap().to_owned()
-}

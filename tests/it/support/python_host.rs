@@ -123,6 +123,7 @@ impl Host {
             settings: Arc::new(stored(settings)),
             source,
             commit: Some(commits.clone()),
+            traceparent: None,
             limits: limits(deadline_ms),
         };
         let permit = self.engine.permits().clone().acquire_owned().await.unwrap();

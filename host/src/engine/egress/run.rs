@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::Request;
+use http::{HeaderName, HeaderValue, Request};
 use http_body_util::BodyExt;
 use wasmtime_wasi_http::{Error as WasiError, RequestOptions, Result as WasiResult, WasiBody, WasiHttpHooks};
 
@@ -16,8 +16,10 @@ use crate::workflow::WorkflowId;
 /// Most bytes of a request's body that a guest hands over at once.
 const BODY_CHUNK_BYTES: usize = 64 << 10;
 
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
 /// What a run brings along.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct RunEgressOptions {
     /// Whose run it is. Only runs of one workflow share connections.
     pub workflow: WorkflowId,
@@ -27,6 +29,8 @@ pub struct RunEgressOptions {
     pub deadline: Instant,
     /// Whether it may send anything at all; importing a program may not.
     pub open: bool,
+    /// The header `traceparent` of requests that have none.
+    pub traceparent: Option<HeaderValue>,
 }
 
 /// The hooks of one run's store.
@@ -37,6 +41,7 @@ pub struct RunEgressOptions {
 pub struct RunEgress {
     egress: Arc<Egress>,
     workflow: WorkflowId,
+    traceparent: Option<HeaderValue>,
     ledger: Arc<Ledger>,
 }
 
@@ -47,11 +52,11 @@ type Processing = Box<dyn Future<Output = WasiResult<()>> + Send>;
 
 impl RunEgress {
     pub(super) fn new(egress: Arc<Egress>, options: RunEgressOptions) -> Self {
-        let RunEgressOptions { workflow, started, deadline, open } = options;
+        let RunEgressOptions { workflow, started, deadline, open, traceparent } = options;
         let caps = egress.limits.caps;
         let caps = if open { caps } else { Caps { requests_max: 0, ..caps } };
         let ledger = Ledger::new(started, deadline, caps, egress.counters.clone());
-        Self { egress, workflow, ledger }
+        Self { egress, workflow, traceparent, ledger }
     }
 
     /// The run's exchanges as far as they came, in the order they began. May be called at
@@ -105,10 +110,13 @@ impl WasiHttpHooks for RunEgress {
 
     fn send_request(
         &mut self,
-        request: Request<WasiBody>,
+        mut request: Request<WasiBody>,
         options: Option<RequestOptions>,
         _processed: Box<dyn Future<Output = Result<(), WasiError>> + Send>,
     ) -> Sending {
+        if let Some(own) = &self.traceparent {
+            request.headers_mut().entry(TRACEPARENT).or_insert_with(|| own.clone());
+        }
         let begun = self.ledger.begin(request.method(), request.uri());
         let times = self.times(options);
         let (egress, workflow) = (self.egress.clone(), self.workflow);

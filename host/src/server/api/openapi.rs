@@ -132,6 +132,7 @@ fn catch_endpoint() -> (String, PathItem) {
             (status = 502, description = "The workflow failed; its run's record says why", body = RunError),
             (status = 503, description = "The workflow is paused or has no version, or the host has no room; `Retry-After` says when to try again", body = ErrorBody),
             (status = 504, description = "The workflow took longer than its deadline", body = RunError),
+            (status = 507, description = "The disk is too full for a request that is to run later, or once", body = ErrorBody),
             (status = "default", description = "Whatever status the workflow chose", body = serde_json::Value),
         ),
     )]

@@ -85,6 +85,7 @@ pub(super) async fn replay(
         (status = 409, description = "Nothing is deployed", body = ErrorBody),
         (status = 422, description = "A field is wrong; the message names it", body = ErrorBody),
         (status = 503, description = "The queue is full", body = ErrorBody),
+        (status = 507, description = "The disk is nearly full", body = ErrorBody),
     ),
 )]
 pub(super) async fn replay_many(

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::SinkExt;
-use http::{Request, Response, StatusCode};
+use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::{Barrier, mpsc};
@@ -65,6 +65,37 @@ async fn the_head_is_sent_as_given_but_for_what_is_about_the_connection() {
 
     guest.get(&format!("http://{}?q", server.address)).await.unwrap();
     assert!(seen.recv().await.unwrap().starts_with("GET /?q HTTP/1.1\r\n"));
+}
+
+#[tokio::test]
+async fn a_trace_goes_on_unless_the_guest_sets_its_own() {
+    let (heads, mut seen) = mpsc::channel(1);
+    let server = Server::raw(move |_, mut stream| {
+        let heads = heads.clone();
+        async move {
+            heads.send(read_head(&mut stream).await).await.unwrap();
+            stream.write_all(b"HTTP/1.1 204 No\r\n\r\n").await.unwrap();
+        }
+    })
+    .await;
+    let egress = egress(&[&server.entry()]);
+    let started = std::time::Instant::now();
+    let options = crate::engine::egress::RunEgressOptions {
+        workflow: WorkflowId::new(),
+        started,
+        deadline: started + std::time::Duration::from_secs(60),
+        open: true,
+        traceparent: Some(HeaderValue::from_static("00-run")),
+    };
+    let mut guest = Guest { hooks: egress.for_run(options), options: Default::default() };
+    for (own, expected) in [(None, "traceparent: 00-run"), (Some("00-guest"), "traceparent: 00-guest")] {
+        let mut request = request("GET", &server.url("/"), "");
+        own.map(|own| request.headers_mut().insert("traceparent", HeaderValue::from_static(own)));
+        guest.fetch(request).await.unwrap();
+        let head = seen.recv().await.unwrap();
+        assert_eq!(head.matches("traceparent").count(), 1, "{head}");
+        assert!(head.contains(expected), "{head}");
+    }
 }
 
 #[tokio::test]

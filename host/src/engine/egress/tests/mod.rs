@@ -83,7 +83,13 @@ impl Guest {
 
     fn until(egress: &Arc<Egress>, workflow: WorkflowId, deadline: Duration) -> Self {
         let started = Instant::now();
-        let options = RunEgressOptions { workflow, started, deadline: started + deadline, open: true };
+        let options = RunEgressOptions {
+            workflow,
+            started,
+            deadline: started + deadline,
+            open: true,
+            traceparent: None,
+        };
         Self { hooks: egress.for_run(options), options: RequestOptions::default() }
     }
 
