@@ -40,17 +40,17 @@ guests: setup ## Build the Rust guests (test programs and examples)
 	@scripts/build-guests > /dev/null
 
 .PHONY: runtime
-runtime: setup $(TIDEGATE_RUNTIMES)/python.wasm ## Build the stock Python runtime
+runtime: setup $(TIDEGATE_RUNTIMES)/python.wasm $(TIDEGATE_RUNTIMES)/hrflow-4.wasm ## Build the stock Python runtimes
 
 # A runtime is made anew when its packages or its own code changed.
 RUNTIME_SOURCES := $(shell find guest-sdk/python/tidegate_runtime guest-sdk/python/tidegate_build wit -name '*.py' -o -name '*.wit' -o -name '*.txt')
-$(TIDEGATE_RUNTIMES)/%.wasm: runtimes/%/requirements.txt $(RUNTIME_SOURCES)
+$(TIDEGATE_RUNTIMES)/%.wasm: runtimes/%/requirements.txt runtimes/%/preload.txt $(RUNTIME_SOURCES)
 	$(call say,"Building the Python runtime $*; this takes about a minute")
 	@mkdir -p $(@D)
 	@$(PYTHON_BUILD) runtime --name $* --requirements $< --output $(@D) > /dev/null
 
 .PHONY: demo
-demo: build guests runtime ## See workflows run: a catch and a pull, then serve until ctrl-c
+demo: build guests $(TIDEGATE_RUNTIMES)/python.wasm ## See workflows run: a catch and a pull, then serve until ctrl-c
 	@$(BIN) demo --data $(TIDEGATE_CACHE)/demo
 
 .PHONY: test
@@ -67,7 +67,7 @@ lint: setup ## Check formatting, lints and dependencies
 	$(call say,"Checking the formatting")
 	@cargo fmt --all --check
 	$(call say,"Running clippy; the first time takes some minutes")
-	@cargo clippy --locked --package tidegate --all-targets -- -D warnings
+	@cargo clippy --locked --workspace --all-targets -- -D warnings
 	@scripts/lint
 
 .PHONY: bench
@@ -79,6 +79,12 @@ bench: build guests ## Measure beside the peers, in one run (BENCH="--help" list
 	$(call say,"Measuring for about ten minutes; leave the machine alone meanwhile")
 	@$(RELEASE)/tidegate-bench run --tidegate $(BIN) --guests $(TIDEGATE_GUESTS) --cache $(TIDEGATE_CACHE) \
 		--output $(CARGO_TARGET_DIR)/bench/$$(date -u +%Y-%m-%dT%H%M%SZ).json $(BENCH)
+
+.PHONY: soak
+# Parts of the soak, for example SOAK="schedules"; all when it is empty.
+SOAK ?=
+soak: setup guests ## Run the long tests (SOAK="PART..." chooses, SOAK_MINUTES=10 is how long each goes on)
+	@scripts/soak $(SOAK)
 
 .PHONY: clean-cache
 clean-cache: ## Remove the compiler kit, the runtimes, the installed peers and the demo's data

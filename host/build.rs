@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 
 /// Folders of the repository, and what the files in them end with.
 const FOLDERS: &[(&str, &[&str])] = &[
+    ("guest-sdk/python/tidegate", &["py"]),
     ("guest-sdk/python/tidegate_build", &["py", "txt"]),
     ("guest-sdk/python/tidegate_runtime", &["py", "txt"]),
     ("guest-sdk/rust", &["rs", "toml"]),
-    ("runtimes", &["txt"]),
+    ("runtimes", &["in", "txt"]),
     ("wit", &["wit"]),
 ];
 

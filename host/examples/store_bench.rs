@@ -123,6 +123,8 @@ async fn claims(store: &Arc<EmbeddedStore>, ids: &Arc<[WorkflowId]>) -> anyhow::
                 run: RunId::new(),
                 claimed_at: due,
                 state: TickState::Claimed,
+                lateness_us: 0,
+                stretch: None,
             })
             .collect();
         let start = Instant::now();
@@ -251,12 +253,12 @@ fn run(workflow: WorkflowId, number: usize) -> anyhow::Result<Run> {
         accepted_at: now,
         started_at: Some(now),
         finished_at: Some(now),
-        request: Some(RequestRecord {
+        request: Some(Arc::new(RequestRecord {
             method: "POST".to_owned(),
             path_with_query: "/catch/key".to_owned(),
             headers: vec![("content-type".to_owned(), "application/json".to_owned())],
             body: Body::cut(vec![b'x'; 200].into(), 1 << 16),
-        }),
+        })),
         reply: Some(ReplyRecord {
             status: 200,
             headers: Vec::new(),

@@ -2,6 +2,15 @@
 //! reads. JSON only; times are RFC 3339 in UTC.
 //!
 //! These are a contract: fields are added, never removed or given another meaning.
+//! Workflows, their versions and settings are here, the rest in modules by noun.
+
+mod errors;
+mod host;
+mod queue;
+mod runs;
+
+mod schedules;
+mod upcoming;
 
 use std::collections::BTreeMap;
 
@@ -10,66 +19,22 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use crate::run::{
-    Exchange, Fault, FaultKind, Inputs, LogLine, LogSummary, ReplyRecord, RequestRecord, Run, RunId, Status,
-    Trigger, Usage,
+pub use self::errors::{Diagnostic, ErrorBody, RunError};
+pub use self::host::{About, HealthView, PackageView, RuntimeList, RuntimeView};
+pub use self::queue::{
+    AsyncAccepted, CallbackBody, DeadList, DeadView, RedriveRequest, Redriven, ReplayMany, Replayed,
+    ReplayedMany, SkippedReplay,
 };
-use crate::store::{StoreHealth, TickState};
+pub use self::runs::{EventsLost, RunDetail, RunEvent, RunList, RunLog, RunView, TestRequest};
+pub use self::schedules::{
+    MissedWord, OverrunView, PolicyView, ScheduleRule, ScheduleSpec, ScheduleView, StretchView, TickList,
+    TickView,
+};
+pub use self::upcoming::{ChangeKind, ChangeView, UpcomingList, UpcomingView};
 use crate::workflow::{
     Code, Digest, Endpoint, Kind, LimitOverrides, RetryPolicy, Revision, SettingWriter, State, Version,
     Visibility, WorkflowId, WorkflowName,
 };
-
-/// The body of every answer that is not a success.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct ErrorBody {
-    /// A stable word, for example `name-taken`.
-    pub code: String,
-    /// What went wrong.
-    pub message: String,
-    /// What to do next.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hint: Option<String>,
-    /// Names the request in the host's log.
-    pub request_id: String,
-    /// What is wrong with a refused program; empty for other errors.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub diagnostics: Vec<Diagnostic>,
-}
-
-/// The body of a catch endpoint's answer about a run that failed, or was refused before it
-/// ran. It holds nothing that the workflow said.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct RunError {
-    /// Names the run.
-    pub run: RunId,
-    /// A stable word, for example `deadline` or `invalid-json`.
-    pub code: String,
-    /// What went wrong.
-    pub message: String,
-    /// What to do next.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hint: Option<String>,
-}
-
-/// One finding about a program.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Diagnostic {
-    /// The file's name as it was uploaded.
-    pub file: String,
-    /// From 1; 0 when the finding belongs to no line.
-    pub line: u32,
-    /// From 1; 0 when it is unknown.
-    pub column: u32,
-    /// For example `SyntaxError: '(' was never closed`.
-    pub message: String,
-    /// The line itself.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub text: Option<String>,
-    /// What to do next.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hint: Option<String>,
-}
 
 /// `GET /api/v1/workflows`.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -118,53 +83,6 @@ pub struct WorkflowView {
     pub updated_at: Timestamp,
     /// Counts its changes.
     pub revision: Revision,
-}
-
-/// A schedule of a pull workflow.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct ScheduleView {
-    /// Unique within the workflow.
-    pub name: String,
-    /// The rule, as it was given.
-    #[serde(flatten)]
-    pub rule: ScheduleRule,
-    /// The rule in words, for example `every 90 minutes`.
-    pub description: String,
-    /// The next due instant; `None` while paused, or when there is none.
-    #[schema(value_type = Option<String>, format = DateTime)]
-    pub next_due: Option<Timestamp>,
-}
-
-/// A schedule as it is asked for: `every`, or `cron` with `timezone`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ScheduleSpec {
-    /// Unique within the workflow; `default` when it is left out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
-    /// An interval, for example `90m` or `1h30m`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub every: Option<String>,
-    /// A cron expression with five or six fields.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cron: Option<String>,
-    /// The IANA zone of `cron`; `UTC` when it is left out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub timezone: Option<String>,
-}
-
-/// The rule of a schedule, as it was given.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct ScheduleRule {
-    /// The interval, for example `1h30m`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub every: Option<String>,
-    /// The cron expression.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cron: Option<String>,
-    /// Its zone.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub timezone: Option<String>,
 }
 
 /// `POST /api/v1/workflows`.
@@ -249,6 +167,17 @@ pub struct Deployed {
     pub next_due: Option<Timestamp>,
     /// Milliseconds that the deploy took, compilation included.
     pub deploy_ms: u64,
+}
+
+/// `POST /api/v1/workflows/{name}/versions?check=true`: the program would be accepted.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Checked {
+    /// The workflow.
+    pub name: WorkflowName,
+    /// How it is started.
+    pub kind: Kind,
+    /// Milliseconds that the check took, compilation included.
+    pub check_ms: u64,
 }
 
 /// `GET /api/v1/workflows/{name}/versions`.
@@ -345,417 +274,3 @@ pub struct SettingView {
 /// `PATCH /api/v1/workflows/{name}/settings`: a merge patch (RFC 7396) over the names;
 /// `null` deletes a setting. The query `visibility=plain` marks those that are set.
 pub type PatchSettings = BTreeMap<String, Option<Value>>;
-
-/// `POST /api/v1/workflows/{name}/runs`, and what a `request.json` file holds: a request
-/// to try a catch workflow with. For a pull, an empty object.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct TestRequest {
-    /// `POST` when it is left out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub method: Option<String>,
-    /// Path and query; `/` when it is left out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub path: Option<String>,
-    /// Header names and values. A JSON body gets `content-type: application/json` when
-    /// there is none.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub headers: BTreeMap<String, String>,
-    /// A text is sent as it is; anything else is sent as JSON.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub body: Option<Value>,
-    /// The body in base64, for bytes that are no text; instead of `body`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub body_base64: Option<String>,
-}
-
-/// `GET /api/v1/workflows/{name}/runs`.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct RunList {
-    /// Newest first; runs that have not ended come first.
-    pub runs: Vec<RunView>,
-    /// Ask with `cursor=` this for the page behind it.
-    pub next: Option<RunId>,
-}
-
-/// A run in a listing.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct RunView {
-    /// Names the run.
-    pub id: RunId,
-    /// The workflow's name when it ran.
-    pub workflow: WorkflowName,
-    /// The version that ran.
-    pub version: Option<u32>,
-    /// `catch`, `pull`, `test` or `replay`.
-    pub trigger: String,
-    /// The schedule, of a pull.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub schedule: Option<String>,
-    /// The instant that was due, of a pull.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, format = DateTime)]
-    pub due: Option<Timestamp>,
-    /// The run that was run again.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub replay_of: Option<RunId>,
-    /// 1 for the first attempt.
-    pub attempt: u32,
-    /// The run of the first attempt, of work that went through the queue.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub event: Option<RunId>,
-    /// How far it came.
-    pub status: Status,
-    /// The kind of fault.
-    pub fault: Option<FaultKind>,
-    /// What went wrong, one line.
-    pub message: Option<String>,
-    /// When the host accepted it.
-    #[schema(value_type = String, format = DateTime)]
-    pub accepted_at: Timestamp,
-    /// When its instance was asked for.
-    #[schema(value_type = Option<String>, format = DateTime)]
-    pub started_at: Option<Timestamp>,
-    /// When it ended.
-    #[schema(value_type = Option<String>, format = DateTime)]
-    pub finished_at: Option<Timestamp>,
-    /// From start to end.
-    pub duration_ms: Option<f64>,
-    /// The HTTP status that the caller got.
-    pub reply_status: Option<u16>,
-    /// Largest sum of its linear memories.
-    pub memory_peak_bytes: u64,
-}
-
-impl From<&Run> for RunView {
-    fn from(run: &Run) -> Self {
-        let (schedule, due) = match &run.trigger {
-            Trigger::Pull { schedule, due } => (Some(schedule.clone()), Some(*due)),
-            _ => (None, None),
-        };
-        let replay_of = match run.trigger {
-            Trigger::Replay { of } => Some(of),
-            _ => None,
-        };
-        Self {
-            id: run.id,
-            workflow: run.workflow_name.clone(),
-            version: run.version,
-            trigger: run.trigger.word().to_owned(),
-            schedule,
-            due,
-            replay_of,
-            attempt: run.attempt,
-            event: run.event,
-            status: run.status,
-            fault: run.fault.as_ref().map(|fault| fault.kind),
-            message: run.fault.as_ref().map(|fault| fault.message.clone()),
-            accepted_at: run.accepted_at,
-            started_at: run.started_at,
-            finished_at: run.finished_at,
-            duration_ms: run.duration_ms(),
-            reply_status: run.reply.as_ref().map(|reply| reply.status),
-            memory_peak_bytes: run.usage.memory_peak_bytes,
-        }
-    }
-}
-
-/// `GET /api/v1/runs/{id}`, and the answer of a test run.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct RunDetail {
-    /// What a listing shows.
-    #[serde(flatten)]
-    pub run: RunView,
-    /// The guest's traceback or the wasm backtrace.
-    pub trace: Option<String>,
-    /// What it was handed.
-    #[schema(value_type = Option<Object>)]
-    pub request: Option<RequestRecord>,
-    /// What the caller was answered.
-    #[schema(value_type = Option<Object>)]
-    pub reply: Option<ReplyRecord>,
-    /// What the function returned when it was no reply.
-    pub value: Option<Value>,
-    /// How much log it wrote.
-    pub log: LogSummary,
-    /// HTTP exchanges with the outside.
-    pub exchanges: Vec<Exchange>,
-    /// Names of the settings that it changed.
-    pub settings_changed: Vec<String>,
-    /// What it used.
-    pub usage: Usage,
-    /// The non-deterministic things that the host gave it.
-    pub inputs: Inputs,
-}
-
-impl From<&Run> for RunDetail {
-    fn from(run: &Run) -> Self {
-        Self {
-            run: RunView::from(run),
-            trace: run.fault.as_ref().and_then(|Fault { trace, .. }| trace.clone()),
-            request: run.request.clone(),
-            reply: run.reply.clone(),
-            value: run.value.as_ref().and_then(|value| serde_json::from_str(value.get()).ok()),
-            log: run.log,
-            exchanges: run.exchanges.clone(),
-            settings_changed: run.settings_changed.clone(),
-            usage: run.usage,
-            inputs: run.inputs.clone(),
-        }
-    }
-}
-
-/// What a callback is told about an event that is over.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct CallbackBody {
-    /// The run that the caller was given when the event was accepted.
-    pub run: RunId,
-    /// The run of the last attempt.
-    pub last_run: RunId,
-    /// The workflow's name.
-    pub workflow: WorkflowName,
-    /// How it ended.
-    pub status: Status,
-    /// The kind of fault.
-    pub fault: Option<FaultKind>,
-    /// Attempts that were made.
-    pub attempts: u32,
-    /// What a caller who waited would have been answered; `None` when it is not kept.
-    #[schema(value_type = Option<Object>)]
-    pub reply: Option<ReplyRecord>,
-}
-
-/// The answer to a request that is run later, and to who asks for its result too early.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct AsyncAccepted {
-    /// Names the event, and its first attempt.
-    pub run: RunId,
-    /// `queued` or `running`.
-    pub status: Status,
-    /// The path of the result.
-    pub result: String,
-}
-
-/// `POST /api/v1/workflows/{name}/replay`: which runs are run again. What is left out
-/// does not narrow it.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct ReplayMany {
-    /// Statuses; `failed` and `interrupted` when it is empty.
-    pub statuses: Vec<Status>,
-    /// `catch`, `pull`, `test` or `replay`.
-    pub trigger: Option<String>,
-    /// Runs accepted at or after this instant.
-    #[schema(value_type = Option<String>, format = DateTime)]
-    pub since: Option<Timestamp>,
-    /// Runs accepted before this instant.
-    #[schema(value_type = Option<String>, format = DateTime)]
-    pub until: Option<Timestamp>,
-    /// The version that runs them; the active one when it is left out.
-    pub version: Option<u32>,
-    /// Runs that are looked at, 1 to 500, newest first; 500 when it is left out.
-    pub limit: Option<usize>,
-    /// `next` of the answer before.
-    pub cursor: Option<RunId>,
-}
-
-/// What became of a [`ReplayMany`].
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct ReplayedMany {
-    /// New runs, which are queued.
-    pub queued: Vec<Replayed>,
-    /// Runs that are not run again.
-    pub skipped: Vec<SkippedReplay>,
-    /// Ask with `cursor` for the runs behind these; `None` when there are none.
-    pub next: Option<RunId>,
-}
-
-/// A run that will be run again.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Replayed {
-    /// The new run.
-    pub run: RunId,
-    /// The old one.
-    pub replay_of: RunId,
-}
-
-/// A run that is not run again.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct SkippedReplay {
-    /// The old run.
-    pub run: RunId,
-    /// Why.
-    pub reason: String,
-}
-
-/// `GET /api/v1/dead`: events that were given up.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct DeadList {
-    /// Latest first.
-    pub dead: Vec<DeadView>,
-    /// Ask with `cursor=` this for the page behind it.
-    pub next: Option<RunId>,
-}
-
-/// An event that was given up: none of its attempts succeeded.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct DeadView {
-    /// Names the event: the run of its first attempt.
-    pub event: RunId,
-    /// The run of its last attempt.
-    pub run: RunId,
-    /// The workflow's name.
-    pub workflow: WorkflowName,
-    /// `catch`, `pull`, `test` or `replay`.
-    pub trigger: String,
-    /// Attempts that were made.
-    pub attempts: u32,
-    /// The status of the last one.
-    pub status: Status,
-    /// Its kind of fault.
-    pub fault: Option<FaultKind>,
-    /// When the host accepted it.
-    #[schema(value_type = String, format = DateTime)]
-    pub accepted_at: Timestamp,
-    /// When it was given up.
-    #[schema(value_type = String, format = DateTime)]
-    pub died_at: Timestamp,
-}
-
-/// `POST /api/v1/dead/redrive`: which dead letters are driven again. Exactly one of the
-/// fields is given.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct RedriveRequest {
-    /// These events, at most 1,000.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub events: Vec<RunId>,
-    /// All of this workflow.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub workflow: Option<String>,
-    /// `true`: all.
-    pub all: bool,
-}
-
-/// What became of a [`RedriveRequest`].
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct Redriven {
-    /// Events that wait for another attempt; at most 10,000 a call.
-    pub events: Vec<RunId>,
-}
-
-/// `GET /api/v1/runs/{id}/log`.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct RunLog {
-    /// In the order they were written.
-    pub lines: Vec<LogLine>,
-    /// Bytes that the cap dropped, between the lines that were kept.
-    pub dropped_bytes: u64,
-}
-
-/// `GET /api/v1/workflows/{name}/ticks`: the schedule's ledger.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct TickList {
-    /// Newest due instant first.
-    pub ticks: Vec<TickView>,
-}
-
-/// What became of one due instant.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct TickView {
-    /// The schedule's name.
-    pub schedule: String,
-    /// The instant that was due.
-    #[schema(value_type = String, format = DateTime)]
-    pub due: Timestamp,
-    /// What became of it.
-    pub state: TickState,
-    /// Its run.
-    pub run: RunId,
-    /// How late it was claimed.
-    pub lateness_ms: f64,
-}
-
-/// `GET /api/v1/runtimes`.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct RuntimeList {
-    /// In the order of their names.
-    pub runtimes: Vec<RuntimeView>,
-}
-
-/// A language runtime: what runs a workflow that was deployed as source.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct RuntimeView {
-    /// A workflow names its runtime by this.
-    pub name: String,
-    /// Whether workflows that name none get it.
-    pub default: bool,
-    /// For example `python`.
-    pub language: String,
-    /// For example `3.14.0`.
-    pub version: String,
-    /// SHA-256 of its component.
-    pub digest: Digest,
-    /// What programs can import.
-    pub packages: Vec<PackageView>,
-}
-
-/// A package of a runtime.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct PackageView {
-    /// For example `requests`.
-    pub name: String,
-    /// For example `2.32.5`.
-    pub version: String,
-}
-
-/// One event of `GET /api/v1/events`: the SSE field `event` is `run`, `data` is this.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct RunEvent {
-    /// The run as it is now: `running` when it starts, terminal when it ended.
-    #[serde(flatten)]
-    pub run: RunView,
-}
-
-/// The data of an event `lost` of `GET /api/v1/events`: the listener was too slow.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct EventsLost {
-    /// Number of events that it will not get.
-    pub lost: u64,
-}
-
-/// `GET /api/v1/health`.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct HealthView {
-    /// Whether the host takes work.
-    pub ready: bool,
-    /// When the process became ready.
-    #[schema(value_type = String, format = DateTime)]
-    pub started_at: Timestamp,
-    /// Workflows that are not archived.
-    pub workflows: u64,
-    /// Runs in their sandbox.
-    pub runs_running: u64,
-    /// Runs that wait for a permit.
-    pub runs_waiting: u64,
-    /// Instances that exist.
-    pub instances_in_use: u64,
-    /// Instances that may exist.
-    pub instances_max: u64,
-    /// Linear memory of all instances, in bytes.
-    pub instances_memory_bytes: u64,
-    /// How the store is.
-    pub store: StoreHealth,
-}
-
-/// `GET /api/v1/version`.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct About {
-    /// Tidegate's version.
-    pub version: String,
-    /// The sandbox's version.
-    pub wasmtime: String,
-    /// When the process became ready.
-    #[schema(value_type = String, format = DateTime)]
-    pub started_at: Timestamp,
-}

@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,6 +30,10 @@ use crate::workflow::Digest;
 
 /// How often retention is applied and garbage collected.
 const HOUSEKEEPING: Duration = Duration::from_secs(600);
+
+/// How long a compiled component is kept that no version needs: a deploy compiles before
+/// its version is added.
+const ARTEFACT_AGE_MIN: Duration = Duration::from_secs(3600);
 
 /// Why the host does not run.
 #[derive(Debug, thiserror::Error)]
@@ -77,12 +82,19 @@ impl AppError {
             AppError::Listen { source, .. } if source.kind() == std::io::ErrorKind::AddrInUse => Some(
                 "another program listens there; choose another address with --listen, or port 0".to_owned(),
             ),
+            AppError::Listen { source, .. } if source.kind() == std::io::ErrorKind::AddrNotAvailable => {
+                Some("it is not an address of this machine; 0.0.0.0 listens on all that it has".to_owned())
+            }
             AppError::Listen { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
                 Some("ports below 1024 need a privilege; choose a higher one with --listen".to_owned())
             }
             AppError::Store(StoreError::InUse { .. }) => {
                 Some("stop the other process, or give this one a folder of its own with --data".to_owned())
             }
+            AppError::Store(StoreError::Format { .. }) => Some(
+                "a newer build wrote it: use that one, or give this one a folder of its own with --data"
+                    .to_owned(),
+            ),
             AppError::Data(_) | AppError::Store(StoreError::Folder { .. }) => {
                 Some("choose a folder that this user may write with --data".to_owned())
             }
@@ -102,34 +114,29 @@ pub struct Urls {
     pub catch_url: String,
 }
 
-/// A host that runs.
+/// A host that runs: its parts, of which it is the sum, and what serving adds to them.
 pub struct App {
-    /// The configuration.
-    pub config: Arc<Config>,
-    /// What the host keeps.
-    pub store: Arc<dyn Store>,
-    /// The sandbox.
-    pub engine: Arc<Engine>,
-    /// The way out of it.
-    pub egress: Arc<Egress>,
-    /// The workflows.
-    pub registry: Arc<Registry>,
-    /// Uploads.
-    pub deployer: Arc<Deployer>,
-    /// Runs.
-    pub invoker: Arc<Invoker>,
+    /// What runs workflows.
+    pub core: Core,
     /// Work that runs later.
     pub queue: Arc<Queue>,
     /// The clock's runs.
     pub scheduler: Arc<Scheduler>,
-    /// Counters.
-    pub telemetry: Arc<Telemetry>,
     /// SHA-256 of the operator's token.
     pub token: Digest,
     /// Where it listens.
     pub urls: Urls,
     /// When it became ready.
     pub started_at: Timestamp,
+}
+
+// So that `app.registry` is one thing, whoever holds it, and stands in one place.
+impl Deref for App {
+    type Target = Core;
+
+    fn deref(&self) -> &Core {
+        &self.core
+    }
 }
 
 /// The parts that run workflows, without listeners: what `serve` and the local `run`
@@ -168,6 +175,8 @@ impl Core {
     ) -> Result<Self, AppError> {
         let egress = Egress::new(&config.egress)?;
         egress.refuse_listeners(listeners);
+        let telemetry = Arc::new(Telemetry::new());
+        let compiles = telemetry.clone();
         let options = EngineOptions {
             artefacts: artefacts.artefacts(),
             artefact_key: artefacts.artefact_key()?,
@@ -181,12 +190,12 @@ impl Core {
             memory_bytes_max: config.engine.memory_bytes_max,
             memory_total_bytes_max: config.engine.memory_total_bytes_max,
             epoch_tick: Duration::from_millis(config.engine.epoch_tick_ms),
+            on_compiled: Box::new(move |succeeded, took| compiles.compiled(succeeded, took)),
         };
         let engine = Arc::new(Engine::new(options, egress.clone())?);
         let programs_max = NonZeroUsize::new(config.engine.programs_max).unwrap_or(NonZeroUsize::MIN);
         let programs = Arc::new(Programs::new(engine.clone(), store.clone(), programs_max));
         let registry = Arc::new(Registry::open(store.clone(), config.clone()).await?);
-        let telemetry = Arc::new(Telemetry::new());
         let invoker = Arc::new(Invoker::new(
             config.clone(),
             engine.clone(),
@@ -255,21 +264,8 @@ pub async fn serve(
     };
     let ledger: Arc<dyn Ledger> = Arc::new(core.store.clone());
     let scheduler = Scheduler::new(Arc::new(pulls), ledger, Arc::new(SystemClock), options);
-    let app = Arc::new(App {
-        config,
-        store: core.store,
-        engine: core.engine,
-        egress: core.egress,
-        registry: core.registry,
-        deployer: core.deployer,
-        invoker: core.invoker,
-        queue,
-        scheduler,
-        telemetry: core.telemetry,
-        token: Digest::of(data.admin_token()?.as_bytes()),
-        urls,
-        started_at: Timestamp::now(),
-    });
+    let token = Digest::of(data.admin_token()?.as_bytes());
+    let app = Arc::new(App { core, queue, scheduler, token, urls, started_at: Timestamp::now() });
     data.announce(&HostFile {
         url: format!("http://{}", app.urls.api),
         catch_url: app.urls.catch_url.clone(),
@@ -336,6 +332,16 @@ async fn keep_house(app: Arc<App>, shutdown: CancellationToken) {
         }
         if let Err(error) = app.store.collect_garbage(&[]).await {
             tracing::error!(error = &error as &dyn std::error::Error, "collecting garbage failed");
+        }
+        match app.deployer.sweep_artefacts(ARTEFACT_AGE_MIN).await {
+            Ok(0) => {}
+            Ok(bytes) => tracing::info!(bytes, "compiled components deleted that no version needs"),
+            Err(error) => {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "deleting compiled components failed"
+                );
+            }
         }
     }
 }

@@ -11,6 +11,9 @@ use std::time::Duration;
 use serde::Deserialize;
 use toml::{Table, Value};
 
+use crate::api::MissedWord;
+use crate::schedule::{BACKFILL_MAX, JITTER_MS_MAX, Overlap, START_DEADLINE_MS_MIN};
+
 /// The embedded, commented default file.
 pub const DEFAULTS: &str = include_str!("config.default.toml");
 
@@ -32,13 +35,16 @@ pub enum ConfigError {
         source: std::io::Error,
     },
     /// The file is not TOML.
-    #[error("the configuration file {path} is not valid TOML")]
+    #[error("the configuration file {path} is not valid TOML at line {line}, column {column}: {reason}")]
     Syntax {
         /// The file.
         path: PathBuf,
-        /// What the parser says, with line and column.
-        #[source]
-        source: Box<toml::de::Error>,
+        /// From 1.
+        line: usize,
+        /// From 1.
+        column: usize,
+        /// What the parser says.
+        reason: String,
     },
     /// A key does not exist.
     #[error("unknown key {key} in {origin}")]
@@ -63,6 +69,13 @@ pub enum ConfigError {
 }
 
 impl ConfigError {
+    fn syntax(path: &Path, text: &str, error: &toml::de::Error) -> Self {
+        let before = &text[..error.span().map_or(0, |span| text.floor_char_boundary(span.start))];
+        let (line, last) = (1 + before.matches('\n').count(), before.rsplit('\n').next().unwrap_or_default());
+        let (column, reason) = (1 + last.chars().count(), error.message().to_owned());
+        ConfigError::Syntax { path: path.to_owned(), line, column, reason }
+    }
+
     /// What to do next.
     pub fn hint(&self) -> String {
         match self {
@@ -131,6 +144,16 @@ pub struct Engine {
     pub programs_max: usize,
 }
 
+/// Which catch runs leave a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Record {
+    /// Each.
+    All,
+    /// Those that did not succeed.
+    Failures,
+}
+
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[allow(missing_docs, reason = "config.default.toml documents each key")]
@@ -140,6 +163,7 @@ pub struct Run {
     pub reply_bytes_max: usize,
     pub reply_headers_max: usize,
     pub reply_header_bytes_max: usize,
+    pub record: Record,
     pub record_body_bytes_max: usize,
     pub settings_max: usize,
     pub setting_bytes_max: usize,
@@ -183,6 +207,11 @@ pub struct Schedule {
     pub batch_max: usize,
     pub schedules_max: usize,
     pub interval_ms_min: u64,
+    pub overlap: Overlap,
+    pub missed: MissedWord,
+    pub missed_max: u32,
+    pub start_deadline_ms: u64,
+    pub jitter_ms: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -207,6 +236,7 @@ pub struct Queue {
 pub struct Runtime {
     pub default: String,
     pub check_timeout_ms: u64,
+    pub upload_bytes_max: usize,
 }
 
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -261,9 +291,7 @@ impl Config {
         if let Some(path) = file {
             let text = std::fs::read_to_string(path)
                 .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-            let table: Table = text
-                .parse()
-                .map_err(|source| ConfigError::Syntax { path: path.to_owned(), source: Box::new(source) })?;
+            let table: Table = text.parse().map_err(|error| ConfigError::syntax(path, &text, &error))?;
             for one in overrides_of(table, path) {
                 apply(&mut merged, &defaults, &mut origins, one)?;
             }
@@ -340,6 +368,12 @@ impl Config {
         at_least("queue.callback_attempts", self.queue.callback_attempts.into(), 1)?;
         at_least("queue.callback_timeout_ms", self.queue.callback_timeout_ms, 1)?;
         at_least("schedule.interval_ms_min", self.schedule.interval_ms_min, 1)?;
+        at_least("schedule.missed_max", self.schedule.missed_max.into(), 1)?;
+        at_most("schedule.missed_max", self.schedule.missed_max.into(), BACKFILL_MAX.into())?;
+        if self.schedule.start_deadline_ms > 0 {
+            at_least("schedule.start_deadline_ms", self.schedule.start_deadline_ms, START_DEADLINE_MS_MIN)?;
+        }
+        at_most("schedule.jitter_ms", self.schedule.jitter_ms, JITTER_MS_MAX)?;
         Ok(())
     }
 
@@ -556,9 +590,9 @@ mod tests {
     fn a_file_that_is_not_toml_says_where() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("t.toml");
-        std::fs::write(&file, "[server]\nlisten = \n").unwrap();
+        std::fs::write(&file, "[server]\nlisten = =\n").unwrap();
         let error = Config::load(Some(&file), vec![], vec![]).unwrap_err();
-        assert!(matches!(error, ConfigError::Syntax { .. }), "{error}");
+        assert!(matches!(error, ConfigError::Syntax { line: 2, column: 10, .. }), "{error}");
         let error = Config::load(Some(&folder.path().join("none")), vec![], vec![]).unwrap_err();
         assert!(matches!(error, ConfigError::Read { .. }), "{error}");
     }

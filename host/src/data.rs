@@ -57,6 +57,11 @@ impl DataFolder {
     /// When it cannot be made.
     pub fn create(path: &Path) -> Result<Self, DataError> {
         let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+        // The system says of a file in its place that it exists.
+        let made = made.map_err(|source| match source.kind() {
+            ErrorKind::AlreadyExists => ErrorKind::NotADirectory.into(),
+            _ => source,
+        });
         made.map_err(|source| DataError { action: "making the data folder", path: path.to_owned(), source })?;
         Ok(Self { path: path.to_owned() })
     }

@@ -4,6 +4,7 @@
 //! imported there once, so that what would fail at the first call fails here, with file
 //! and line. Only when all of that is durable does the new version take over.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,12 +13,12 @@ use jiff::Timestamp;
 
 use crate::api::{Diagnostic, PackageView, RuntimeView};
 use crate::config::Config;
-use crate::engine::{CallLimits, Engine, InstallError, ScanError, Source, World};
+use crate::engine::{CallLimits, Engine, InstallError, Program, ScanError, Source, World};
 use crate::programs::{LoadError, Programs};
 use crate::registry::{Entry, Registry, RegistryError};
-use crate::run::Fault;
+use crate::run::{Fault, FaultKind};
 use crate::store::{Store, StoreError};
-use crate::workflow::{Code, NameError, Runtime};
+use crate::workflow::{Code, Digest, NameError, Runtime};
 
 /// Largest source file, in bytes.
 pub const SOURCE_BYTES_MAX: usize = 1 << 20;
@@ -52,6 +53,15 @@ pub enum DeployError {
     /// The source is wrong.
     #[error("the source was refused")]
     Source(Vec<Diagnostic>),
+    /// The source is too long.
+    #[error("the source has more than {SOURCE_BYTES_MAX} bytes")]
+    SourceTooLarge,
+    /// Compiling and importing the source did not end.
+    #[error("importing the source took longer than {} ms", limit.as_millis())]
+    CheckTimeout {
+        /// The time that it may take.
+        limit: Duration,
+    },
     /// Compiling or importing the source failed in the sandbox.
     #[error("compiling and importing the source failed: {}", .0.message)]
     Check(Fault),
@@ -111,16 +121,35 @@ impl Deployer {
         wasm: Bytes,
         message: String,
     ) -> Result<Arc<Entry>, DeployError> {
-        let entry = self.registry.find(name)?;
-        check_message(&message)?;
+        let (entry, program) = self.accept_component(name, wasm.clone(), &message).await?;
         let component_bytes = wasm.len() as u64;
-        let program = self.engine.install(wasm.clone()).await?;
-        if program.world() != World::Workflow {
-            return Err(DeployError::World { found: "a language runtime", needed: "a workflow" });
-        }
         let component = self.store.put_blob(wasm).await.map_err(DeployError::Store)?;
         self.programs.keep(Arc::new(program));
         self.finish(&entry, Code::Component { component, component_bytes }, message).await
+    }
+
+    /// Does what [`Deployer::component`] does but for keeping a version of it: whether it
+    /// would be accepted.
+    ///
+    /// # Errors
+    /// Why it would be refused.
+    pub async fn check_component(&self, name: &str, wasm: Bytes, message: &str) -> Result<(), DeployError> {
+        self.accept_component(name, wasm, message).await.map(drop)
+    }
+
+    async fn accept_component(
+        &self,
+        name: &str,
+        wasm: Bytes,
+        message: &str,
+    ) -> Result<(Arc<Entry>, Program), DeployError> {
+        let entry = self.registry.find(name)?;
+        check_message(message)?;
+        let program = self.engine.install(wasm).await?;
+        if program.world() != World::Workflow {
+            return Err(DeployError::World { found: "a language runtime", needed: "a workflow" });
+        }
+        Ok((entry, program))
     }
 
     /// Deploys source as the next version of a workflow. `runtime` is the default one
@@ -136,25 +165,58 @@ impl Deployer {
         runtime: Option<String>,
         message: String,
     ) -> Result<Arc<Entry>, DeployError> {
-        let entry = self.registry.find(name)?;
-        check_message(&message)?;
-        let text = check_source(&file, &source)?;
-        let runtime = self.runtime(runtime).await?;
-        let program = self.programs.program(runtime.component).await.map_err(DeployError::Load)?;
-        let limits = self.check_limits();
-        let compiled = self.engine.compile_source(&program, &file, text, limits).await;
-        let code = compiled.map_err(DeployError::Check)?.map_err(DeployError::Source)?;
-        let checked = Arc::new(Source::new(file.clone(), &code, source.clone()));
-        let found = self.engine.check_source(&program, &checked, entry.workflow.kind, limits).await;
-        let found = found.map_err(DeployError::Check)?;
-        if !found.is_empty() {
-            return Err(DeployError::Source(found));
-        }
+        let accepted = self.accept_source(name, file, source.clone(), runtime, &message).await?;
+        let AcceptedSource { entry, file, runtime, code } = accepted;
         let source = self.store.put_blob(source).await.map_err(DeployError::Store)?;
         let code = self.store.put_blob(code.into()).await.map_err(DeployError::Store)?;
         let runtime_name = runtime.name.to_string();
         let code = Code::Source { file, source, code, runtime_name, runtime: runtime.component };
         self.finish(&entry, code, message).await
+    }
+
+    /// Does what [`Deployer::source`] does but for keeping a version of it: whether it
+    /// would be accepted.
+    ///
+    /// # Errors
+    /// Why it would be refused.
+    pub async fn check_source(
+        &self,
+        name: &str,
+        file: String,
+        source: Bytes,
+        runtime: Option<String>,
+        message: &str,
+    ) -> Result<(), DeployError> {
+        self.accept_source(name, file, source, runtime, message).await.map(drop)
+    }
+
+    async fn accept_source(
+        &self,
+        name: &str,
+        file: String,
+        source: Bytes,
+        runtime: Option<String>,
+        message: &str,
+    ) -> Result<AcceptedSource, DeployError> {
+        let entry = self.registry.find(name)?;
+        check_message(message)?;
+        let text = check_source(&file, &source)?;
+        let runtime = self.runtime(runtime).await?;
+        let program = self.programs.program(runtime.component).await.map_err(DeployError::Load)?;
+        let limits = self.check_limits();
+        let unchecked = |fault: Fault| match fault.kind {
+            FaultKind::Deadline => DeployError::CheckTimeout { limit: limits.deadline },
+            _ => DeployError::Check(fault),
+        };
+        let compiled = self.engine.compile_source(&program, &file, text, limits).await;
+        let code = compiled.map_err(unchecked)?.map_err(DeployError::Source)?;
+        let checked = Arc::new(Source::new(file.clone(), &code, source.clone()));
+        let found = self.engine.check_source(&program, &checked, entry.workflow.kind, limits).await;
+        let found = found.map_err(unchecked)?;
+        if !found.is_empty() {
+            return Err(DeployError::Source(found));
+        }
+        Ok(AcceptedSource { entry, file, runtime, code })
     }
 
     /// Installs a language runtime, or replaces the one of that name. Versions that were
@@ -191,6 +253,26 @@ impl Deployer {
     pub async fn runtimes(&self) -> Result<Vec<RuntimeView>, StoreError> {
         let runtimes = self.store.runtimes().await?;
         Ok(runtimes.into_iter().map(|runtime| self.view(runtime)).collect())
+    }
+
+    /// Deletes compiled components, older than `age_min`, that no version of a workflow
+    /// and no runtime can need, and those of other configurations of the sandbox. Returns
+    /// the bytes that were freed.
+    ///
+    /// # Errors
+    /// When the store fails, or a file cannot be deleted.
+    pub async fn sweep_artefacts(&self, age_min: Duration) -> Result<u64, DeployError> {
+        let runtimes = self.store.runtimes().await.map_err(DeployError::Store)?;
+        let mut live: HashSet<Digest> = runtimes.iter().map(|runtime| runtime.component).collect();
+        for workflow in self.store.workflows().await.map_err(DeployError::Store)? {
+            match self.store.versions(workflow.id).await {
+                Ok(versions) => live.extend(versions.iter().map(|version| version.code.component())),
+                // Archived since.
+                Err(StoreError::Missing { .. }) => {}
+                Err(error) => return Err(DeployError::Store(error)),
+            }
+        }
+        Ok(self.engine.sweep(live, age_min).await?)
     }
 
     async fn runtime(&self, name: Option<String>) -> Result<Runtime, DeployError> {
@@ -234,6 +316,15 @@ impl Deployer {
     }
 }
 
+/// Source that can be deployed.
+struct AcceptedSource {
+    entry: Arc<Entry>,
+    file: String,
+    runtime: Runtime,
+    /// What the runtime compiled it to.
+    code: Vec<u8>,
+}
+
 fn check_message(message: &str) -> Result<(), RegistryError> {
     if message.len() > MESSAGE_BYTES_MAX {
         let what = format!("a message of {} bytes", message.len());
@@ -252,11 +343,7 @@ fn check_source<'a>(file: &str, source: &'a Bytes) -> Result<&'a str, DeployErro
         return Err(DeployError::Registry(RegistryError::Invalid { field: "file", reason }));
     }
     if source.len() > SOURCE_BYTES_MAX {
-        let what = format!("a source file of {} bytes", source.len());
-        return Err(DeployError::Registry(RegistryError::Limit {
-            what,
-            limit: format!("{SOURCE_BYTES_MAX} bytes"),
-        }));
+        return Err(DeployError::SourceTooLarge);
     }
     let text = std::str::from_utf8(source).map_err(|error| {
         let line = 1 + source[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count();

@@ -5,20 +5,24 @@
 //! never fails: what happened is in the run it returns.
 
 use std::collections::{BTreeSet, HashMap};
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 use serde_json::value::RawValue;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::answer::{self, Answer};
 use crate::api::{RunEvent, RunView};
-use crate::config::Config;
+use crate::config::{Config, Record};
 use crate::engine::{
     Call, CallLimits, CommitRefusal, CommitSettings, Engine, Input, Outcome, Permit, Remains, Report, remark,
 };
@@ -49,6 +53,9 @@ pub struct Invocation {
     pub attempt: u32,
     /// When the host accepted it.
     pub accepted_at: Timestamp,
+    /// What its starter counts runs in the sandbox by: given back when it has left it, before
+    /// its record is on the disk.
+    pub place: Option<OwnedSemaphorePermit>,
     /// What the queue says of it; `None` for what did not go through the queue.
     pub queued: Option<Queued>,
 }
@@ -69,7 +76,7 @@ impl Invocation {
     /// A first attempt, accepted now.
     pub fn new(trigger: Trigger, input: Input) -> Self {
         let (id, accepted_at) = (RunId::new(), Timestamp::now());
-        Self { id, trigger, input, attempt: 1, accepted_at, queued: None }
+        Self { id, trigger, input, attempt: 1, accepted_at, place: None, queued: None }
     }
 }
 
@@ -153,20 +160,23 @@ impl Invoker {
     /// Runs a workflow once and records it. The run goes on when the returned future is
     /// dropped: a caller that hangs up does not cut it.
     pub async fn invoke(self: &Arc<Self>, entry: &Arc<Entry>, invocation: Invocation) -> Finished {
-        let (answer, answered) = oneshot::channel();
-        let stub = self.record(entry, &invocation, Status::Failed);
         let (this, entry) = (self.clone(), entry.clone());
-        self.tasks.spawn(async move {
-            let (finished, remains) = this.carry_out(&entry, invocation).await;
-            // Nobody may be waiting any more.
-            let _ = answer.send(finished);
-            drop(remains);
-        });
-        match answered.await {
-            Ok(finished) => finished,
-            // The task panicked: this run is lost, the host is not.
-            Err(_) => self.record_panic(stub).await,
-        }
+        Persistent::new(self.tasks.track_future(async move {
+            let run = this.record(&entry, &invocation, Status::Queued);
+            let cancel = invocation.queued.as_ref().map(|queued| queued.cancel.clone()).unwrap_or_default();
+            let id = run.id;
+            this.lock_running().insert(id, Going { run: run.clone(), cancel: cancel.clone() });
+            match AssertUnwindSafe(this.carry_out(&entry, invocation, run, cancel)).catch_unwind().await {
+                Ok((finished, remains)) => {
+                    // The caller is answered before the instance is taken down.
+                    this.tasks.spawn(async move { drop(remains) });
+                    finished
+                }
+                // This run is lost, the host is not.
+                Err(_) => this.record_panic(&entry, id).await,
+            }
+        }))
+        .await
     }
 
     /// Records something that never ran: a request that was refused, a tick that was
@@ -257,12 +267,16 @@ impl Invoker {
         Cancelled::Ended
     }
 
-    async fn carry_out(&self, entry: &Arc<Entry>, invocation: Invocation) -> (Finished, Option<Remains>) {
-        let mut run = self.record(entry, &invocation, Status::Queued);
+    async fn carry_out(
+        &self,
+        entry: &Arc<Entry>,
+        mut invocation: Invocation,
+        mut run: Run,
+        cancel: CancellationToken,
+    ) -> (Finished, Option<Remains>) {
+        let place = invocation.place.take();
         let queued = Instant::now();
         let is_patient = invocation.queued.as_ref().is_some_and(|queued| queued.is_patient);
-        let cancel = invocation.queued.as_ref().map(|queued| queued.cancel.clone()).unwrap_or_default();
-        self.lock_running().insert(run.id, Going { run: run.clone(), cancel: cancel.clone() });
         if self.is_cut.load(Ordering::SeqCst) {
             cancel.cancel();
         }
@@ -306,6 +320,11 @@ impl Invoker {
             return (self.unsuccessful(run, fault, Vec::new()).await, None);
         };
 
+        // The caller of a catch comes before its instance's slot; a pull has no caller, and its
+        // record waits for the disk.
+        let remains = matches!(run.trigger, Trigger::Catch).then_some(remains);
+        drop(place);
+
         let Report { end, mut log, log_summary, exchanges, mut usage, inputs } = report;
         usage.queue_us = queue_us;
         run.log = log_summary;
@@ -324,7 +343,7 @@ impl Invoker {
             }
             Err(fault) => self.unsuccessful(run, fault, log).await,
         };
-        (finished, Some(remains))
+        (finished, remains)
     }
 
     /// Waits for the workflow's own permit and for a pool slot, within the queue's bounds.
@@ -458,13 +477,18 @@ impl Invoker {
                 Durability::Durable
             }
         };
-        if let Err(error) = self.store.append_run(run.clone(), log.clone(), durability).await {
+        let is_kept = self.config.run.record == Record::All
+            || run.trigger != Trigger::Catch
+            || run.event.is_some()
+            || run.status != Status::Succeeded;
+        if is_kept && let Err(error) = self.store.append_run(run.clone(), log.clone(), durability).await {
             tracing::error!(run = %run.id, error = &error as &dyn std::error::Error, "a run could not be recorded");
         }
         self.lock_running().remove(&run.id);
         self.telemetry.run_finished(&run);
         self.announce(&run);
-        tracing::info!(
+        // The record says all of this and more: a line for each run is for those who ask.
+        tracing::debug!(
             run = %run.id,
             workflow = %run.workflow_name,
             trigger = run.trigger.word(),
@@ -476,22 +500,26 @@ impl Invoker {
         (run, log)
     }
 
-    async fn record_panic(&self, mut run: Run) -> Finished {
-        if let Some(started) = self.lock_running().remove(&run.id) {
-            run.started_at = started.run.started_at;
-        }
+    async fn record_panic(&self, entry: &Entry, id: RunId) -> Finished {
+        // It is taken off the list only when its record is written, which does not panic.
+        let run = self.lock_running().get(&id).map(|going| going.run.clone());
+        let run = run.unwrap_or_else(|| {
+            let input = Input::Tick { schedule: String::new(), due: Timestamp::UNIX_EPOCH };
+            let invocation = Invocation { id, ..Invocation::new(Trigger::Test, input) };
+            self.record(entry, &invocation, Status::Failed)
+        });
         let fault = Fault::new(FaultKind::Host, "the host failed while it ran this; its log says why");
         self.unsuccessful(run, fault, Vec::new()).await
     }
 
     fn record(&self, entry: &Entry, invocation: &Invocation, status: Status) -> Run {
         let request = match &invocation.input {
-            Input::Request(request) => Some(RequestRecord {
+            Input::Request(request) => Some(Arc::new(RequestRecord {
                 method: request.method.clone(),
                 path_with_query: request.path_with_query.clone(),
                 headers: request.headers.clone(),
                 body: Body::cut(request.body.clone(), self.config.run.record_body_bytes_max),
-            }),
+            })),
             Input::Tick { .. } => None,
         };
         new_record(
@@ -530,7 +558,7 @@ fn new_record(
     workflow: WorkflowId,
     version: Option<u32>,
     invocation: &Invocation,
-    request: Option<RequestRecord>,
+    request: Option<Arc<RequestRecord>>,
     status: Status,
 ) -> Run {
     Run {
@@ -561,6 +589,37 @@ fn new_record(
 async fn acquire(permits: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Fault> {
     let permit = permits.clone().acquire_owned().await;
     permit.map_err(|_| Fault::new(FaultKind::Overload, "the host is shutting down"))
+}
+
+/// A future that is driven to its end even when nobody waits for it any more: dropped
+/// before, it goes on as a task of its own.
+struct Persistent<F: Future<Output: Send> + Send + 'static>(Option<Pin<Box<F>>>);
+
+impl<F: Future<Output: Send> + Send + 'static> Persistent<F> {
+    fn new(future: F) -> Self {
+        Self(Some(Box::pin(future)))
+    }
+}
+
+impl<F: Future<Output: Send> + Send + 'static> Future for Persistent<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        let future = self.0.as_mut().expect("a future is not polled after its end");
+        let output = std::task::ready!(future.as_mut().poll(context));
+        self.0 = None;
+        Poll::Ready(output)
+    }
+}
+
+impl<F: Future<Output: Send> + Send + 'static> Drop for Persistent<F> {
+    fn drop(&mut self) {
+        if let Some(future) = self.0.take()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            runtime.spawn(future);
+        }
+    }
 }
 
 /// A place in the queue, given up when it is dropped.

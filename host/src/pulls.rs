@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use crate::engine::Input;
 use crate::invoker::{Invocation, Invoker};
@@ -47,13 +47,14 @@ impl Parts {
         self.registry.by_id(id)
     }
 
-    async fn run_due(self: Arc<Self>, due: Due) -> RunEnd {
-        self.telemetry.tick_claimed(due.lateness);
+    async fn run_due(self: Arc<Self>, due: Due, place: OwnedSemaphorePermit) -> RunEnd {
+        self.telemetry.tick_started(due.lateness);
         let Some(entry) = self.entry(due.tick.workflow) else {
             // Archived since it was due: nothing of it is kept, this run neither.
             return RunEnd::Ended;
         };
-        let invocation = Invocation { accepted_at: Timestamp::now(), ..invocation(&due.tick) };
+        let invocation =
+            Invocation { accepted_at: Timestamp::now(), place: Some(place), ..invocation(&due.tick) };
         let finished = self.invoker.invoke(&entry, invocation).await;
         let end = match finished.run.fault.as_ref().map(|fault| fault.kind) {
             Some(FaultKind::Overload | FaultKind::Refused) => RunEnd::Refused,
@@ -61,6 +62,7 @@ impl Parts {
             _ => RunEnd::Ended,
         };
         let state = match end {
+            RunEnd::Ended if due.is_backfill => TickState::Backfilled,
             RunEnd::Ended => TickState::Ran,
             RunEnd::Refused => TickState::Refused,
             RunEnd::Interrupted => TickState::Interrupted,
@@ -108,6 +110,7 @@ fn invocation(tick: &Tick) -> Invocation {
         input: input_of(tick),
         attempt: 1,
         accepted_at: tick.claimed_at,
+        place: None,
         queued: None,
     }
 }
@@ -133,8 +136,8 @@ impl Pulls for InvokedPulls {
         self.0.registry.changes()
     }
 
-    fn run(&self, due: Due) -> BoxFuture<'static, RunEnd> {
-        self.0.clone().run_due(due).boxed()
+    fn run(&self, due: Due, place: OwnedSemaphorePermit) -> BoxFuture<'static, RunEnd> {
+        self.0.clone().run_due(due, place).boxed()
     }
 
     fn record_unrun(&self, unrun: Unrun) -> BoxFuture<'static, ()> {

@@ -316,6 +316,7 @@ impl Queue {
             input,
             attempt: entry.attempt,
             accepted_at: entry.event.accepted_at,
+            place: None,
             queued: Some(Queued {
                 event: entry.event.id,
                 cancel: CancellationToken::new(),

@@ -3,7 +3,11 @@
 //! The store is the truth; each verb changes the store first and the memory when that is
 //! durable. The data path only reads memory. Nothing here knows of HTTP.
 
-use std::collections::{BTreeMap, HashMap};
+mod checks;
+mod entry;
+mod error;
+mod schedules;
+
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -12,173 +16,22 @@ use futures::StreamExt;
 use jiff::Timestamp;
 use tokio::sync::{Mutex, Semaphore, watch};
 
+use self::checks::check_setting;
+pub use self::entry::Entry;
+use self::entry::{Catalogue, Live};
+pub use self::error::RegistryError;
+use self::schedules::Making;
 use crate::api::{Activate, CreateWorkflow, PatchSettings, PatchWorkflow, ScheduleSpec};
 use crate::config::Config;
-use crate::run::FaultKind;
-use crate::schedule::{Cadence, IntervalError, Schedule, ScheduleError, interval};
+use crate::schedule::Schedule;
 use crate::store::{Store, StoreError};
 use crate::workflow::{
-    CatchKey, Digest, Kind, LimitOverrides, NameError, RetryPolicy, Revision, SettingChange, SettingWriter,
-    Settings, Version, Visibility, Workflow, WorkflowId, WorkflowName,
+    CatchKey, Digest, Kind, Revision, SettingChange, SettingWriter, Settings, Version, Visibility, Workflow,
+    WorkflowId, WorkflowName,
 };
 
-/// Longest description, in bytes.
-const DESCRIPTION_BYTES_MAX: usize = 2000;
-/// Most managers of one workflow.
-const MANAGERS_MAX: usize = 100;
-/// Longest name of a setting, in bytes.
-const SETTING_NAME_BYTES_MAX: usize = 256;
-/// Longest time between two attempts, in milliseconds.
-const BACKOFF_MS_MAX: u64 = 24 * 3600 * 1000;
 /// Workflows whose versions are read at the same time at start.
 const OPEN_CONCURRENCY: usize = 16;
-
-/// Why a verb did not do what it was asked.
-#[derive(Debug, thiserror::Error)]
-pub enum RegistryError {
-    /// The name is not allowed.
-    #[error(transparent)]
-    Name(#[from] NameError),
-    /// A workflow of that name exists.
-    #[error("a workflow named {0} exists already")]
-    NameTaken(WorkflowName),
-    /// The thing does not exist.
-    #[error("{what} does not exist")]
-    Missing {
-        /// What was looked for, for example `the workflow sms`.
-        what: String,
-    },
-    /// A schedule is wrong.
-    #[error("the schedule {name:?} is wrong: {source}")]
-    Schedule {
-        /// The schedule's name.
-        name: String,
-        /// What is wrong.
-        source: ScheduleError,
-    },
-    /// An interval cannot be read.
-    #[error("the interval {text:?} is wrong: {source}")]
-    Interval {
-        /// What was given.
-        text: String,
-        /// What is wrong.
-        source: IntervalError,
-    },
-    /// A field has a value that is not allowed.
-    #[error("{field}: {reason}")]
-    Invalid {
-        /// The field, as the API names it.
-        field: &'static str,
-        /// What is wrong.
-        reason: String,
-    },
-    /// The workflow's kind does not allow it.
-    #[error("{what} is for {needed} workflows, {name} is a {kind}")]
-    WrongKind {
-        /// The workflow.
-        name: WorkflowName,
-        /// Its kind.
-        kind: Kind,
-        /// What was asked for.
-        what: &'static str,
-        /// The kind it would need.
-        needed: Kind,
-    },
-    /// Somebody else changed it at the same time.
-    #[error("the workflow {0} was changed by somebody else at the same time")]
-    Conflict(WorkflowName),
-    /// A limit was reached.
-    #[error("{what} is over the limit of {limit}")]
-    Limit {
-        /// What is over the limit, with its size.
-        what: String,
-        /// The limit, with its unit.
-        limit: String,
-    },
-    /// The store failed.
-    #[error("the store failed")]
-    Store(#[source] StoreError),
-}
-
-impl RegistryError {
-    fn missing(name: &str) -> Self {
-        RegistryError::Missing { what: format!("the workflow {name:?}") }
-    }
-
-    fn of_store(name: &WorkflowName, error: StoreError) -> Self {
-        match error {
-            StoreError::NameTaken(name) => RegistryError::NameTaken(name),
-            StoreError::Missing { .. } => RegistryError::missing(name.as_str()),
-            StoreError::Conflict { .. } => RegistryError::Conflict(name.clone()),
-            StoreError::Limit { what, limit } => RegistryError::Limit { what, limit },
-            other => RegistryError::Store(other),
-        }
-    }
-}
-
-/// A workflow as the data path sees it. Immutable: a change makes a new entry, which
-/// shares the live part.
-pub struct Entry {
-    /// The workflow.
-    pub workflow: Arc<Workflow>,
-    /// The version that runs; `None` until the first deploy.
-    pub version: Option<Arc<Version>>,
-    live: Arc<Live>,
-}
-
-/// What outlives a change of the workflow.
-struct Live {
-    settings: ArcSwapOption<Settings>,
-    /// Held while settings are read from the store or committed, so that memory never
-    /// goes back to an older state.
-    settings_gate: Mutex<()>,
-    permits: Arc<Semaphore>,
-    permits_max: AtomicU32,
-}
-
-impl Entry {
-    /// Permits for this workflow's own concurrency.
-    pub fn permits(&self) -> &Arc<Semaphore> {
-        &self.live.permits
-    }
-
-    /// The version that runs, or why there is none.
-    ///
-    /// # Errors
-    /// When nothing was deployed yet.
-    pub fn deployed(&self) -> Result<&Arc<Version>, RegistryError> {
-        self.version.as_ref().ok_or_else(|| RegistryError::Missing {
-            what: format!("a deployed version of the workflow {}", self.workflow.name),
-        })
-    }
-}
-
-#[derive(Default)]
-struct Catalogue {
-    by_name: BTreeMap<WorkflowName, Arc<Entry>>,
-    by_id: HashMap<WorkflowId, Arc<Entry>>,
-    /// By the SHA-256 of the key: how long a lookup takes says nothing about a key.
-    by_key: HashMap<Digest, Arc<Entry>>,
-}
-
-impl Catalogue {
-    fn insert(&mut self, entry: Arc<Entry>) {
-        self.remove(&entry.workflow.name);
-        if let Some(key) = &entry.workflow.catch_key {
-            self.by_key.insert(Digest::of(key.expose().as_bytes()), entry.clone());
-        }
-        self.by_id.insert(entry.workflow.id, entry.clone());
-        self.by_name.insert(entry.workflow.name.clone(), entry);
-    }
-
-    fn remove(&mut self, name: &WorkflowName) {
-        let Some(old) = self.by_name.remove(name) else { return };
-        self.by_id.remove(&old.workflow.id);
-        if let Some(key) = &old.workflow.catch_key {
-            self.by_key.remove(&Digest::of(key.expose().as_bytes()));
-        }
-    }
-}
 
 /// The workflows.
 pub struct Registry {
@@ -386,6 +239,63 @@ impl Registry {
         self.save(&entry, workflow, entry.version.clone()).await
     }
 
+    /// Creates a schedule, or changes what is given of one that is there.
+    ///
+    /// # Errors
+    /// What is wrong with the request.
+    pub async fn set_schedule(
+        &self,
+        name: &str,
+        schedule: &str,
+        spec: ScheduleSpec,
+    ) -> Result<Arc<Entry>, RegistryError> {
+        let entry = self.find(name)?;
+        let mut workflow = (*entry.workflow).clone();
+        self.need_kind(&workflow, true, "a schedule", Kind::Pull)?;
+        if spec.name.as_deref().is_some_and(|named| named != schedule) {
+            let reason = format!("the body names another schedule than the path, {schedule:?}");
+            return Err(RegistryError::Invalid { field: "name", reason });
+        }
+        let spec = ScheduleSpec { name: Some(schedule.to_owned()), ..spec };
+        let present = workflow.schedules.iter().position(|old| old.name == schedule);
+        let (limit, count) = (self.config.schedule.schedules_max, workflow.schedules.len() + 1);
+        if present.is_none() && count > limit {
+            let what = format!("a workflow with {count} schedules");
+            return Err(RegistryError::Limit { what, limit: format!("{limit} schedules") });
+        }
+        let making = Making { config: &self.config.schedule, now: Timestamp::now(), keeps_rule: true };
+        let made = making.schedule(spec, present.map(|at| &workflow.schedules[at]))?;
+        match present {
+            Some(at) => workflow.schedules[at] = made,
+            None => workflow.schedules.push(made),
+        }
+        self.save(&entry, workflow, entry.version.clone()).await
+    }
+
+    /// Removes a schedule.
+    ///
+    /// # Errors
+    /// When there is none of that name.
+    pub async fn remove_schedule(&self, name: &str, schedule: &str) -> Result<Arc<Entry>, RegistryError> {
+        let entry = self.find(name)?;
+        let mut workflow = (*entry.workflow).clone();
+        let before = workflow.schedules.len();
+        workflow.schedules.retain(|present| present.name != schedule);
+        if workflow.schedules.len() == before {
+            return Err(RegistryError::missing_schedule(name, schedule));
+        }
+        self.save(&entry, workflow, entry.version.clone()).await
+    }
+
+    /// A schedule that is not kept: as [`Registry::set_schedule`] would make a new one, for
+    /// a preview.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn draft_schedule(&self, spec: ScheduleSpec, now: Timestamp) -> Result<Schedule, RegistryError> {
+        Making { config: &self.config.schedule, now, keeps_rule: false }.schedule(spec, None)
+    }
+
     /// Deletes a workflow with its versions, settings and runs, for good.
     ///
     /// # Errors
@@ -522,132 +432,6 @@ impl Registry {
         entry
     }
 
-    fn schedules(
-        &self,
-        present: &[Schedule],
-        wanted: Vec<ScheduleSpec>,
-        now: Timestamp,
-    ) -> Result<Vec<Schedule>, RegistryError> {
-        let limit = self.config.schedule.schedules_max;
-        if wanted.len() > limit {
-            let what = format!("a workflow with {} schedules", wanted.len());
-            return Err(RegistryError::Limit { what, limit: format!("{limit} schedules") });
-        }
-        let mut schedules: Vec<Schedule> = Vec::with_capacity(wanted.len());
-        for spec in wanted {
-            let name = spec.name.clone().unwrap_or_else(|| "default".to_owned());
-            let cadence = cadence_of(spec)?;
-            let schedule = Schedule::new(name.clone(), cadence, now)
-                .replacing(present.iter().find(|old| old.name == name));
-            schedule
-                .validate(self.config.schedule.interval_ms_min)
-                .map_err(|source| RegistryError::Schedule { name: name.clone(), source })?;
-            if schedules.iter().any(|other| other.name == name) {
-                let reason = format!("two schedules are named {name:?}; give each a name of its own");
-                return Err(RegistryError::Invalid { field: "schedules", reason });
-            }
-            schedules.push(schedule);
-        }
-        Ok(schedules)
-    }
-
-    fn need_kind(
-        &self,
-        workflow: &Workflow,
-        asked: bool,
-        what: &'static str,
-        needed: Kind,
-    ) -> Result<(), RegistryError> {
-        if asked && workflow.kind != needed {
-            return Err(RegistryError::WrongKind {
-                name: workflow.name.clone(),
-                kind: workflow.kind,
-                what,
-                needed,
-            });
-        }
-        Ok(())
-    }
-
-    fn check(&self, workflow: &Workflow) -> Result<(), RegistryError> {
-        let invalid = |field, reason: String| Err(RegistryError::Invalid { field, reason });
-        if workflow.description.len() > DESCRIPTION_BYTES_MAX {
-            let length = workflow.description.len();
-            return invalid(
-                "description",
-                format!("has {length} bytes, at most {DESCRIPTION_BYTES_MAX} are allowed"),
-            );
-        }
-        if workflow.managers.len() > MANAGERS_MAX {
-            return invalid("managers", format!("at most {MANAGERS_MAX} are allowed"));
-        }
-        if workflow.endpoint.methods.is_empty() {
-            return invalid("endpoint.methods", "name at least one method".to_owned());
-        }
-        for method in &workflow.endpoint.methods {
-            if method.parse::<http::Method>().is_err()
-                || *method != method.to_uppercase()
-                || method == "OPTIONS"
-            {
-                return invalid(
-                    "endpoint.methods",
-                    format!("{method:?} is not a method in upper case (OPTIONS is the host's)"),
-                );
-            }
-        }
-        if let Some(name) = &workflow.endpoint.delivery_id_header
-            && name.parse::<http::HeaderName>().is_err()
-        {
-            return invalid("endpoint.delivery_id_header", format!("{name:?} is not a header's name"));
-        }
-        self.check_retry(&workflow.retry)?;
-        self.check_limits(&workflow.limits)
-    }
-
-    fn check_retry(&self, retry: &RetryPolicy) -> Result<(), RegistryError> {
-        let invalid = |field, reason: String| Err(RegistryError::Invalid { field, reason });
-        let attempts_max = self.config.queue.attempts_max;
-        if retry.attempts == 0 || retry.attempts > attempts_max {
-            let reason = format!("must be 1 to {attempts_max} (the host's limit), is {}", retry.attempts);
-            return invalid("retry.attempts", reason);
-        }
-        if retry.backoff_max_ms > BACKOFF_MS_MAX || retry.backoff_ms > retry.backoff_max_ms {
-            let reason =
-                format!("must be backoff_ms to {BACKOFF_MS_MAX} (a day), is {}", retry.backoff_max_ms);
-            return invalid("retry.backoff_max_ms", reason);
-        }
-        if retry.jitter_percent > 100 {
-            return invalid("retry.jitter_percent", format!("must be 0 to 100, is {}", retry.jitter_percent));
-        }
-        match retry.on.iter().find(|fault| !RetryPolicy::FAULTS.contains(fault)) {
-            None => Ok(()),
-            Some(fault) => {
-                let known = RetryPolicy::FAULTS.map(FaultKind::word).join(", ");
-                invalid("retry.on", format!("{fault} is never tried again; known are {known}"))
-            }
-        }
-    }
-
-    fn check_limits(&self, limits: &LimitOverrides) -> Result<(), RegistryError> {
-        let engine = &self.config.engine;
-        for (field, value, maximum) in [
-            ("limits.deadline_ms", limits.deadline_ms, engine.deadline_ms),
-            ("limits.memory_bytes_max", limits.memory_bytes_max, engine.memory_bytes_max as u64),
-            (
-                "limits.concurrency_max",
-                limits.concurrency_max.map(u64::from),
-                self.config.run.concurrency_max.into(),
-            ),
-        ] {
-            let Some(value) = value else { continue };
-            if value == 0 || value > maximum {
-                let reason = format!("must be 1 to {maximum} (the host's limit), is {value}");
-                return Err(RegistryError::Invalid { field, reason });
-            }
-        }
-        Ok(())
-    }
-
     // A panic under this lock leaves whole entries behind: they are replaced, not edited.
     fn read(&self) -> RwLockReadGuard<'_, Catalogue> {
         self.catalogue.read().unwrap_or_else(PoisonError::into_inner)
@@ -656,40 +440,4 @@ impl Registry {
     fn write(&self) -> RwLockWriteGuard<'_, Catalogue> {
         self.catalogue.write().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn cadence_of(spec: ScheduleSpec) -> Result<Cadence, RegistryError> {
-    let invalid = |reason: &str| RegistryError::Invalid { field: "schedules", reason: reason.to_owned() };
-    match (spec.every, spec.cron, spec.timezone) {
-        (Some(every), None, None) => {
-            let interval_ms =
-                interval::parse(&every).map_err(|source| RegistryError::Interval { text: every, source })?;
-            Ok(Cadence::Every { interval_ms })
-        }
-        (None, Some(expression), timezone) => {
-            Ok(Cadence::Cron { expression, timezone: timezone.unwrap_or_else(|| "UTC".to_owned()) })
-        }
-        (Some(_), Some(_), _) => Err(invalid("give `every` or `cron`, not both")),
-        (Some(_), None, Some(_)) => {
-            Err(invalid("an interval has no time zone; give `timezone` with `cron` only"))
-        }
-        (None, None, _) => Err(invalid("a schedule needs `every` or `cron`")),
-    }
-}
-
-fn check_setting(change: &SettingChange, value_bytes_max: usize) -> Result<(), RegistryError> {
-    let name = &change.name;
-    if name.is_empty() || name.len() > SETTING_NAME_BYTES_MAX || name.chars().any(char::is_control) {
-        let shown: String = name.chars().take(40).collect();
-        let reason = format!(
-            "{shown:?} is not a setting's name: 1 to {SETTING_NAME_BYTES_MAX} bytes, no control characters"
-        );
-        return Err(RegistryError::Invalid { field: "settings", reason });
-    }
-    let bytes = change.value.as_ref().map_or(0, |value| value.get().len());
-    if bytes > value_bytes_max {
-        let what = format!("the value of the setting {name:?} with {bytes} bytes");
-        return Err(RegistryError::Limit { what, limit: format!("{value_bytes_max} bytes") });
-    }
-    Ok(())
 }

@@ -4,6 +4,7 @@
 //! format has a version ([`FORMAT`]) and unknown fields of a newer one are ignored.
 
 use std::fmt;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -57,7 +58,7 @@ pub struct Run {
     pub finished_at: Option<Timestamp>,
     /// The HTTP request of a catch, its body cut at the configured cap.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub request: Option<RequestRecord>,
+    pub request: Option<Arc<RequestRecord>>,
     /// What the caller was answered, its body cut at the configured cap.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reply: Option<ReplyRecord>,
@@ -156,7 +157,7 @@ pub enum Status {
     Failed,
     /// The host ended before the run did.
     Interrupted,
-    /// Never ran, or was stopped on purpose.
+    /// Never ran: its request was refused, its tick skipped, or the host had no room
     Cancelled,
 }
 
@@ -508,6 +509,11 @@ pub struct Exchange {
     /// example `connection-refused` or `destination-ip-prohibited`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// What is known beyond that word, for people: the rule of the policy that refused
+    /// it, the cap that was reached, the name server's answer. For example `127.0.0.1 is
+    /// a loopback address (RFC 1122)`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// What a run used.

@@ -38,7 +38,7 @@ use utoipa::ToSchema;
 pub use expression::{CronError, Expression};
 pub use interval::IntervalError;
 use local::Local;
-pub use policy::{Missed, Overlap, Policy};
+pub use policy::{BACKFILL_MAX, JITTER_MS_MAX, Missed, Overlap, Policy, START_DEADLINE_MS_MIN};
 
 /// Shortest interval in milliseconds, whatever the configuration says.
 pub const INTERVAL_MS_MIN: u64 = 1_000;
@@ -212,10 +212,7 @@ impl Schedule {
             return Err(ScheduleError::Name(self.name.chars().take(NAME_BYTES_MAX + 1).collect()));
         }
         let rule = self.rule()?;
-        let found_ms = match &rule.kind {
-            Kind::Every { interval_ms } => *interval_ms,
-            Kind::Local(local) => local.expression().distance_ms_min(),
-        };
+        let found_ms = rule.distance_ms_min();
         let minimum_ms = interval_ms_min.max(INTERVAL_MS_MIN);
         if found_ms < minimum_ms {
             return Err(ScheduleError::TooOften { found_ms, minimum_ms });
@@ -305,6 +302,14 @@ impl Rule {
                 Timestamp::from_nanosecond(anchor_ns + steps * interval_ns).ok()
             }
             Kind::Local(local) => local.next_after(after),
+        }
+    }
+
+    /// The shortest distance between two due instants, in milliseconds.
+    pub fn distance_ms_min(&self) -> u64 {
+        match &self.kind {
+            Kind::Every { interval_ms } => *interval_ms,
+            Kind::Local(local) => local.expression().distance_ms_min(),
         }
     }
 

@@ -12,14 +12,20 @@
 //!   is recorded as skipped, waits, or runs beside it, as the policy says. Two schedules of
 //!   one workflow are independent of each other.
 //! - **Missed instants.** A schedule's instants that have passed unseen (the host was down,
-//!   the machine was suspended, the clock was set forward, every place was taken) are one
-//!   backlog: the policy picks those that still run, late, and the others are recorded as
-//!   missed. The [`MISSED_ENTRIES_MAX`] latest of them have an entry each; one more entry
-//!   stands for all before them and says how many.
-//! - **Pauses.** Instants of a paused workflow are recorded as skipped, at most one entry an
-//!   hour and schedule, which stands for all since the one before, and one at the end of the
-//!   pause: a schedule that is due every second does not fill the store in a weekend's
-//!   pause.
+//!   the machine was suspended, the clock was set forward) or that nobody had time for are
+//!   one backlog: the policy picks those that still run, late, as backfilled, and the
+//!   others are recorded as missed. The [`MISSED_ENTRIES_MAX`] latest of them have an entry
+//!   each; one more entry stands for the stretch before them.
+//! - **Pauses.** Instants of a paused workflow are recorded as skipped, at most one entry a
+//!   minute and schedule, which stands for the stretch since the one before, and one at the
+//!   end of the pause: a pause never writes more than the runs would have.
+//! - **Entries.** Each due instant has exactly one entry in the ledger, its own or its
+//!   part in a stretch; [`history`] lists them one by one.
+//! - **Lateness** is the time from the due instant, and the schedule's jitter behind it, to
+//!   the moment in which its run has one of [`Options::running_max`] places and is handed
+//!   to the invoker; of an instant that does not run, to the decision.
+//! - **Pace.** A schedule whose latest run took longer than the distance to its next due
+//!   instant is flagged: [`Scheduler::overrun`].
 //! - **Clocks.** Waiting is monotonic, due instants are wall-clock instants. No sleep is
 //!   longer than [`Options::sleep_max`], so that a clock that was set, or a machine that was
 //!   suspended (monotonic time stands still then), is noticed. This is the only polling.
@@ -29,18 +35,20 @@
 //! The app starts it after the registry, and stops it before the invoker drains.
 
 mod agenda;
+pub mod history;
+mod lane;
 mod ledger;
 mod plan;
 mod tick;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -49,6 +57,8 @@ use crate::schedule::Schedule;
 use crate::store::{Tick, TickState};
 use crate::workflow::WorkflowId;
 use agenda::Agenda;
+use lane::Lane;
+pub use lane::Overrun;
 pub use ledger::Ledger;
 use tick::{Context, Done, Work};
 
@@ -61,8 +71,9 @@ pub const STANDS_FOR_MAX: u64 = 10_000;
 const READS_MAX: usize = 64;
 /// How long a store that failed is left alone.
 const RETRY: Duration = Duration::from_secs(5);
-/// Differences between wall and monotonic clock that are worth a line in the log.
+/// Smaller differences between wall and monotonic clock are no jumps.
 const JUMP_MS_MIN: i128 = 1_000;
+const MINUS_JUMP_MS_MIN: i128 = -JUMP_MS_MIN;
 
 /// What the scheduler has run. The invoker's side of it.
 pub trait Pulls: Send + Sync + 'static {
@@ -74,8 +85,10 @@ pub trait Pulls: Send + Sync + 'static {
     fn changes(&self) -> watch::Receiver<u64>;
 
     /// Runs a claimed instant to its end and records the run under `due.tick.run`. It must
-    /// end some time, also while the host stops: the scheduler waits for it.
-    fn run(&self, due: Due) -> BoxFuture<'static, RunEnd>;
+    /// end some time, also while the host stops: the scheduler waits for it. `place` is one
+    /// of [`Options::running_max`]; it is dropped when the run has left the sandbox, so that
+    /// the next one need not wait until this one's record is on the disk.
+    fn run(&self, due: Due, place: OwnedSemaphorePermit) -> BoxFuture<'static, RunEnd>;
 
     /// Records that an instant did not run. Its workflow may be gone by now.
     fn record_unrun(&self, unrun: Unrun) -> BoxFuture<'static, ()>;
@@ -107,6 +120,8 @@ pub struct Due {
     pub tick: Tick,
     /// From the due instant (and the schedule's jitter behind it) to now.
     pub lateness: Duration,
+    /// It makes up for an instant that passed unseen.
+    pub is_backfill: bool,
 }
 
 /// How a run ended, as far as the ledger is concerned.
@@ -183,11 +198,11 @@ impl Default for Options {
 pub struct Scheduler {
     context: Arc<Context>,
     options: Options,
-    next: NextDue,
+    published: Mutex<Published>,
 }
 
-/// The next due instant of each schedule.
-type NextDue = Mutex<BTreeMap<Key, Timestamp>>;
+/// The next due instant of each schedule, and how its runs go.
+type Published = BTreeMap<Key, (Option<Timestamp>, Arc<Lane>)>;
 /// Names a schedule: whose it is, and its own name.
 type Key = (WorkflowId, Arc<str>);
 
@@ -200,18 +215,32 @@ impl Scheduler {
         options: Options,
     ) -> Arc<Self> {
         let context = Arc::new(Context::new(pulls, ledger, clock, options.running_max));
-        Arc::new(Self { context, options, next: Mutex::default() })
+        Arc::new(Self { context, options, published: Mutex::default() })
     }
 
     /// The next due instant of each of a workflow's schedules, by name. Empty until the
     /// scheduler has seen the workflow. While a workflow is paused, these instants will be
     /// skipped.
     pub fn next_due(&self, workflow: WorkflowId) -> Vec<(String, Timestamp)> {
-        let next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
-        next.range((workflow, Arc::from(""))..)
-            .take_while(|((id, _), _)| *id == workflow)
-            .map(|((_, name), due)| (name.to_string(), *due))
-            .collect()
+        let published = self.published();
+        let own = published.range((workflow, Arc::from(""))..).take_while(|((id, _), _)| *id == workflow);
+        own.filter_map(|((_, name), (due, _))| Some((name.to_string(), (*due)?))).collect()
+    }
+
+    /// The run that shows that a schedule's runs outlast the distance of its due instants;
+    /// `None` while they keep its pace.
+    pub fn overrun(&self, workflow: WorkflowId, schedule: &str) -> Option<Overrun> {
+        self.published().get(&(workflow, Arc::from(schedule))).and_then(|(_, lane)| lane.overrun())
+    }
+
+    /// How many schedules have an [`Scheduler::overrun`].
+    pub fn overruns(&self) -> usize {
+        self.published().values().filter(|(_, lane)| lane.overrun().is_some()).count()
+    }
+
+    // A panic under this lock leaves whole entries behind.
+    fn published(&self) -> MutexGuard<'_, Published> {
+        self.published.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Works until `shutdown`; then claims nothing more, waits until the runs it started
@@ -240,8 +269,10 @@ impl Scheduler {
                 sync_at = (synced == Some(false)).then(|| Instant::now() + RETRY);
             }
             let now = self.context.clock.now();
-            if jumps.went_back(now) {
-                agenda.turn_back(now).into_iter().for_each(|id| self.publish(agenda, id));
+            match jumps.passed(now) {
+                Passed::Evenly => {}
+                Passed::Forward => agenda.turn_forward(now),
+                Passed::Back => agenda.turn_back(now).into_iter().for_each(|id| self.publish(agenda, id)),
             }
             let wait = self.dispatch(agenda, tasks, now);
             let wake_at = Instant::now() + wait;
@@ -277,7 +308,7 @@ impl Scheduler {
         futures::stream::iter(unsettled)
             .for_each_concurrent(READS_MAX, |tick| async move {
                 let state = pulls.recover(tick.clone()).await;
-                self.context.settle(&tick, state).await;
+                self.context.settle(&tick, state, Duration::from_micros(tick.lateness_us)).await;
             })
             .await;
     }
@@ -313,9 +344,9 @@ impl Scheduler {
             self.start(tasks, Some(work));
         }
         {
-            let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut published = self.published();
             for key in &difference.removed {
-                next.remove(key);
+                published.remove(key);
             }
         }
         difference.changed.iter().for_each(|id| self.publish(agenda, *id));
@@ -323,7 +354,7 @@ impl Scheduler {
         let ledger = &self.context.ledger;
         let mut located = futures::stream::iter(difference.added)
             .map(|pull| async move {
-                let last = ledger.ticks(pull.workflow, Some(&pull.schedule.name), 1).await;
+                let last = ledger.ticks(pull.workflow, Some(&pull.schedule.name), None, 1).await;
                 (pull, last)
             })
             .buffer_unordered(READS_MAX);
@@ -331,7 +362,7 @@ impl Scheduler {
         while let Some((pull, last)) = located.next().await {
             match last {
                 Ok(ticks) => {
-                    if let Some(id) = agenda.add(pull, ticks.first().map(|tick| tick.due), now) {
+                    if let Some(id) = agenda.add(pull, ticks.first(), now) {
                         self.publish(agenda, id);
                     }
                 }
@@ -350,12 +381,8 @@ impl Scheduler {
     }
 
     fn publish(&self, agenda: &Agenda, id: u64) {
-        let Some((key, due)) = agenda.next(id) else { return };
-        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
-        match due {
-            Some(due) => drop(next.insert(key, due)),
-            None => drop(next.remove(&key)),
-        }
+        let Some((key, due, lane)) = agenda.published(id) else { return };
+        self.published().insert(key, (due, lane));
     }
 }
 
@@ -367,7 +394,14 @@ fn finish(agenda: &mut Agenda, done: Result<Done, tokio::task::JoinError>, now: 
     }
 }
 
-/// Notices jumps of the wall clock, for the log.
+/// How the wall clock went on, beside the monotonic one.
+enum Passed {
+    Evenly,
+    Forward,
+    Back,
+}
+
+/// Notices jumps of the wall clock.
 struct Jumps {
     wall: Timestamp,
     monotonic: Instant,
@@ -378,14 +412,18 @@ impl Jumps {
         Self { wall, monotonic: Instant::now() }
     }
 
-    fn went_back(&mut self, wall: Timestamp) -> bool {
+    fn passed(&mut self, wall: Timestamp) -> Passed {
         let elapsed_ms = i128::try_from(self.monotonic.elapsed().as_millis()).unwrap_or(i128::MAX);
         let by_ms = wall.duration_since(self.wall).as_millis() - elapsed_ms;
         if by_ms.abs() >= JUMP_MS_MIN {
             tracing::warn!(by_ms = by_ms as i64, "the wall clock jumped");
         }
         *self = Self::new(wall);
-        by_ms <= -JUMP_MS_MIN
+        match by_ms {
+            ..=MINUS_JUMP_MS_MIN => Passed::Back,
+            JUMP_MS_MIN.. => Passed::Forward,
+            _ => Passed::Evenly,
+        }
     }
 }
 

@@ -27,8 +27,9 @@ pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; cha
 const TRIGGERS: [&str; 4] = Trigger::WORDS;
 
 /// What can become of a due instant once it is settled.
-const TICK_STATES: [TickState; 6] = [
+const TICK_STATES: [TickState; 7] = [
     TickState::Ran,
+    TickState::Backfilled,
     TickState::Interrupted,
     TickState::SkippedRunning,
     TickState::SkippedPaused,
@@ -78,6 +79,8 @@ pub struct Gauges {
     pub runs_waiting: u64,
     /// Workflows that are not archived.
     pub workflows: u64,
+    /// Schedules whose runs outlast the distance of their due instants.
+    pub schedules_overrun: u64,
     /// How the store is.
     pub store: StoreHealth,
     /// How full the queue is.
@@ -128,6 +131,7 @@ struct GaugeHandles {
     instances_memory_bytes: Gauge<u64, AtomicU64>,
     runs_waiting: Gauge<u64, AtomicU64>,
     workflows: Gauge<u64, AtomicU64>,
+    schedules_overrun: Gauge<u64, AtomicU64>,
     store_stopped: Gauge<u64, AtomicU64>,
     store_run_bytes: Gauge<u64, AtomicU64>,
     store_index_bytes: Gauge<u64, AtomicU64>,
@@ -189,7 +193,7 @@ impl Telemetry {
             tick_lateness: in_seconds(
                 &mut registry,
                 "tick_lateness",
-                "Time from a due instant to its claim",
+                "Time from a due instant, and its jitter, to the start of its run",
                 times(),
             ),
             compiles: add(&mut registry, "compiles", "Compilations of components, by result"),
@@ -226,7 +230,7 @@ impl Telemetry {
             }
         }
         for state in TICK_STATES {
-            self.ticks.get_or_create_owned(&StateLabels { state: tick_word(state) });
+            self.ticks.get_or_create_owned(&StateLabels { state: state.word() });
         }
         for result in ["compiled", "failed"] {
             self.compiles.get_or_create_owned(&ResultLabels { result });
@@ -295,14 +299,14 @@ impl Telemetry {
         self.panics.inc();
     }
 
-    /// Counts how late a due instant was claimed.
-    pub fn tick_claimed(&self, lateness: Duration) {
+    /// Counts how late the run of a due instant began.
+    pub fn tick_started(&self, lateness: Duration) {
         self.tick_lateness.observe(micros(lateness));
     }
 
     /// Counts due instants whose fate is known.
     pub fn ticks_settled(&self, state: TickState, count: u64) {
-        self.ticks.get_or_create(&StateLabels { state: tick_word(state) }).inc_by(count);
+        self.ticks.get_or_create(&StateLabels { state: state.word() }).inc_by(count);
     }
 
     /// Counts a compilation.
@@ -344,6 +348,11 @@ impl GaugeHandles {
             (&handles.instances_memory_bytes, "instances_memory_bytes", "Linear memory of all instances"),
             (&handles.runs_waiting, "runs_waiting", "Runs that wait for a permit"),
             (&handles.workflows, "workflows", "Workflows that are not archived"),
+            (
+                &handles.schedules_overrun,
+                "schedules_overrun",
+                "Schedules whose latest run outlasted the time to the next due instant",
+            ),
             (&handles.store_stopped, "store_stopped", "1 when the store stopped writing after an error"),
             (&handles.store_run_bytes, "store_run_bytes", "Bytes of run records and logs"),
             (&handles.store_index_bytes, "store_index_bytes", "Bytes of the index and the metadata"),
@@ -365,6 +374,7 @@ impl GaugeHandles {
         self.instances_memory_bytes.set(now.instances_memory_bytes);
         self.runs_waiting.set(now.runs_waiting);
         self.workflows.set(now.workflows);
+        self.schedules_overrun.set(now.schedules_overrun);
         self.store_stopped.set(u64::from(now.store.stopped.is_some()));
         self.store_run_bytes.set(now.store.run_bytes);
         self.store_index_bytes.set(now.store.index_bytes);
@@ -398,18 +408,6 @@ fn in_bytes(registry: &mut Registry, name: &str, help: &str, metric: Histogram) 
 
 fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
-}
-
-fn tick_word(state: TickState) -> &'static str {
-    match state {
-        TickState::Claimed => "claimed",
-        TickState::Ran => "ran",
-        TickState::Interrupted => "interrupted",
-        TickState::SkippedRunning => "skipped-running",
-        TickState::SkippedPaused => "skipped-paused",
-        TickState::Missed => "missed",
-        TickState::Refused => "refused",
-    }
 }
 
 #[cfg(test)]
@@ -457,6 +455,7 @@ mod tests {
             response_bytes: 0,
             duration_us: 0,
             error: error.map(str::to_owned),
+            reason: None,
         }
     }
 
@@ -467,6 +466,7 @@ mod tests {
             instances_memory_bytes: 9,
             runs_waiting: 1,
             workflows: 12,
+            schedules_overrun: 2,
             store: StoreHealth {
                 warnings: Vec::new(),
                 stopped: Some("disk".to_owned()),
@@ -494,7 +494,7 @@ mod tests {
         drop(telemetry.connection_opened());
         telemetry.connection_failed("accept");
         telemetry.panicked();
-        telemetry.tick_claimed(Duration::from_millis(3));
+        telemetry.tick_started(Duration::from_millis(3));
         telemetry.ticks_settled(TickState::Missed, 1);
         telemetry.compiled(true, Duration::from_secs(2));
         let text = telemetry.render(&gauges());
@@ -520,6 +520,7 @@ mod tests {
             "tidegate_ticks_total{state=\"ran\"} 0",
             "tidegate_compiles_total{result=\"compiled\"} 1",
             "tidegate_instances_in_use 3",
+            "tidegate_schedules_overrun 2",
             "tidegate_instances_memory_bytes 9",
             "tidegate_store_stopped 1",
             "tidegate_store_flush_microseconds 7",

@@ -112,8 +112,8 @@ impl fmt::Debug for WorkflowName {
 macro_rules! id128 {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
-        #[serde(try_from = "String", into = "String")]
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, ToSchema)]
+        #[serde(try_from = "String")]
         #[schema(value_type = String, pattern = "^[0-9a-v]{26}$")]
         pub struct $name([u8; 16]);
 
@@ -143,7 +143,9 @@ macro_rules! id128 {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.pad(&data_encoding::BASE32_DNSSEC.encode(&self.0))
+                let mut text = [0; 26];
+                data_encoding::BASE32_DNSSEC.encode_mut(&self.0, &mut text);
+                f.pad(std::str::from_utf8(&text).expect("letters and digits"))
             }
         }
 
@@ -166,17 +168,17 @@ macro_rules! id128 {
             }
         }
 
+        impl Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
         impl TryFrom<String> for $name {
             type Error = $crate::workflow::IdError;
 
             fn try_from(text: String) -> Result<Self, Self::Error> {
                 text.parse()
-            }
-        }
-
-        impl From<$name> for String {
-            fn from(id: $name) -> Self {
-                id.to_string()
             }
         }
     };

@@ -48,6 +48,7 @@ fn options(folder: &Path) -> EngineOptions {
         memory_bytes_max: MEMORY_BYTES_MAX,
         memory_total_bytes_max: 0,
         epoch_tick: Duration::from_millis(2),
+        on_compiled: Box::new(|_, _| ()),
     }
 }
 
@@ -411,4 +412,29 @@ async fn as_many_runs_as_permits_succeed_at_the_same_time() {
         assert!(run.await.unwrap());
     }
     assert_eq!(host.engine.gauges().instances, 0);
+}
+
+/// What ended runs leave waits in batches before it is free again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn no_run_lacks_a_slot_however_many_came_before() {
+    let host = Arc::new(Host::new());
+    let tasks: Vec<_> = (0..2 * INSTANCES_MAX)
+        .map(|task| {
+            let host = host.clone();
+            tokio::spawn(async move {
+                let (hello, hog) = (host.program("hello").await, host.program("memory-hog").await);
+                for round in 0..30 {
+                    let report = match (task + round) % 3 {
+                        0 => host.call(&hog, json!({ "mib": 10 })).run().await,
+                        _ => host.call(&hello, Value::Null).run().await,
+                    };
+                    outcome(report);
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    assert_eq!(host.engine.gauges().instances, 0, "all permits came back");
 }

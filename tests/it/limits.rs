@@ -92,7 +92,10 @@ fn a_head_has_a_largest_size_and_number_of_headers() {
             (0..more).fold(request, |request, n| request.header(&format!("x-{n}"), "v")).send(host.catch)
         };
         with(headers_max - 2).expect(200);
-        with(headers_max - 1).expect(431);
+        let over = with(headers_max - 1).expect(431);
+        assert_eq!(over.field("code"), "head-too-large");
+        let words = format!("8192 bytes or of {headers_max} headers");
+        assert!(over.field("message").contains(&words), "{}", over.text());
 
         let sized = |bytes: usize| {
             let empty =
@@ -109,9 +112,12 @@ fn a_head_has_a_largest_size_and_number_of_headers() {
 fn a_head_that_does_not_come_is_given_up() {
     let host = Host::with(&[("server.header_timeout_ms", "200")]);
     let hello = host.deploy("hello", "catch", "hello");
-    for begun in ["", "POST ", "POST / HTTP/1.1\r\nhost: a\r\n"] {
+    assert!(host.connect().is_closed(), "nothing was begun, and nothing is answered");
+    for begun in ["POST ", "POST / HTTP/1.1\r\nhost: a\r\n"] {
         let mut connection = host.connect();
-        assert!(connection.send(begun).is_closed(), "{begun:?}");
+        let reply = connection.send(begun).reply().unwrap().expect(408);
+        assert_eq!(reply.field("message"), "the request's head did not come within 200 ms");
+        assert_eq!((reply.field("code").as_str(), connection.is_closed()), ("head-timeout", true));
     }
     // Idle is not slow: the time for the next request is another.
     let mut connection = host.connect();
@@ -119,7 +125,10 @@ fn a_head_that_does_not_come_is_given_up() {
         connection.send(Request::new("POST", &hello.path).bytes()).reply().unwrap().expect(200);
         assert!(!connection.has_answer_within(Duration::from_millis(400)));
     }
-    assert!(connection.send("POST ").is_closed());
+    connection.send("POST ").reply().unwrap().expect(408);
+    assert!(connection.is_closed());
+    let metrics = Request::new("GET", "/metrics").send(host.api).text();
+    assert!(metrics.contains("http_requests_total{route=\"none\",status=\"408\"} 3"), "{metrics}");
 }
 
 #[test]
@@ -201,4 +210,6 @@ fn a_host_without_descriptors_waits_for_some() {
     }
     let metrics = Request::new("GET", "/metrics").send(host.api).text();
     assert!(metrics.contains("connection_failures_total{reason=\"accept\"}"), "{metrics}");
+    assert!(metrics.contains("\ntidegate_store_stopped 0\n"), "the store needs none to go on:\n{metrics}");
+    assert_eq!(host.runs(&hello).len(), 13, "all of them are on record");
 }

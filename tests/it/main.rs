@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod api;
+mod artefacts;
 mod catch;
 mod cli;
 mod connections;
@@ -17,8 +18,12 @@ mod probes;
 mod python;
 mod python_builds;
 mod python_examples;
+mod python_packages;
+mod python_projects;
+mod python_served;
 mod queue;
 mod runs;
+mod schedules;
 mod support;
 mod tidy;
 mod uploads;

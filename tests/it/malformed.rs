@@ -56,7 +56,16 @@ fn a_request_with_two_readings_is_refused_and_nothing_behind_it_is_answered() {
             }
             // A client of HTTP/2 could not read an answer.
             match connection.send(&bytes).reply() {
-                Some(reply) => assert_eq!(reply.status, 400, "{malformed:?}: {}", reply.text()),
+                Some(reply) => {
+                    assert_eq!(reply.status, 400, "{malformed:?}: {}", reply.text());
+                    assert!(
+                        ["malformed-request", "invalid-host"].contains(&reply.field("code").as_str()),
+                        "{}",
+                        reply.text()
+                    );
+                    assert_eq!(reply.field("request_id"), reply.header("x-request-id").unwrap());
+                    assert_eq!(reply.header("tidegate-fault"), Some("caller"));
+                }
                 None => assert!(malformed.starts_with("PRI"), "{malformed:?}: no answer"),
             }
             if is_framing {
@@ -65,6 +74,35 @@ fn a_request_with_two_readings_is_refused_and_nothing_behind_it_is_answered() {
         }
     }
     assert!(host.runs(&hello).iter().all(|run| run["status"] == "succeeded"), "none of them ran");
+}
+
+#[test]
+fn a_request_that_cannot_be_parsed_is_answered_and_counted_like_any_other() {
+    let host = Host::start();
+    let long = format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "x".repeat(20_000));
+    let huge = format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "x".repeat(70_000));
+    for (bytes, status, code) in [
+        ("G@T / HTTP/1.1\r\nHost: a\r\n\r\n", 400, "malformed-request"),
+        ("GET / HTTP/9.9\r\nHost: a\r\n\r\n", 400, "malformed-request"),
+        ("GET / HTTP/1.1\r\nHost: a\r\nno colon\r\n\r\n", 400, "malformed-request"),
+        ("GET /\u{1} HTTP/1.1\r\nHost: a\r\n\r\n", 400, "malformed-request"),
+        ("GET / HTTP/1.1\r\nHost: a\r\nx\u{0}: b\r\n\r\n", 400, "malformed-request"),
+        (&huge, 431, "head-too-large"),
+    ] {
+        let mut connection = host.connect();
+        let reply = connection.send(bytes).reply().unwrap().expect(status);
+        assert_eq!(reply.header("content-type"), Some("application/json"));
+        assert_eq!(reply.header("connection"), Some("close"));
+        assert!(reply.header("date").is_some());
+        assert_eq!(reply.field("code"), code, "{}", reply.text());
+        assert!(connection.is_closed());
+    }
+    host.connect().send(&long).reply().unwrap().expect(404);
+    let metrics = Request::new("GET", "/metrics").send(host.api).expect(200).text();
+    for line in ["status=\"400\"} 5", "status=\"431\"} 1"] {
+        let line = format!("tidegate_http_requests_total{{route=\"none\",{line}");
+        assert!(metrics.lines().any(|found| found == line), "{line} is missing in\n{metrics}");
+    }
 }
 
 #[test]

@@ -35,6 +35,8 @@ fn metrics_count_what_happened_without_names() {
         "tidegate_http_requests_total{route=\"/catch/{key}\",status=\"404\"} 1",
         "tidegate_http_requests_total{route=\"/api/v1/workflows\",status=\"201\"} 1",
         "tidegate_run_duration_seconds_count{trigger=\"catch\"} 3",
+        "tidegate_compiles_total{result=\"compiled\"} 1",
+        "tidegate_compile_duration_seconds_count 1",
         "tidegate_workflows 1",
         "tidegate_instances_max 256",
         "tidegate_store_stopped 0",

@@ -141,10 +141,11 @@ async fn a_sync_that_is_broken_anywhere_loses_and_repeats_nothing() {
     let mut sync = Deployed::new(&host, "sync-to-ats", settings).await;
 
     // Each of these ends a run somewhere else; the next one goes on from there. The first
-    // request searches, or reads the first of 30 profiles when a batch is under way.
+    // request searches, or reads the first of 30 profiles when a batch is under way. The
+    // host asks again where a connection that it kept is reset: once, hence two of them.
     for faults in [
         json!({ "hr": ["500"] }),
-        json!({ "hr": ["", "reset"] }),
+        json!({ "hr": ["", "reset", "reset"] }),
         json!({ "ats": ["500"] }),
         json!({ "ats": ["lost"] }),
         json!({ "hr": vec![""; 40].into_iter().chain(["500"]).collect::<Vec<_>>() }),

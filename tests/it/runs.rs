@@ -50,6 +50,51 @@ fn runs_are_listed_newest_first_in_pages_and_by_status() {
 }
 
 #[test]
+fn an_outbound_call_that_policy_refused_says_why() {
+    let host = Host::start();
+    let outbound = host.deploy("outbound", "catch", "outbound");
+    for (url, error, reason) in [
+        (
+            "http://127.0.0.1:9/?k=v",
+            "destination-ip-prohibited",
+            "127.0.0.1 is a loopback address (RFC 1122)",
+        ),
+        ("http://10.1.2.3/", "destination-ip-prohibited", "10.1.2.3 is a private address (RFC 1918)"),
+        (
+            "http://169.254.169.254/",
+            "destination-ip-prohibited",
+            "169.254.169.254 is a cloud's metadata service",
+        ),
+        ("http://db/", "destination-ip-prohibited", "the name has no dot"),
+    ] {
+        let reply = host.call(&outbound, &json!({ "url": url })).expect(200);
+        let id = reply.header("tidegate-run").unwrap();
+        let run = host.get(&format!("/api/v1/runs/{id}")).expect(200).json();
+        let exchange = &run["exchanges"][0];
+        assert_eq!((&exchange["error"], &exchange["status"]), (&json!(error), &Value::Null));
+        assert!(exchange["reason"].as_str().unwrap().starts_with(reason), "{exchange}");
+        assert!(!run["exchanges"].to_string().contains("k=v"), "{run}");
+    }
+    let schema = host.get("/api/v1/openapi.json").expect(200).json();
+    assert!(schema["components"]["schemas"]["Exchange"]["properties"]["reason"].is_object());
+}
+
+#[test]
+fn a_request_that_was_refused_is_found_by_its_status_and_fault() {
+    let host = Host::start();
+    let hello = host.deploy("hello", "catch", "hello");
+    host.call(&hello, &json!({})).expect(200);
+    Request::new("POST", &hello.path).body("application/json", "{").send(host.catch).expect(400);
+    let list = |status: &str| {
+        host.get(&format!("/api/v1/workflows/hello/runs?status={status}")).expect(200).json()["runs"].clone()
+    };
+    assert_eq!(list("failed"), json!([]), "the workflow did not fail: it never ran");
+    let refused = &list("cancelled")[0];
+    assert_eq!((&refused["fault"], &refused["reply_status"]), (&json!("refused"), &json!(400)));
+    assert_eq!(refused["started_at"], Value::Null);
+}
+
+#[test]
 fn a_run_is_listed_while_it_runs() {
     let host = Host::start();
     let slow = host.deploy("slow", "catch", "slow-host-call");

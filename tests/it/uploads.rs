@@ -92,6 +92,20 @@ fn an_upload_that_breaks_off_changes_nothing() {
 }
 
 #[test]
+fn a_program_can_be_checked_without_a_version_of_it() {
+    let host = Host::start();
+    host.create(&json!({ "name": "w", "kind": "catch" }));
+    let check = |program: &[u8]| {
+        let path = "/api/v1/workflows/w/versions?check=true";
+        host.request("POST", path).body(WASM, program).send(host.api)
+    };
+    let checked = check(&guests::component("hello")).expect(200).json();
+    assert_eq!((&checked["name"], &checked["kind"]), (&json!("w"), &json!("catch")));
+    check(&guests::component("no-export")).expect(422);
+    assert_eq!(host.get("/api/v1/workflows/w/versions").expect(200).json(), json!({ "versions": [] }));
+}
+
+#[test]
 fn an_upload_says_what_it_is() {
     let host = Host::start();
     host.create(&json!({ "name": "w", "kind": "catch" }));

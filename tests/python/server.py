@@ -10,12 +10,24 @@ import http.server
 import json
 import socket
 import ssl
+import struct
 import sys
+import threading
+import zlib
+
+
+#: Parts of chunked bodies have come.
+ARRIVING = threading.Condition()
+#: A response is held.
+HOLDING = threading.Semaphore(0)
+#: A held response may go on.
+RELEASED = threading.Semaphore(0)
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     failures = {}
+    arrived = b""
 
     def log_message(self, *arguments):
         pass
@@ -32,10 +44,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
         data = b""
         while True:
             size = int(self.rfile.readline(), 16)
-            data += self.rfile.read(size)
+            part = self.rfile.read(size)
+            data += part
             self.rfile.readline()
             if not size:
                 return data
+            with ARRIVING:
+                Handler.arrived += part
+                ARRIVING.notify_all()
 
     def answer(self, status, value, kind="application/json", **headers):
         data = value if isinstance(value, bytes) else json.dumps(value).encode()
@@ -109,11 +125,73 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.wfile.flush()
         self.wfile.write(b"0\r\n\r\n")
 
+    def do_upload(self, data):
+        self.answer(200, data.decode())
+
+    def do_arrived(self, data):
+        wanted = int(self.path.partition("length=")[2])
+        with ARRIVING:
+            there = ARRIVING.wait_for(lambda: len(Handler.arrived) >= wanted, 10)
+        self.answer(200, there)
+
+    def do_held(self, data):
+        self.send_response(200)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        self.wfile.write(b"6\r\nfirst\n\r\n")
+        self.wfile.flush()
+        HOLDING.release()
+        RELEASED.acquire(timeout=20)
+        self.wfile.write(b"7\r\nsecond\n\r\n0\r\n\r\n")
+
+    def do_holding(self, data):
+        self.answer(200, HOLDING.acquire(timeout=20))
+
+    def do_release(self, data):
+        RELEASED.release()
+        self.answer(200, {})
+
+    def do_around(self, data):
+        self.answer(302, b"", Location="/around")
+
+    def do_see_other(self, data):
+        self.answer(303, b"", Location="/echo?303")
+
+    def do_temporary(self, data):
+        self.answer(307, b"", Location="/echo?307")
+
+    def do_to_metadata(self, data):
+        self.answer(302, b"", Location="http://169.254.169.254/latest")
+
+    def do_deflate(self, data):
+        self.answer(200, zlib.compress(b'{"packed": true}'), Content_Encoding="deflate")
+
+    def do_unauthorized(self, data):
+        if self.headers.get("authorization") == "Basic dTpw":
+            return self.answer(200, "welcome")
+        self.answer(401, b"", WWW_Authenticate='Basic realm="here"')
+
     def do_slow(self, data):
         # Answers when the caller has given up and closed, or never.
         self.connection.settimeout(30)
         self.connection.recv(1)
         self.close_connection = True
+
+    def do_jammed(self, data):
+        self.answer(200, {"port": JAMMED[0].getsockname()[1]})
+
+    def do_hang_up(self, data):
+        # With an RST instead of a FIN, before a byte of the answer.
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.close_connection = True
+        self.connection.close()
+
+    def do_nonsense(self, data):
+        self.wfile.write(b"SSH-2.0-nonsense\r\n")
+        self.close_connection = True
+
+    def do_peer(self, data):
+        self.answer(200, {"port": self.client_address[1]})
 
     def do_reset(self, data):
         self.send_response(200)
@@ -123,6 +201,23 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.flush()
         self.close_connection = True
         self.connection.shutdown(socket.SHUT_RDWR)
+
+
+def jammed():
+    """A port that takes no connection: its queue is full, so that connecting hangs."""
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(0)
+    waiting = []
+    for _ in range(8):
+        one = socket.socket()
+        one.setblocking(False)
+        one.connect_ex(listener.getsockname())
+        waiting.append(one)
+    return listener, waiting
+
+
+JAMMED = jammed()
 
 
 class Server(http.server.ThreadingHTTPServer):

@@ -93,9 +93,8 @@ class Failures(unittest.TestCase):
         self.assertIn("direct cause", failed.trace)
         self.assertNotIn("tidegate_runtime/", failed.trace)
 
+    @unittest.skipUnless(sys.version_info >= (3, 11), "exception groups are new in Python 3.11")
     def test_groups(self):
-        if sys.version_info < (3, 11):
-            self.skipTest("no exception groups")
         failed = failure("def workflow(a, b):\n    raise ExceptionGroup('many', [ValueError(1), KeyError(2)])")
         self.assertIn("many (2 sub-exceptions)", failed.message)
         self.assertIn("KeyError: 2", failed.trace)

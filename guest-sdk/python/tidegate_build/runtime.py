@@ -3,14 +3,16 @@
 import json
 
 from . import component, packages, requirements, tools
+from .progress import say
 
 
 def build(cache, wit, name, file, output):
     """Makes the runtime `name` from a requirements file.
 
     A ``preload.txt`` beside that file lists modules to import into the snapshot beside
-    the packages' own top-level ones. Writes ``NAME.wasm``, ``NAME.json`` and ``NAME.requirements.txt`` into the folder
-    `output`, unless they are there already from the same input. Returns the manifest.
+    the packages' own top-level ones. Writes ``NAME.wasm``, ``NAME.json`` and
+    ``NAME.requirements.txt`` into the folder `output`, unless they are there already from
+    the same input. Returns the manifest.
     """
     wanted = requirements.read(file) if file else requirements.Requirements([], [])
     extra = _modules(file.with_name("preload.txt")) if file else []
@@ -25,6 +27,8 @@ def build(cache, wit, name, file, output):
         report = component.build(
             installed_tools, cache, wit, "runtime", installed, {"preload": extra}, {}, wasm
         )
+    for module, reason in report["failed"]:
+        say(f"warning: {module} cannot be imported there: {reason}")
     found = {
         "name": name,
         "language": "python",

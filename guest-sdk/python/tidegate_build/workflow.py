@@ -6,6 +6,7 @@ import json
 
 from . import component, packages, requirements, tools
 from .errors import BuildError
+from .progress import say
 
 #: Most bytes of a program's files together.
 PROGRAM_BYTES_MAX = 16 * 1024 * 1024
@@ -45,6 +46,8 @@ def build(cache, wit, project, output):
         report = component.build(
             installed_tools, cache, wit, "workflow", installed, {"entry": entry}, program, output
         )
+    for module, reason in report["failed"]:
+        say(f"warning: {module} cannot be imported there: {reason}")
     found = {
         "language": "python",
         "version": report["version"],
@@ -68,6 +71,9 @@ def collect(project):
         inside = file.relative_to(project)
         hidden = any(part.startswith(".") for part in inside.parts)
         if hidden or _FOLDERS_LEFT_OUT & set(inside.parts[:-1]) or not file.is_file():
+            continue
+        # `tidegate new` puts the test kit there.
+        if inside.parts[:2] == ("vendor", "guest-sdk"):
             continue
         if any(fnmatch.fnmatch(inside.name, pattern) for pattern in _LEFT_OUT):
             continue

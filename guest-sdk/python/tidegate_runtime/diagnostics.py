@@ -1,7 +1,9 @@
 """What is wrong with a program, for the person who deploys it."""
 
 import difflib
+import re
 import sys
+import typing
 
 from . import trace
 
@@ -12,6 +14,9 @@ NATIVE = frozenset(
     "psycopg2 MySQLdb pymssql pyodbc cx_Oracle oracledb bcrypt nacl grpc orjson ujson "
     "pydantic_core fitz pyarrow polars gevent greenlet uvloop zmq".split()
 )
+
+
+ONLY_DEFINES = "the top level of a workflow only defines things"
 
 
 class Diagnostic:
@@ -44,6 +49,7 @@ def of_syntax(file, error, source):
         max(error.offset or 0, 0),
         f"{type(error).__name__}: {error.msg}",
         _line_of(source, line),
+        _hint_of_syntax(error, _line_of(source, line) or ""),
     )
 
 
@@ -60,19 +66,55 @@ def of_import(file, error, source, importable):
             line = position.tb_lineno
             column = _column(position)
         position = position.tb_next
-    hint = None
-    if isinstance(error, ModuleNotFoundError) and error.name:
-        hint = missing_module(error.name, importable())
-    elif isinstance(error, SystemExit):
-        hint = "the top level of a workflow only defines things"
     return Diagnostic(
         file,
         line,
         column,
         trace.message(error),
         _line_of(source(), line) if line else None,
-        hint,
+        _hint_of_import(error, importable),
     )
+
+
+#: ``status_code: 201`` where ``status_code=201`` is meant.
+_COLON_IN_CALL = re.compile(r"\s*(\w+)\s*:\s*([\w.\"']+)")
+
+
+def _hint_of_syntax(error, text):
+    found = _COLON_IN_CALL.match(text)
+    if error.msg == "invalid syntax" and found and (error.offset or 0) - 1 == text.find(":"):
+        return f"in a call it is {found[1]}={found[2]}"
+    return None
+
+
+def _hint_of_import(error, importable):
+    if isinstance(error, SystemExit):
+        return ONLY_DEFINES
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        return missing_module(error.name, importable())
+    if isinstance(error, ImportError) and getattr(error, "name_from", None):
+        return _near(error.name_from, vars(sys.modules.get(error.name, object)))
+    if isinstance(error, NameError) and error.name:
+        if error.name in typing.__all__:
+            return f"add: from typing import {error.name}"
+        return f"add: import {error.name}" if error.name in importable() else None
+    if _is_refused(error):
+        return f"there is no network while it is deployed: {ONLY_DEFINES}"
+    return None
+
+
+def _is_refused(error):
+    """Whether a request that could not leave the sandbox is behind an exception."""
+    while error is not None:
+        if isinstance(error, PermissionError) and "egress policy" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _near(name, names):
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.75)
+    return f"did you mean {' or '.join(repr(found) for found in near)}?" if near else None
 
 
 def of_program(file, error, source):
@@ -92,9 +134,9 @@ def missing_module(name, importable, otherwise=None):
         return f"{top!r} is here, but has no module {name!r}"
     if top in NATIVE:
         return f"{top!r} holds native code, which cannot run in this sandbox"
-    near = difflib.get_close_matches(top, importable, n=3, cutoff=0.75)
+    near = _near(top, importable)
     if near:
-        return f"did you mean {' or '.join(repr(found) for found in near)}?"
+        return near
     if top in sys.stdlib_module_names:
         return f"{top!r} of the standard library cannot work in this sandbox"
     return otherwise or (

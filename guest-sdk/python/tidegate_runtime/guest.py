@@ -1,5 +1,6 @@
 """What both worlds share: the host's types and functions around a run."""
 
+import os
 import sys
 import traceback
 
@@ -8,6 +9,7 @@ from wit_world.imports import log, settings
 from wit_world.imports import tidegate_workflow_types as types
 
 from . import runlog, runner
+from .sandbox.volume import TMP
 from .settings import SettingsError
 from .trace import Failure
 
@@ -25,6 +27,9 @@ def run(file, load, trigger, pairs):
     `file` is its name, `load` executes it and returns its module.
     """
     sys.argv = [file]
+    # requests looks for the user's .netrc with each request: a home that is known spares
+    # it the search for a database of users. Instances start with the host's environment.
+    os.environ["HOME"] = TMP
     request = None
     if isinstance(trigger, types.Trigger_Catch):
         got = trigger.value

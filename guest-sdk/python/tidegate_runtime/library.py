@@ -251,6 +251,11 @@ class _Place:
     def is_dir(self):
         return self._path in self._library.folders
 
+    def exists(self):
+        # A module is there, too, though its source is not.
+        folder, name = os.path.split(self._path)
+        return self.is_dir() or name in self._library.folders.get(folder, ())
+
     def iterdir(self):
         for name in sorted(self._library.folders.get(self._path, ())):
             yield _Place(self._library, f"{self._path}/{name}")

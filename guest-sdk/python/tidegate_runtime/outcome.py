@@ -4,7 +4,7 @@ import json
 import re
 
 from . import jsontext
-from .text import shorten
+from .text import shorten, with_article
 
 #: Statuses that a workflow may answer with. 1xx are the host's own.
 STATUS_MIN, STATUS_MAX = 200, 599
@@ -67,7 +67,7 @@ def _repr(value):
     try:
         return object.__repr__(value) if jsontext.is_too_deep(value) else repr(value)
     except Exception as error:
-        return f"<a {type(value).__name__} whose repr() failed: {type(error).__name__}>"
+        return f"<{with_article(type(value).__name__)} whose repr() failed: {type(error).__name__}>"
 
 
 def _status(value, warn):
@@ -134,4 +134,4 @@ def _headers(headers, warn):
 
 
 def _kind(value):
-    return "None" if value is None else f"a {type(value).__name__}"
+    return "None" if value is None else with_article(type(value).__name__)

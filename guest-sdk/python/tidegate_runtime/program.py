@@ -9,6 +9,8 @@ import sys
 import types
 from importlib.machinery import ModuleSpec
 
+from .text import with_article
+
 #: Begins every compiled program. Bytecode is valid for one minor version of CPython.
 MAGIC = b"tidegate-python-1\0" + importlib.util.MAGIC_NUMBER
 
@@ -87,7 +89,7 @@ def entry(module, kind):
         raise ProgramError("there is no function named 'workflow'", f"define {wanted}")
     if not callable(function):
         raise ProgramError(
-            f"'workflow' is a {type(function).__name__}, not a function", f"define {wanted}"
+            f"'workflow' is {with_article(type(function).__name__)}, not a function", f"define {wanted}"
         )
     return function
 

@@ -3,6 +3,7 @@
 import json
 
 from . import jsontext
+from .text import with_article
 
 
 class SettingsError(ValueError):
@@ -99,6 +100,6 @@ def _find(where, value):
     if value is None or isinstance(value, (str, int, float)):
         return where, ""
     return where, (
-        f"a {type(value).__name__} is not JSON "
+        f"{with_article(type(value).__name__)} is not JSON "
         "(use str, int, float, bool, None, list or dict)"
     )

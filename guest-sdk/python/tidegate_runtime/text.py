@@ -10,6 +10,11 @@ def shorten(text, length_max):
     return text[: length_max - len(note) - half] + note + text[len(text) - half :]
 
 
+def with_article(name):
+    """`name` with its indefinite article, for names of types."""
+    return f"an {name}" if name[:1] in "aeiouAEIOU" else f"a {name}"
+
+
 def encodable(text):
     """`text` with everything that UTF-8 cannot hold replaced by a question mark."""
     return text.encode("utf-8", "replace").decode()

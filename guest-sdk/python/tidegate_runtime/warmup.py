@@ -160,6 +160,7 @@ class _Exchange:
     """An exchange that answers out of thin air."""
 
     def __init__(self, *arguments):
+        self.cut = False
         self._data = b'{"code": 200, "message": "", "data": {"profiles": []}}'
 
     def write(self, data, timeout):

@@ -109,7 +109,9 @@ fn cargo(project: &Project, env: &Environment) -> Result<PathBuf> {
         let failure = Failure::new(format!("{} cannot be built ({status})", project.name));
         return Err(match has_target(&project.folder, env) {
             true => failure.hint("cargo's own messages are above"),
-            false => failure.hint(format!("the target is not installed: `rustup target add {TARGET}`")),
+            false => failure
+                .hint(format!("the target is not installed: `rustup target add {TARGET}`"))
+                .hint("elsewhere, RUSTC names a compiler that has it: scripts/guest-toolchain of Tidegate's repository makes one on Debian"),
         });
     }
     component.ok_or_else(|| {

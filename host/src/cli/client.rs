@@ -241,6 +241,11 @@ impl Client {
                 (Some(_), _) => "the token that was sent is not one of this host",
             });
         }
+        if status == StatusCode::NOT_FOUND
+            && failure.refused().is_some_and(|told| told.body.code == "missing")
+        {
+            failure = failure.hint("`tidegate list`, `versions NAME` and `runs NAME` show what there is");
+        }
         if status.is_server_error() {
             failure = failure.hint(format!("the host's own log has more about request {request_id}"));
         }

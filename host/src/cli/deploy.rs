@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use http::{Method, StatusCode};
+use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::client::{Client, with_query};
@@ -12,10 +13,11 @@ use super::human::{duration_ms, relative, time};
 use super::output::Output;
 use super::program::{Loaded, Program, load};
 use super::project::check_schedule;
+use super::schedule::PolicyArgs;
 use super::settings::of_arguments;
 use super::{Context, Format};
 use crate::api::{
-    CreateWorkflow, Deployed, PatchSettings, PatchWorkflow, ScheduleSpec, ScheduleView, WorkflowView,
+    Checked, CreateWorkflow, Deployed, PatchSettings, PatchWorkflow, ScheduleSpec, ScheduleView, WorkflowView,
 };
 use crate::workflow::{Kind, WorkflowName};
 
@@ -45,6 +47,8 @@ pub(crate) struct DeployArgs {
     /// The time zone of --cron, for example Europe/Paris; left out, UTC
     #[arg(long, value_name = "ZONE", requires = "cron")]
     timezone: Option<String>,
+    #[command(flatten)]
+    policy: PolicyArgs,
     /// Set a setting before the first run, as a secret text; it stays in the shell's history
     #[arg(long = "set", value_name = "NAME=VALUE")]
     settings: Vec<String>,
@@ -66,22 +70,29 @@ struct Plan {
     settings: PatchSettings,
 }
 
+impl Plan {
+    fn url(&self) -> String {
+        format!("/api/v1/workflows/{}", self.name)
+    }
+}
+
 /// Deploys.
 pub(crate) fn run(args: &DeployArgs, context: &mut Context) -> Result<()> {
     let settings = of_arguments(&args.settings)?;
     let client = context.client()?;
     let loaded = load(&args.path, &context.env, &mut context.out)?;
     let plan = plan(args, &loaded, settings)?;
-    let (view, created) = prepare(&client, &plan, &args.path)?;
-    let uploaded = upload(&client, &plan, loaded.program, &args.message);
-    let deployed = uploaded.map_err(|failure| match created && refuses_program(&failure) {
-        // What was made for this program alone goes with it. Nothing ever ran in it.
-        true => match client.delete(&format!("/api/v1/workflows/{}", plan.name)) {
-            Ok(()) => failure,
-            Err(_) => failure.hint(format!("{} exists now, without a version", plan.name)),
-        },
-        false => failure,
-    })?;
+    let upload = Upload { program: &loaded.program, message: &args.message };
+    let (deployed, view, created) = match find(&client, &plan)? {
+        Some(view) => {
+            let (deployed, view) = update(&client, &plan, &upload, view)?;
+            (deployed, view, false)
+        }
+        None => {
+            let view = create(&client, &plan, &args.path)?;
+            (fill(&client, &plan, &upload)?, view, true)
+        }
+    };
     tell(&deployed, &view, created, args.format, &mut context.out)
 }
 
@@ -98,12 +109,19 @@ fn plan(args: &DeployArgs, loaded: &Loaded, settings: PatchSettings) -> Result<P
         every: args.every.clone(),
         cron: args.cron.clone(),
         timezone: args.timezone.clone(),
+        ..ScheduleSpec::default()
     };
     let schedules = match (flag.every.is_some() || flag.cron.is_some(), project) {
         (true, _) => vec![flag],
         (false, Some(project)) => project.schedules.clone(),
         (false, None) => Vec::new(),
     };
+    if schedules.is_empty() && args.policy.is_given() {
+        return Err(Failure::usage("a policy belongs to a schedule, and this deploy names none")
+            .hint("give it with --every or --cron")
+            .hint(format!("`tidegate schedule set {name}` changes one that the host has")));
+    }
+    let schedules: Vec<ScheduleSpec> = schedules.into_iter().map(|spec| args.policy.over(spec)).collect();
     if let Some(kind) = kind {
         for schedule in &schedules {
             check_schedule(schedule, kind).map_err(Failure::usage)?;
@@ -135,34 +153,59 @@ fn name_of_file(file: &Path) -> Result<WorkflowName> {
     })
 }
 
-/// Sees to it that the workflow exists and is as the plan has it. Returns whether it
-/// was created.
-fn prepare(client: &Client, plan: &Plan, path: &Path) -> Result<(WorkflowView, bool)> {
-    let url = format!("/api/v1/workflows/{}", plan.name);
-    let found: Option<WorkflowView> = match client.get(&url) {
-        Ok(view) => Some(view),
-        Err(failure) if failure.is_not_found() => None,
+/// The workflow, when there is one of this name.
+fn find(client: &Client, plan: &Plan) -> Result<Option<WorkflowView>> {
+    let view: WorkflowView = match client.get(&plan.url()) {
+        Ok(view) => view,
+        Err(failure) if failure.is_not_found() => return Ok(None),
         Err(failure) => return Err(failure),
     };
-    let created = found.is_none();
-    let mut view = match found {
-        Some(view) => {
-            if let Some(kind) = plan.kind.filter(|kind| *kind != view.kind) {
-                return Err(Failure::new(format!("{} is a {}, and this is a {kind}", plan.name, view.kind))
-                    .hint("a workflow's kind never changes: --name deploys this as another workflow"));
-            }
-            view
-        }
-        None => create(client, plan, path)?,
-    };
-    let changes = if created { PatchWorkflow::default() } else { changes(plan, &view) };
-    if changes != PatchWorkflow::default() {
-        view = client.patch(&url, &changes)?;
+    match plan.kind.filter(|kind| *kind != view.kind) {
+        Some(kind) => Err(Failure::new(format!("{} is a {}, and this is a {kind}", plan.name, view.kind))
+            .hint("a workflow's kind never changes: --name deploys this as another workflow")),
+        None => Ok(Some(view)),
     }
+}
+
+/// Changes a workflow that is there. A program that is refused changes nothing; one that
+/// is accepted finds its schedules, limits and settings when it first runs.
+fn update(
+    client: &Client,
+    plan: &Plan,
+    upload: &Upload,
+    mut view: WorkflowView,
+) -> Result<(Deployed, WorkflowView)> {
+    let changes = changes(plan, &view);
+    let has_changes = changes != PatchWorkflow::default();
+    if has_changes || !plan.settings.is_empty() {
+        upload.send::<Checked>(client, plan, true)?;
+    }
+    if has_changes {
+        view = client.patch(&plan.url(), &changes)?;
+    }
+    let uploaded = set(client, plan).and_then(|()| upload.send(client, plan, false));
+    let deployed = uploaded.map_err(|failure| match has_changes {
+        true => failure.hint(format!("schedules or limits of {} are changed already", plan.name)),
+        false => failure,
+    })?;
+    Ok((deployed, view))
+}
+
+/// Gives a workflow that was just created its settings and its first version. What was
+/// made for a program that is refused goes with it: nothing ever ran in it.
+fn fill(client: &Client, plan: &Plan, upload: &Upload) -> Result<Deployed> {
+    let uploaded = set(client, plan).and_then(|()| upload.send(client, plan, false));
+    uploaded.map_err(|failure| match is_refusal(&failure) && client.delete(&plan.url()).is_ok() {
+        true => failure,
+        false => failure.hint(format!("{} exists now, perhaps without a version", plan.name)),
+    })
+}
+
+fn set(client: &Client, plan: &Plan) -> Result<()> {
     if !plan.settings.is_empty() {
-        client.patch::<serde_json::Value>(&format!("{url}/settings"), &plan.settings)?;
+        client.patch::<serde_json::Value>(&format!("{}/settings", plan.url()), &plan.settings)?;
     }
-    Ok((view, created))
+    Ok(())
 }
 
 fn create(client: &Client, plan: &Plan, path: &Path) -> Result<WorkflowView> {
@@ -205,35 +248,48 @@ fn same_schedules(wanted: &[ScheduleSpec], there: &[ScheduleView]) -> bool {
         && wanted.iter().all(|wanted| {
             let name = wanted.name.as_deref().unwrap_or("default");
             there.iter().any(|there| {
-                let rule = &there.rule;
+                let (rule, policy) = (&there.rule, &there.policy);
+                let time = |time: &Option<String>| time.clone().unwrap_or_else(|| "none".to_owned());
                 let zone = |zone: &Option<String>| zone.clone().unwrap_or_else(|| "UTC".to_owned());
                 there.name == name
                     && rule.every == wanted.every
                     && rule.cron == wanted.cron
                     && (rule.cron.is_none() || zone(&rule.timezone) == zone(&wanted.timezone))
+                    // What is left out of a policy stays as it is.
+                    && wanted.overlap.is_none_or(|overlap| overlap == policy.overlap)
+                    && wanted.missed.is_none_or(|missed| missed == policy.missed)
+                    && wanted.missed_max.is_none_or(|max| Some(max) == policy.missed_max)
+                    && wanted.start_deadline.as_ref().is_none_or(|wanted| *wanted == time(&policy.start_deadline))
+                    && wanted.jitter.as_ref().is_none_or(|wanted| *wanted == time(&policy.jitter))
             })
         })
 }
 
-fn upload(client: &Client, plan: &Plan, program: Program, message: &str) -> Result<Deployed> {
-    let path = format!("/api/v1/workflows/{}/versions", plan.name);
-    let message = Some(message.to_owned()).filter(|message| !message.is_empty());
-    match program {
-        Program::Component(bytes) => client.upload(
-            Method::POST,
-            &with_query(&path, &[("message", message)]),
-            "application/wasm",
-            bytes,
-        ),
-        Program::Python { file, source } => {
-            let query = [("file", Some(file)), ("runtime", plan.runtime.clone()), ("message", message)];
-            client.upload(Method::POST, &with_query(&path, &query), "text/x-python", source)
-        }
+/// What is uploaded.
+struct Upload<'a> {
+    program: &'a Program,
+    message: &'a str,
+}
+
+impl Upload<'_> {
+    /// Uploads it as the next version, or only to have it checked.
+    fn send<T: DeserializeOwned>(&self, client: &Client, plan: &Plan, check: bool) -> Result<T> {
+        let path = format!("{}/versions", plan.url());
+        let message = Some(self.message.to_owned()).filter(|message| !message.is_empty());
+        let mut query = vec![("message", message), ("check", check.then(|| "true".to_owned()))];
+        let (content_type, bytes) = match self.program {
+            Program::Component(bytes) => ("application/wasm", bytes),
+            Program::Python { file, source } => {
+                query.splice(..0, [("file", Some(file.clone())), ("runtime", plan.runtime.clone())]);
+                ("text/x-python", source)
+            }
+        };
+        client.upload(Method::POST, &with_query(&path, &query), content_type, bytes.clone())
     }
 }
 
-/// Whether the host has seen the program and will not have it.
-fn refuses_program(failure: &Failure) -> bool {
+/// Whether the host has seen what it was sent and will not have it.
+fn is_refusal(failure: &Failure) -> bool {
     let status = failure.refused().map(|refused| refused.status);
     status.is_some_and(|status| {
         matches!(

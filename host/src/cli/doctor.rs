@@ -208,7 +208,7 @@ fn check_host(client: Result<Client>, findings: &mut Findings) {
         findings.add("store", Verdict::Warning, warning.clone());
     }
     let work = format!(
-        "{}, {} running, {} waiting, {} of {} instances in use",
+        "{}, {} running, {} waiting, {} of {} instances",
         count(health.workflows, "workflow"),
         health.runs_running,
         health.runs_waiting,

@@ -56,6 +56,8 @@ pub(crate) struct Environment {
     pub(crate) runtimes: Option<PathBuf>,
     /// `TIDEGATE_GUESTS`: a folder with the components of the Rust examples.
     pub(crate) guests: Option<PathBuf>,
+    /// `PATH`: where a shell looks for commands.
+    pub(crate) path: Option<OsString>,
     /// `RUSTC`: the Rust compiler that cargo uses; `None` is the one on the path.
     pub(crate) rustc: Option<PathBuf>,
     /// What `tidegate login` writes: `tidegate/profile.toml` in `XDG_CONFIG_HOME`, or
@@ -70,6 +72,15 @@ impl Environment {
     /// A variable that is not UTF-8 where it must be.
     pub(crate) fn of_process() -> Result<Self> {
         Self::read(|name| std::env::var_os(name))
+    }
+
+    /// The folder of this program, when a shell would not find it by its name.
+    pub(crate) fn missing_from_path(&self) -> Option<PathBuf> {
+        let program = std::env::current_exe().ok()?;
+        let folders = self.path.iter().flat_map(std::env::split_paths);
+        let found = folders.map(|folder| folder.join("tidegate")).find(|path| path.is_file());
+        let is_found = found.and_then(|path| path.canonicalize().ok()) == program.canonicalize().ok();
+        if is_found { None } else { program.parent().map(Path::to_owned) }
     }
 
     fn read(variable: impl Fn(&str) -> Option<OsString>) -> Result<Self> {
@@ -95,6 +106,7 @@ impl Environment {
                 .or_else(|| base("XDG_CACHE_HOME", ".cache").map(|path| path.join("tidegate"))),
             runtimes: set("TIDEGATE_RUNTIMES").map(PathBuf::from),
             guests: set("TIDEGATE_GUESTS").map(PathBuf::from),
+            path: set("PATH"),
             rustc: set("RUSTC").map(PathBuf::from),
             profile: base("XDG_CONFIG_HOME", ".config").map(|path| path.join("tidegate/profile.toml")),
         })

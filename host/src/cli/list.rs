@@ -35,14 +35,18 @@ pub(crate) fn run(args: &ListArgs, context: &mut Context) -> Result<()> {
         Column::text("NAME"),
         Column::text("KIND"),
         Column::text("STATE"),
-        Column::number("VERSION"),
+        Column::number("VERSION").spare(),
         Column::text("STARTED BY").cut(),
-        Column::text("NEXT DUE"),
+        Column::text("NEXT DUE").spare(),
         Column::text("CHANGED").spare(),
     ]);
     for workflow in &list.workflows {
         let next = workflow.schedules.iter().filter_map(|schedule| schedule.next_due).min();
-        table.row([
+        let overruns = workflow.schedules.iter().filter(|schedule| schedule.overrun.is_some());
+        let names: Vec<&str> = overruns.map(|schedule| schedule.name.as_str()).collect();
+        let note = (!names.is_empty())
+            .then(|| Shown::toned(format!("runs outlast the schedule {}", names.join(", ")), Tone::Warn));
+        let cells = [
             Shown::toned(&workflow.name, Tone::Bold),
             workflow.kind.into(),
             state(workflow.state),
@@ -50,7 +54,8 @@ pub(crate) fn run(args: &ListArgs, context: &mut Context) -> Result<()> {
             started_by(workflow),
             Shown::maybe(next.map(|next| relative(next, now))),
             relative(workflow.updated_at, now).into(),
-        ]);
+        ];
+        table.row_with(cells, note);
     }
     table.print(out)
 }

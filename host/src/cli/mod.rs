@@ -41,6 +41,7 @@ mod run;
 mod runs;
 mod runtime;
 mod sandbox;
+mod schedule;
 mod sdk;
 mod serve;
 mod settings;
@@ -89,6 +90,8 @@ enum Command {
     Pause(pause::PauseArgs),
     Resume(pause::ResumeArgs),
     Archive(archive::ArchiveArgs),
+    #[command(subcommand)]
+    Schedule(schedule::ScheduleCommand),
     #[command(subcommand)]
     Settings(settings::SettingsCommand),
     Invoke(invoke::InvokeArgs),
@@ -173,6 +176,7 @@ fn dispatch(command: Command, context: &mut Context) -> Result<()> {
         Command::Pause(args) => pause::pause(&args, context),
         Command::Resume(args) => pause::resume(&args, context),
         Command::Archive(args) => archive::run(&args, context),
+        Command::Schedule(command) => schedule::run(&command, context),
         Command::Settings(command) => settings::run(&command, context),
         Command::Invoke(args) => invoke::run(&args, context),
         Command::Runs(args) => runs::run(&args, context),

@@ -34,10 +34,30 @@ type Template = (&'static str, &'static str);
 const PYTHON_CATCH: &[Template] = &[
     ("workflow.toml", include_str!("../../templates/python-catch/workflow.toml")),
     ("workflow.py", include_str!("../../templates/python-catch/workflow.py")),
+    ("test_workflow.py", include_str!("../../templates/python-catch/test_workflow.py")),
 ];
 const PYTHON_PULL: &[Template] = &[
     ("workflow.toml", include_str!("../../templates/python-pull/workflow.toml")),
     ("workflow.py", include_str!("../../templates/python-pull/workflow.py")),
+    ("test_workflow.py", include_str!("../../templates/python-pull/test_workflow.py")),
+];
+const PYTHON: &[Template] = &[
+    ("pyproject.toml", include_str!("../../templates/python-pyproject.toml")),
+    (".gitignore", include_str!("../../templates/python-gitignore")),
+];
+/// How it is tested without a host.
+const PYTHON_README: &str = include_str!("../../templates/python-README.md");
+/// The modules of the SDK that the test kit needs; the others need the sandbox.
+const PYTHON_KIT: &[&str] = &[
+    "__init__.py",
+    "body.py",
+    "jsontext.py",
+    "multipart.py",
+    "outcome.py",
+    "program.py",
+    "request.py",
+    "settings.py",
+    "text.py",
 ];
 const RUST: &[Template] = &[
     ("Cargo.toml", include_str!("../../templates/rust-Cargo.toml")),
@@ -80,10 +100,15 @@ pub(crate) fn run(args: &NewArgs, context: &mut Context) -> Result<()> {
     }
     let shown = folder.display();
     let own = files.iter().map(|(name, _)| name.as_str()).filter(|name| !name.starts_with("vendor/"));
-    context.out.note(format!("made {shown} with {}", own.collect::<Vec<_>>().join(", ")));
+    let own: Vec<&str> = own.collect();
+    let (first, rest) = own.split_at(own.len().min(3));
+    context.out.note(format!("made {shown} with {} and {} more files", first.join(", "), rest.len()));
     let request =
         if args.kind == Kind::Catch { format!(" --request {shown}/request.json") } else { String::new() };
     context.out.hint(format!("`tidegate run {shown}{request}` tries it here"));
+    if args.lang == Lang::Python {
+        context.out.hint(format!("`pytest {shown}` tests it on this machine's own Python"));
+    }
     context.out.hint(format!("`tidegate deploy {shown}` puts it on a host"));
     Ok(())
 }
@@ -91,15 +116,31 @@ pub(crate) fn run(args: &NewArgs, context: &mut Context) -> Result<()> {
 /// The files of a new project.
 pub(crate) fn files(name: &WorkflowName, kind: Kind, lang: Lang) -> Vec<(String, Vec<u8>)> {
     let by_lang = match (lang, kind) {
-        (Lang::Python, Kind::Catch) => vec![PYTHON_CATCH],
-        (Lang::Python, Kind::Pull) => vec![PYTHON_PULL],
+        (Lang::Python, Kind::Catch) => vec![PYTHON_CATCH, PYTHON],
+        (Lang::Python, Kind::Pull) => vec![PYTHON_PULL, PYTHON],
         (Lang::Rust, Kind::Catch) => vec![RUST_CATCH, RUST],
         (Lang::Rust, Kind::Pull) => vec![RUST_PULL, RUST],
     };
     let by_kind = if kind == Kind::Catch { CATCH } else { PULL };
     let templates = by_lang.into_iter().chain([by_kind]).flatten();
-    let filled = |text: &str| text.replace("{{name}}", name.as_str()).into_bytes();
+    let filled = |text: &str| {
+        text.replace("{{name}}", name.as_str()).replace("{{dependencies}}", &dependencies()).into_bytes()
+    };
     let mut files: Vec<_> = templates.map(|(file, text)| ((*file).to_owned(), filled(text))).collect();
+    if lang == Lang::Python {
+        for (_, text) in files.iter_mut().filter(|(file, _)| file == "README.md") {
+            text.extend_from_slice(PYTHON_README.as_bytes());
+        }
+        let kit =
+            sdk::below("guest-sdk/python/tidegate").map(|(file, bytes)| (format!("tidegate/{file}"), bytes));
+        let needed = sdk::below("guest-sdk/python/tidegate_runtime")
+            .filter(|(file, _)| PYTHON_KIT.contains(file))
+            .map(|(file, bytes)| (format!("tidegate_runtime/{file}"), bytes));
+        let vendored = kit.chain(needed);
+        files.extend(
+            vendored.map(|(file, bytes)| (format!("vendor/guest-sdk/python/{file}"), bytes.to_vec())),
+        );
+    }
     if lang == Lang::Rust {
         let manifest = RUST_SDK.replace("{{version}}", env!("CARGO_PKG_VERSION"));
         files.push(("vendor/guest-sdk/rust/Cargo.toml".to_owned(), manifest.into_bytes()));
@@ -109,6 +150,14 @@ pub(crate) fn files(name: &WorkflowName, kind: Kind, lang: Lang) -> Vec<(String,
         }
     }
     files
+}
+
+/// The packages of the default runtime, as a list in TOML has them, line by line.
+fn dependencies() -> String {
+    let wanted = sdk::below("runtimes/python").find(|(file, _)| *file == "requirements.in");
+    let text = wanted.map(|(_, bytes)| String::from_utf8_lossy(bytes)).unwrap_or_default();
+    let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+    lines.map(|line| format!("    \"{line}\",\n")).collect()
 }
 
 /// Writes the files into a folder that is new or empty.

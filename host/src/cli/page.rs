@@ -113,14 +113,11 @@ fn head(out: &mut Output, detail: &RunDetail) -> Result<()> {
     fields.add("trigger", clean(&trigger));
     fields.maybe("due", run.due.map(|due| time(due, &out.zone)));
     let usage = &detail.usage;
-    fields.add(
-        "used",
-        format!(
-            "{} of processor time, {} of memory at most",
-            duration_us(usage.cpu_us),
-            bytes(usage.memory_peak_bytes)
-        ),
-    );
+    let used = run.started_at.map(|_| {
+        let (time, memory) = (duration_us(usage.cpu_us), bytes(usage.memory_peak_bytes));
+        format!("{time} of processor time, {memory} of memory at most")
+    });
+    fields.maybe("used", used);
     fields.print(out)
 }
 
@@ -130,7 +127,8 @@ fn timeline(out: &mut Output, detail: &RunDetail) -> Result<()> {
     out.line(format!("  {}  accepted", time(run.accepted_at, &out.zone)))?;
     let Some(started) = run.started_at else { return Ok(()) };
     let queued_ms = detail.usage.queue_us as f64 / 1e3;
-    let mut steps = vec![(queued_ms, "started, after waiting for a permit".to_owned())];
+    let started_how = if queued_ms < 1.0 { "started" } else { "started, after waiting for a permit" };
+    let mut steps = vec![(queued_ms, started_how.to_owned())];
     let since_accepted = |us: u64| queued_ms + us as f64 / 1e3;
     if detail.usage.instantiate_us > 0 {
         steps.push((since_accepted(detail.usage.instantiate_us), "instance ready".to_owned()));
@@ -261,6 +259,9 @@ fn exchanges(out: &mut Output, exchanges: &[Exchange]) -> Result<()> {
             bytes(exchange.request_bytes),
             bytes(exchange.response_bytes)
         ))?;
+        if let Some(reason) = &exchange.reason {
+            out.line(format!("    {}", clean(reason)))?;
+        }
     }
     Ok(())
 }

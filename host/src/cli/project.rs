@@ -64,7 +64,8 @@ struct Wire {
 
 const KEYS: &[&str] =
     &["name", "kind", "lang", "description", "runtime", "schedule", "limits", "retry", "endpoint"];
-const SCHEDULE_KEYS: &[&str] = &["name", "every", "cron", "timezone"];
+const SCHEDULE_KEYS: &[&str] =
+    &["name", "every", "cron", "timezone", "overlap", "missed", "missed_max", "start_deadline", "jitter"];
 const LIMIT_KEYS: &[&str] = &["deadline_ms", "memory_bytes_max", "concurrency_max"];
 const RETRY_KEYS: &[&str] = &["attempts", "backoff_ms", "backoff_max_ms", "jitter_percent", "on"];
 const ENDPOINT_KEYS: &[&str] =
@@ -242,7 +243,9 @@ pub(crate) fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::MissedWord;
     use crate::cli::error::{Exit, render};
+    use crate::schedule::Overlap;
 
     const GOOD: &str = r#"
 name = "sync"
@@ -285,6 +288,22 @@ on = ["exception", "interrupted"]
         let catch = "name = 'a'\nkind = 'catch'\nlang = 'rust'\n[endpoint]\nmethods = ['GET']\n";
         let catch = parse(Path::new("p"), catch).unwrap();
         assert_eq!(catch.endpoint.unwrap().methods, ["GET"]);
+    }
+
+    #[test]
+    fn a_schedule_has_a_policy() {
+        let policy =
+            "jitter = '30s'\nstart_deadline = '5m'\noverlap = 'queue-one'\nmissed = 'all'\nmissed_max = 5";
+        let project =
+            parse(Path::new("p"), &GOOD.replace("every = \"90m\"", &format!("every = '90m'\n{policy}")));
+        let schedule = project.unwrap().schedules.swap_remove(0);
+        assert_eq!((schedule.overlap, schedule.missed), (Some(Overlap::QueueOne), Some(MissedWord::All)));
+        assert_eq!((schedule.missed_max, schedule.jitter.as_deref()), (Some(5), Some("30s")));
+        insta::assert_snapshot!(refused(&GOOD.replace("every = \"90m\"", "every = '90m'\noverlap = 'never'")), @r"
+        workflow.toml:10:11: unknown variant `never`, expected one of `forbid`, `queue-one`, `allow`
+          10 | overlap = 'never'
+             |           ^
+        ");
     }
 
     #[test]

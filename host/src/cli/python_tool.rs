@@ -4,6 +4,7 @@
 //! what it made, or what went wrong.
 
 use std::ffi::OsStr;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -79,8 +80,29 @@ pub(crate) fn ready_runtime(name: &str, env: &Environment, out: &mut Output) -> 
             "`tidegate runtime build --no-install --name {name} -r requirements.txt` builds it"
         )));
     };
+    let _lock = only_builder(name, &folder, out)?;
+    // Another command may have built it while this one waited.
+    if component.is_file() {
+        return Ok(component);
+    }
     out.note(format!("the runtime {name} is not built yet: this takes a minute, once"));
     runtime(name, Some(&requirements), &folder, env, out)
+}
+
+/// Waits until no other command builds this runtime. The lock ends with the file that is
+/// returned, or with the process.
+///
+/// # Errors
+/// The folder cannot be written.
+pub(crate) fn only_builder(name: &str, folder: &Path, out: &mut Output) -> Result<File> {
+    std::fs::create_dir_all(folder).context(format!("make {}", folder.display()))?;
+    let path = folder.join(format!("{name}.lock"));
+    let lock = File::create(&path).context(format!("make {}", path.display()))?;
+    if lock.try_lock().is_err() {
+        out.note(format!("waiting for another command that builds the runtime {name}"));
+        lock.lock().context(format!("lock {}", path.display()))?;
+    }
+    Ok(lock)
 }
 
 /// Builds a runtime from a requirements file and returns its component's path.

@@ -170,6 +170,7 @@ fn build(args: &BuildArgs, context: &mut Context) -> Result<()> {
         None => python_tool::stock_requirements(name, &context.env)?,
     };
     let (env, out) = (&context.env, &mut context.out);
+    let _lock = python_tool::only_builder(name, &folder, out)?;
     let component = python_tool::runtime(name, requirements.as_deref(), &folder, env, out)?;
     match client {
         Some(client) => send(&client, name, &component, args.format, &mut context.out),

@@ -76,14 +76,16 @@ impl Sandbox {
     /// The cache cannot be written, or the sandbox not set up.
     pub(crate) fn open(config: Config, cache: &Path) -> Result<Self> {
         let runtime = runtime()?;
-        let usual = DataFolder::create(&cache.join("local"))?;
+        // Several builds of this program may share a cache.
+        let usual = DataFolder::create(&cache.join(format!("local-{}", EmbeddedStore::FORMAT)))?;
         let options = EmbeddedOptions::from_config(&config);
         // The store starts threads of the runtime.
         let opened = runtime.block_on(async { EmbeddedStore::open(usual.path(), options.clone()) });
         let (store, temporary): (Arc<dyn Store>, _) = match opened {
             Ok(store) => (store, None),
-            // Another `run`: this one does without what is kept there.
-            Err(StoreError::InUse { .. }) => {
+            // Another `run`, or another version of this program: this one does without
+            // what is kept there.
+            Err(StoreError::InUse { .. } | StoreError::Format { .. }) => {
                 let folder = tempfile::tempdir().context("make a temporary folder")?;
                 let store = runtime.block_on(async { EmbeddedStore::open(folder.path(), options) })?;
                 (store, Some(folder))

@@ -143,7 +143,12 @@ fn unset(args: &UnsetArgs, context: &mut Context) -> Result<()> {
     for name in &args.settings {
         insert(&mut patch, name, None)?;
     }
+    let before: SettingList = client.get(&path(&args.name))?;
     let answer: Value = client.patch(&path(&args.name), &patch)?;
+    for name in patch.keys().filter(|name| before.settings.iter().all(|setting| setting.name != **name)) {
+        context.out.warning(format!("{name} was not set"));
+    }
+    patch.retain(|name, _| before.settings.iter().any(|setting| setting.name == *name));
     told(&patch, "removed", args.format, &answer, context)
 }
 
@@ -158,6 +163,9 @@ fn told(
         return context.out.json(answer);
     }
     let names: Vec<&str> = patch.keys().map(String::as_str).collect();
+    if names.is_empty() {
+        return Ok(());
+    }
     context.out.note(format!("{verb} {}", names.join(", ")));
     Ok(())
 }

@@ -7,6 +7,7 @@ use super::error::Result;
 use super::human::{bytes, duration_ms, relative, time};
 use super::output::{clean, clean_lines};
 use super::page::Fields;
+use super::schedule::{overrun_line, policy_line};
 use super::table::{Column, Shown, Table, Tone};
 use super::{Context, Format};
 use crate::api::WorkflowView;
@@ -46,6 +47,12 @@ pub(crate) fn run(args: &ShowArgs, context: &mut Context) -> Result<()> {
         schedules(&view, out, now)?;
     }
     out.flush()?;
+    for schedule in &view.schedules {
+        if let Some(line) = overrun_line(schedule, &out.zone) {
+            out.warning(format!("{}: {line}", schedule.name));
+            out.hint(format!("`tidegate schedule ledger {}` shows what became of its instants", view.name));
+        }
+    }
     if view.active_version.is_none() {
         out.hint(format!("nothing is deployed yet: `tidegate deploy PATH --name {}`", view.name));
     }
@@ -105,12 +112,14 @@ fn schedules(view: &WorkflowView, out: &mut super::output::Output, now: jiff::Ti
         Column::text("").spare(),
     ]);
     for schedule in &view.schedules {
-        table.row([
+        let policy = policy_line(&schedule.policy).map(|line| Shown::toned(line, Tone::Dim));
+        let cells = [
             Shown::toned(&schedule.name, Tone::Bold),
             schedule.description.as_str().into(),
             Shown::maybe(schedule.next_due.map(|next| time(next, &out.zone))),
             Shown::toned(schedule.next_due.map(|next| relative(next, now)).unwrap_or_default(), Tone::Dim),
-        ]);
+        ];
+        table.row_with(cells, policy);
     }
     table.print(out)
 }

@@ -4,10 +4,12 @@
 //! says that this host wrote exactly these bytes, for exactly this engine. Anything else
 //! counts as missing and is compiled again from the component.
 
+use std::collections::HashSet;
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
@@ -18,8 +20,13 @@ use crate::workflow::Digest;
 /// Bytes of the key that tags are made with.
 pub const KEY_BYTES: usize = 32;
 
+/// An artefact's native code, and its tag.
+const EXTENSIONS: [&str; 2] = ["cwasm", "tag"];
+
 /// The artefacts of one engine configuration.
 pub(super) struct Artefacts {
+    /// Has a folder for each engine.
+    root: PathBuf,
     folder: PathBuf,
     /// What the tag is bound to beside the bytes: the engine's version and settings.
     engine: String,
@@ -30,9 +37,9 @@ impl Artefacts {
     /// The artefacts below `folder` for the engine that `engine` describes; the folder
     /// is made.
     pub(super) fn open(folder: &Path, engine: String, key: [u8; KEY_BYTES]) -> std::io::Result<Self> {
-        let folder = folder.join(&engine);
+        let (root, folder) = (folder.to_owned(), folder.join(&engine));
         std::fs::create_dir_all(&folder)?;
-        Ok(Self { folder, engine, key })
+        Ok(Self { root, folder, engine, key })
     }
 
     /// Keeps an artefact.
@@ -84,6 +91,50 @@ impl Artefacts {
         }
     }
 
+    /// Makes an artefact young again: somebody is about to need it.
+    pub(super) fn touch(&self, digest: Digest) -> std::io::Result<()> {
+        for extension in EXTENSIONS {
+            File::options()
+                .append(true)
+                .open(self.path(digest, extension))?
+                .set_modified(SystemTime::now())?;
+        }
+        Ok(())
+    }
+
+    /// Deletes what was not written or touched for `age_min`: artefacts of components that
+    /// are not in `live`, and everything of other engines, whose artefacts this one cannot
+    /// load. Returns the bytes that were freed. What runs has its file mapped, and keeps
+    /// it.
+    pub(super) fn sweep(&self, live: &HashSet<Digest>, age_min: Duration) -> std::io::Result<u64> {
+        let mut freed_bytes = 0;
+        for engine in std::fs::read_dir(&self.root)? {
+            let folder = engine?.path();
+            if !folder.is_dir() {
+                continue;
+            }
+            let is_own = folder == self.folder;
+            for file in std::fs::read_dir(&folder)? {
+                let file = file?;
+                let is_live = is_own && digest_of(&file.path()).is_some_and(|digest| live.contains(&digest));
+                let metadata = file.metadata()?;
+                let is_old = metadata.modified()?.elapsed().is_ok_and(|age| age >= age_min);
+                if metadata.is_file() && is_old && !is_live {
+                    std::fs::remove_file(file.path())?;
+                    freed_bytes += metadata.len();
+                }
+            }
+            // Stays while there is anything in it.
+            if !is_own
+                && let Err(error) = std::fs::remove_dir(&folder)
+                && error.kind() != ErrorKind::DirectoryNotEmpty
+            {
+                return Err(error);
+            }
+        }
+        Ok(freed_bytes)
+    }
+
     fn path(&self, digest: Digest, extension: &str) -> PathBuf {
         self.folder.join(format!("{digest}.{extension}"))
     }
@@ -108,5 +159,55 @@ impl Artefacts {
         let mut mac = self.mac(digest);
         mac.update(artefact);
         mac.finalize().into_bytes().to_vec()
+    }
+}
+
+/// The component that a file belongs to; `None` for one that was never finished.
+fn digest_of(path: &Path) -> Option<Digest> {
+    let extension = path.extension()?.to_str()?;
+    let stem = path.file_stem()?.to_str()?;
+    EXTENSIONS.contains(&extension).then(|| Digest::try_from(stem.to_owned()).ok())?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn age(path: &Path) {
+        let file = File::options().append(true).open(path).unwrap();
+        file.set_modified(SystemTime::now() - 2 * HOUR).unwrap();
+    }
+
+    #[test]
+    fn what_no_version_can_need_is_deleted_once_it_is_old() {
+        let root = tempfile::tempdir().unwrap();
+        let artefacts = Artefacts::open(root.path(), "new".to_owned(), [1; KEY_BYTES]).unwrap();
+        let [live, dead, young, touched] =
+            ["live", "dead", "young", "touched"].map(|name| Digest::of(name.as_bytes()));
+        for digest in [live, dead, young, touched] {
+            artefacts.save(digest, b"code").unwrap();
+            EXTENSIONS.iter().filter(|_| digest != young).for_each(|one| age(&artefacts.path(digest, one)));
+        }
+        artefacts.touch(touched).unwrap();
+        let unfinished = artefacts.folder.join(".tmpXYZ");
+        std::fs::write(&unfinished, "cut").unwrap();
+        age(&unfinished);
+        let other = Artefacts::open(root.path(), "old".to_owned(), [1; KEY_BYTES]).unwrap();
+        let used = Artefacts::open(root.path(), "used".to_owned(), [1; KEY_BYTES]).unwrap();
+        other.save(live, b"code").unwrap();
+        used.save(live, b"code").unwrap();
+        EXTENSIONS.iter().for_each(|one| age(&other.path(live, one)));
+
+        assert_eq!(artefacts.sweep(&HashSet::from([live]), HOUR).unwrap(), 2 * (4 + 32) + 3);
+        for (digest, stays) in [(live, true), (dead, false), (young, true), (touched, true)] {
+            for one in EXTENSIONS {
+                assert_eq!(artefacts.path(digest, one).exists(), stays, "{digest} {one}");
+            }
+        }
+        assert!(!unfinished.exists() && !other.folder.exists());
+        assert!(used.path(live, "tag").exists(), "another engine's, but young");
+        assert_eq!(artefacts.sweep(&HashSet::from([live]), HOUR).unwrap(), 0);
     }
 }

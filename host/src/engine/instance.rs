@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -17,6 +18,7 @@ use super::log::Log;
 use super::memory::Account;
 use super::program::{Form, Program};
 use super::state::{State, changes_of};
+use super::sweep::Sweeper;
 use super::{Engine, Permit};
 use crate::run::{Fault, FaultKind, Level, Stream, Usage};
 
@@ -32,9 +34,26 @@ const TRACE_BYTES_MAX: usize = 32 << 10;
 /// The instance of a run that has ended. Dropping it gives memory, handles and the
 /// permit back; that takes a while, so it is done after the caller has its reply.
 pub struct Remains {
-    _store: Store<State>,
-    // Behind the store: the slot must be free before the permit is.
+    store: Option<Store<State>>,
+    sweeper: Arc<Sweeper>,
+    // Dropped behind the store: the slot must be free before the permit is.
     _permit: Permit,
+}
+
+impl Remains {
+    fn new(engine: &Engine, store: Store<State>, permit: Permit) -> Self {
+        Self { store: Some(store), sweeper: engine.sweeper.clone(), _permit: permit }
+    }
+}
+
+impl Drop for Remains {
+    fn drop(&mut self) {
+        if let Some(store) = self.store.take() {
+            let memory_bytes = store.data().memory.peak_bytes();
+            drop(store);
+            self.sweeper.dropped(memory_bytes);
+        }
+    }
 }
 
 /// What a runtime is asked beside running a program.
@@ -102,7 +121,7 @@ pub(super) async fn run(engine: &Engine, program: &Program, call: Call, permit: 
         queue_us: 0,
     };
     let report = Report { end, log: lines, log_summary, exchanges, usage, inputs: chance.inputs() };
-    (report, Remains { _store: store, _permit: permit })
+    (report, Remains::new(engine, store, permit))
 }
 
 /// Asks a runtime. The program gets no settings and no way out.
@@ -140,7 +159,7 @@ pub(super) async fn ask(
         Some(Err(error)) => Err(fault_of(&error, store.data(), call.limits.memory_bytes_max)),
         Some(Ok(answer)) => Ok(answer),
     };
-    drop(Remains { _store: store, _permit: permit });
+    drop(Remains::new(engine, store, permit));
     answer
 }
 

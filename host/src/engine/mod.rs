@@ -18,11 +18,13 @@ mod memory;
 mod program;
 mod scan;
 mod state;
+mod sweep;
 mod tuning;
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -41,6 +43,7 @@ use self::egress::Egress;
 use self::instance::{Answer, Question};
 use self::memory::Budget;
 use self::state::State;
+use self::sweep::Sweeper;
 use crate::api::{Diagnostic, PackageView};
 use crate::run::{Fault, FaultKind};
 use crate::workflow::{Digest, Kind, Settings, WorkflowId};
@@ -66,7 +69,12 @@ pub struct EngineOptions {
     pub memory_total_bytes_max: u64,
     /// How often running guests give way.
     pub epoch_tick: Duration,
+    /// Told of each compilation: whether it succeeded, and how long it took.
+    pub on_compiled: OnCompiled,
 }
+
+/// What is told of compilations.
+pub type OnCompiled = Box<dyn Fn(bool, Duration) + Send + Sync>;
 
 /// The right to one pool slot.
 pub type Permit = OwnedSemaphorePermit;
@@ -134,11 +142,13 @@ pub struct Engine {
     artefacts: Arc<Artefacts>,
     compiler: Compiler,
     compiles: Semaphore,
+    on_compiled: OnCompiled,
     permits: Arc<Semaphore>,
     instances_max: u32,
     memory_bytes_max: usize,
     budget: Arc<Budget>,
     egress: Arc<Egress>,
+    sweeper: Arc<Sweeper>,
 }
 
 impl Engine {
@@ -151,6 +161,7 @@ impl Engine {
         let config = tuning::config(options.instances_max, options.memory_bytes_max);
         let wasmtime = wasmtime::Engine::new(&config).map_err(setup)?;
         let linker = state::linker(&wasmtime).map_err(setup)?;
+        let sweeper = Arc::new(Sweeper::new(&wasmtime).map_err(setup)?);
         epoch::start(&wasmtime, options.epoch_tick).map_err(|error| EngineError::Setup(error.to_string()))?;
         let artefacts = Artefacts::open(&options.artefacts, fingerprint(&wasmtime), options.artefact_key)
             .map_err(|source| EngineError::Artefacts { path: options.artefacts, source })?;
@@ -160,11 +171,13 @@ impl Engine {
             artefacts: Arc::new(artefacts),
             compiler: options.compiler,
             compiles: Semaphore::new(options.compiles_max),
+            on_compiled: options.on_compiled,
             permits: Arc::new(Semaphore::new(options.instances_max as usize)),
             instances_max: options.instances_max,
             memory_bytes_max: options.memory_bytes_max,
             budget: Budget::new(options.memory_total_bytes_max),
             egress,
+            sweeper,
         })
     }
 
@@ -203,11 +216,16 @@ impl Engine {
         let hashed = wasm.clone();
         let digest = blocking(move || Digest::of(&hashed)).await?;
         if let Some(program) = self.load(digest).await? {
+            let artefacts = self.artefacts.clone();
+            blocking(move || artefacts.touch(digest)).await?.map_err(InstallError::Artefact)?;
             return Ok(program);
         }
         let _compiling =
             self.compiles.acquire().await.map_err(|closed| InstallError::Link(closed.to_string()))?;
-        let artefact = self.compiler.compile(wasm, self.memory_bytes_max).await?;
+        let began = Instant::now();
+        let compiled = self.compiler.compile(wasm, self.memory_bytes_max).await;
+        (self.on_compiled)(compiled.is_ok(), began.elapsed());
+        let artefact = compiled?;
         let artefacts = self.artefacts.clone();
         blocking(move || artefacts.save(digest, &artefact)).await?.map_err(InstallError::Artefact)?;
         let program = self.load(digest).await?;
@@ -227,6 +245,16 @@ impl Engine {
         let Some(component) = component else { return Ok(None) };
         let world = Program::world_of(&component);
         Program::link(digest, world, &component, &self.linker).map(Some).map_err(InstallError::Link)
+    }
+
+    /// Deletes compiled components that were not installed for `age_min` and are neither
+    /// in `live` nor of this engine's configuration. Returns the bytes that were freed.
+    ///
+    /// # Errors
+    /// When the artefacts' folder cannot be read, or a file in it not deleted.
+    pub async fn sweep(&self, live: HashSet<Digest>, age_min: Duration) -> Result<u64, InstallError> {
+        let artefacts = self.artefacts.clone();
+        blocking(move || artefacts.sweep(&live, age_min)).await?.map_err(InstallError::Artefact)
     }
 
     /// Runs a program once, in a fresh instance. Never fails: the report says how it

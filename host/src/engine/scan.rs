@@ -116,6 +116,9 @@ pub enum ScanError {
 }
 
 impl ScanError {
+    /// What to do next with a component whose exports do not fit.
+    pub const WORLD_HINT: &str = "build against the world `workflow` of tidegate:workflow@0.1.0; see wit/";
+
     /// What to do next.
     pub fn hint(&self) -> &'static str {
         match self {
@@ -131,9 +134,7 @@ impl ScanError {
             ScanError::Imports { .. } => {
                 "workflows may import WASI 0.2, wasi:http/outgoing-handler and tidegate:workflow; see wit/"
             }
-            ScanError::OtherWorld { .. } => {
-                "build against the world `workflow` of tidegate:workflow@0.1.0; see wit/"
-            }
+            ScanError::OtherWorld { .. } => Self::WORLD_HINT,
         }
     }
 }

@@ -25,6 +25,12 @@ pub(super) const FEATURES: WasmFeatures =
 /// one with two HTTP calls 6.5 MB, in hundreds of places.
 const KEEP_RESIDENT_BYTES: usize = 4 << 20;
 
+/// Pieces of memory that ended instances leave to be given back to the system together.
+/// Giving them back one by one halves what four cores can do: see [`super::sweep`].
+pub(super) const DECOMMIT_BATCH: usize = 64;
+/// wasmtime's batches, one for each core and no more than these.
+const DECOMMIT_BATCHES_MAX: usize = 16;
+
 /// What one component may instantiate; the pool has as much for every permit, so that
 /// an instantiation never fails for lack of a slot. Measured on componentize-py 0.25.1:
 /// 70 core instances (most of them synthetic), 1 memory, 2 tables of 5,896 elements.
@@ -67,12 +73,16 @@ fn pool(instances_max: u32, memory_bytes_max: usize) -> PoolingAllocationConfig 
     // can tell which they are (Linux 6.7). Elsewhere it would mean copying blindly.
     let scan = PoolingAllocationConfig::is_pagemap_scan_available();
     let keep = if scan { KEEP_RESIDENT_BYTES } else { 0 };
+    // What waits in a batch is not free yet, though its permit is.
+    let batches = std::thread::available_parallelism().map_or(1, usize::from).min(DECOMMIT_BATCHES_MAX);
+    let waiting = (batches * DECOMMIT_BATCH) as u32;
+    let total = |of_one: u32| instances_max.saturating_mul(of_one).saturating_add(waiting);
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(instances_max)
         .total_core_instances(instances_max.saturating_mul(CORE_INSTANCES_MAX))
-        .total_memories(instances_max.saturating_mul(MEMORIES_MAX))
-        .total_tables(instances_max.saturating_mul(TABLES_MAX))
-        .total_stacks(instances_max)
+        .total_memories(total(MEMORIES_MAX))
+        .total_tables(total(TABLES_MAX))
+        .total_stacks(total(1))
         .max_core_instances_per_component(CORE_INSTANCES_MAX)
         .max_memories_per_component(MEMORIES_MAX)
         .max_tables_per_component(TABLES_MAX)
@@ -86,8 +96,8 @@ fn pool(instances_max: u32, memory_bytes_max: usize) -> PoolingAllocationConfig 
         .linear_memory_keep_resident(keep)
         .table_keep_resident(keep.min(128 << 10))
         // Zeroed by hand after each run, scan or not: what a Rust guest's calls touch.
-        .async_stack_keep_resident(keep.min(32 << 10))
-        .decommit_batch_size(1)
+        .async_stack_keep_resident(keep.min(16 << 10))
+        .decommit_batch_size(DECOMMIT_BATCH)
         .max_unused_warm_slots(100);
     pool
 }

@@ -4,9 +4,11 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 /// Most instants that [`Missed::All`] makes up for.
-pub(super) const BACKFILL_MAX: u32 = 100;
+pub const BACKFILL_MAX: u32 = 100;
 /// Longest jitter, in milliseconds: an hour.
-pub(super) const JITTER_MS_MAX: u64 = 3_600_000;
+pub const JITTER_MS_MAX: u64 = 3_600_000;
+/// Shortest start deadline, in milliseconds.
+pub const START_DEADLINE_MS_MIN: u64 = 1_000;
 
 /// How a schedule treats instants that meet a running run, a host that was down, or a
 /// stampede. The default: no overlap, one run for missed instants, no deadline, no jitter.
@@ -16,7 +18,7 @@ pub struct Policy {
     /// What happens when the run of an earlier instant of this schedule is still going.
     /// Other schedules of the same workflow do not count: they are independent.
     pub overlap: Overlap,
-    /// What happens to instants that passed while the host was down or suspended.
+    /// What happens to instants that passed while the host was down or asleep.
     pub missed: Missed,
     /// An instant that cannot start within so many milliseconds is missed; without it,
     /// instants start however late they are. At least 1,000.
@@ -29,7 +31,7 @@ pub struct Policy {
 }
 
 /// What happens when the run of an earlier instant is still going.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Overlap {
     /// The instant is skipped.
@@ -48,8 +50,7 @@ pub enum Missed {
     /// The latest one runs, late; the ones before it are recorded as missed.
     #[default]
     Once,
-    /// None of them runs. An instant counts as missed when it cannot start within the
-    /// start deadline, or within a minute when there is none.
+    /// None of them runs.
     Skip,
     /// The latest ones run, one after the other; the ones before them are recorded as
     /// missed.
@@ -73,9 +74,9 @@ impl Policy {
             return Err(format!("missed runs are made up for 1 to {BACKFILL_MAX} times, not {max}"));
         }
         if let Some(found) = self.start_deadline_ms
-            && found < 1_000
+            && found < START_DEADLINE_MS_MIN
         {
-            return Err(format!("a start deadline is at least 1000 ms, not {found} ms"));
+            return Err(format!("a start deadline is at least {START_DEADLINE_MS_MIN} ms, not {found} ms"));
         }
         let jitter_ms_max = JITTER_MS_MAX.min(distance_ms - 1);
         if self.jitter_ms > jitter_ms_max {

@@ -7,14 +7,16 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::plan::{Plan, Situation, late_max, plan};
-use super::tick::{Done, Lane, Work};
+use super::lane::Lane;
+use super::plan::{Plan, Situation, Start, late_max, plan};
+use super::tick::{Done, Work};
 use super::{Key, PullSchedule, RETRY};
 use crate::schedule::{Overlap, Rule, Schedule};
+use crate::store::{Tick, TickState};
 use crate::workflow::{Digest, WorkflowId};
 
 /// How often a paused schedule gets an entry in the ledger.
-const PAUSED_EVERY: SignedDuration = SignedDuration::from_hours(1);
+const PAUSED_EVERY: SignedDuration = SignedDuration::from_mins(1);
 
 /// All schedules.
 pub(super) struct Agenda {
@@ -36,6 +38,8 @@ struct Entry {
     is_paused: bool,
     /// What is due up to here was dealt with.
     last: Timestamp,
+    /// What became due before this passed unseen.
+    seen_from: Timestamp,
     /// The first one that was not.
     next: Option<Timestamp>,
     /// It is not looked at before, even if it is due.
@@ -76,9 +80,9 @@ impl Agenda {
         self.order.first().map(|(wake, _)| *wake)
     }
 
-    /// A schedule's next due instant.
-    pub(super) fn next(&self, id: u64) -> Option<(Key, Option<Timestamp>)> {
-        self.entries.get(&id).map(|entry| (entry.key.clone(), entry.next))
+    /// A schedule, its next due instant, and how it runs.
+    pub(super) fn published(&self, id: u64) -> Option<(Key, Option<Timestamp>, Arc<Lane>)> {
+        self.entries.get(&id).map(|entry| (entry.key.clone(), entry.next, entry.lane.clone()))
     }
 
     /// Deals with the schedule that has waited longest, if its time has come.
@@ -87,13 +91,17 @@ impl Agenda {
         Some((id, self.look(id, now, self.claim_ahead)))
     }
 
-    /// Takes a schedule in that was last due at `last`, as far as the ledger knows. Times
-    /// in the future were written under a clock that was wrong.
-    pub(super) fn add(&mut self, pull: PullSchedule, last: Option<Timestamp>, now: Timestamp) -> Option<u64> {
+    /// Takes a schedule in whose newest entry in the ledger is `newest`. Times in the future
+    /// were written under a clock that was wrong.
+    pub(super) fn add(&mut self, pull: PullSchedule, newest: Option<&Tick>, now: Timestamp) -> Option<u64> {
         let PullSchedule { workflow, schedule, since, paused } = pull;
         let rule = rule_of(workflow, &schedule)?;
         let key: Key = (workflow, Arc::from(schedule.name.as_str()));
-        let last = last.map_or(since, |last| last.max(since)).min(now);
+        let last = newest.map_or(since, |newest| newest.due.max(since)).min(now);
+        let lane = Lane::new(paused);
+        if let Some(skipped) = newest.filter(|newest| newest.state == TickState::SkippedRunning) {
+            lane.remember_overrun(&Start::new(&rule, skipped.due, false));
+        }
         self.ids_given += 1;
         let id = self.ids_given;
         let entry = Entry {
@@ -103,10 +111,11 @@ impl Agenda {
             schedule,
             is_paused: paused,
             last,
+            seen_from: now,
             not_before: None,
             wake: None,
             active: 0,
-            lane: Arc::new(Lane::new(paused)),
+            lane: Arc::new(lane),
             key: key.clone(),
         };
         self.entries.insert(id, entry);
@@ -139,6 +148,8 @@ impl Agenda {
             self.ids.iter().filter(|(_, id)| !seen.contains(id)).map(|(key, _)| key.clone()).collect();
         for key in &gone {
             if let Some(id) = self.ids.remove(key) {
+                // What was due until now has its entry, unless the whole workflow is gone.
+                difference.work.extend(self.look(id, now, SignedDuration::ZERO));
                 self.remove(id);
             }
         }
@@ -154,6 +165,7 @@ impl Agenda {
         for &id in &ids {
             let Some(entry) = self.entries.get_mut(&id) else { continue };
             entry.last = entry.last.min(now);
+            entry.seen_from = entry.seen_from.min(now);
             let next = entry.rule.next_after(now);
             // What was due before the change and waits still, waits on.
             entry.next = [entry.next, next].into_iter().flatten().min();
@@ -161,6 +173,12 @@ impl Agenda {
             self.reorder(id);
         }
         ids
+    }
+
+    /// Follows a clock that was set forward, or a machine that slept: what was due
+    /// meanwhile passed unseen.
+    pub(super) fn turn_forward(&mut self, now: Timestamp) {
+        self.entries.values_mut().for_each(|entry| entry.seen_from = now);
     }
 
     /// Notes that a piece of work is over.
@@ -193,14 +211,15 @@ impl Agenda {
         let Plan { unrun, runs, last } = if early_by > ahead {
             return None;
         } else if early_by <= SignedDuration::ZERO {
-            plan(&entry.rule, policy, first, Situation { now, is_paused, is_taken, jitter })
+            let seen_from = entry.seen_from;
+            plan(&entry.rule, policy, first, Situation { now, seen_from, is_paused, is_taken, jitter })
         } else if is_paused || is_taken {
             // It may be otherwise when its time has come.
             entry.not_before = now.checked_add(early_by).ok();
             self.reorder(id);
             return None;
         } else {
-            Plan { runs: vec![first], last: Some(first), ..Plan::default() }
+            Plan { runs: vec![Start::new(&entry.rule, first, false)], last: Some(first), ..Plan::default() }
         };
         entry.not_before = None;
         if let Some(last) = last {
@@ -217,6 +236,7 @@ impl Agenda {
             schedule: entry.key.1.clone(),
             jitter: entry.jitter,
             late_max: late_max(policy),
+            cadence: unrun.iter().any(|group| group.count > 1).then(|| entry.schedule.cadence.clone()),
             unrun,
             runs,
             is_exclusive: policy.overlap != Overlap::Allow,

@@ -1,11 +1,12 @@
 //! The part of the store that the scheduler needs.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use crate::store::{Claim, Result, Store, Tick, TickState};
+use crate::store::{Claim, Result, Store, Tick, TickPlace, TickState};
 use crate::workflow::WorkflowId;
 
 /// The ledger of due instants: the store's verbs of the same names. `Arc<dyn Store>`
@@ -22,10 +23,17 @@ pub trait Ledger: Send + Sync + 'static {
         schedule: &str,
         due: Timestamp,
         state: TickState,
+        lateness: Duration,
     ) -> Result<()>;
 
     /// [`Store::ticks`].
-    async fn ticks(&self, workflow: WorkflowId, schedule: Option<&str>, limit: usize) -> Result<Vec<Tick>>;
+    async fn ticks(
+        &self,
+        workflow: WorkflowId,
+        schedule: Option<&str>,
+        up_to: Option<&TickPlace>,
+        limit: usize,
+    ) -> Result<Vec<Tick>>;
 
     /// [`Store::unsettled_ticks`].
     async fn unsettled_ticks(&self) -> Result<Vec<Tick>>;
@@ -43,12 +51,19 @@ impl<S: Store + ?Sized> Ledger for Arc<S> {
         schedule: &str,
         due: Timestamp,
         state: TickState,
+        lateness: Duration,
     ) -> Result<()> {
-        Store::settle(&**self, workflow, schedule, due, state).await
+        Store::settle(&**self, workflow, schedule, due, state, lateness).await
     }
 
-    async fn ticks(&self, workflow: WorkflowId, schedule: Option<&str>, limit: usize) -> Result<Vec<Tick>> {
-        Store::ticks(&**self, workflow, schedule, limit).await
+    async fn ticks(
+        &self,
+        workflow: WorkflowId,
+        schedule: Option<&str>,
+        up_to: Option<&TickPlace>,
+        limit: usize,
+    ) -> Result<Vec<Tick>> {
+        Store::ticks(&**self, workflow, schedule, up_to, limit).await
     }
 
     async fn unsettled_ticks(&self) -> Result<Vec<Tick>> {

@@ -6,14 +6,12 @@ use super::{MISSED_ENTRIES_MAX, STANDS_FOR_MAX};
 use crate::schedule::{Missed, Policy, Rule};
 use crate::store::TickState;
 
-/// Without a start deadline, an instant that is later than this counts as missed where
-/// missed instants do not run.
-const MISSED_AFTER: SignedDuration = SignedDuration::from_secs(60);
-
 /// How things stand when a schedule is looked at.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Situation {
     pub(super) now: Timestamp,
+    /// The host was down or asleep until here: what became due before passed unseen.
+    pub(super) seen_from: Timestamp,
     /// The workflow is paused.
     pub(super) is_paused: bool,
     /// A run of the schedule is going, and the policy lets no other begin or wait.
@@ -28,9 +26,19 @@ pub(super) struct Plan {
     /// Those that do not run.
     pub(super) unrun: Vec<Group>,
     /// Those that run, behind those that do not.
-    pub(super) runs: Vec<Timestamp>,
+    pub(super) runs: Vec<Start>,
     /// The last instant that is dealt with; `None` when none was due.
     pub(super) last: Option<Timestamp>,
+}
+
+/// An instant that runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Start {
+    pub(super) due: Timestamp,
+    /// It makes up for an instant that was missed.
+    pub(super) is_backfill: bool,
+    /// From this instant to the next one of the schedule; `None` at the calendar's end.
+    pub(super) distance: Option<SignedDuration>,
 }
 
 /// Instants that do not run and share an entry in the ledger.
@@ -47,8 +55,8 @@ pub(super) struct Group {
 /// Decides on all instants of `rule` from `first` on whose time has come. `first` is due
 /// at some time, perhaps not yet.
 pub(super) fn plan(rule: &Rule, policy: &Policy, first: Timestamp, situation: Situation) -> Plan {
-    let Situation { now, is_paused, is_taken, jitter } = situation;
-    let ready_until = minus(now, jitter);
+    let Situation { now, seen_from, is_paused, is_taken, jitter } = situation;
+    let (ready_until, unseen_until) = (minus(now, jitter), minus(seen_from, jitter));
     let before = minus(first, SignedDuration::from_nanos(1));
     let Some(last) = rule.last_within(before, ready_until) else { return Plan::default() };
     let backlog = Backlog { rule, before, last };
@@ -69,9 +77,11 @@ pub(super) fn plan(rule: &Rule, policy: &Policy, first: Timestamp, situation: Si
     };
     let limit = late_max(policy);
     let is_in_time = |due: &Timestamp| limit.is_none_or(|limit| ready_until.duration_since(*due) <= limit);
-    plan.runs = backlog.latest(runs_max).into_iter().filter(is_in_time).collect();
+    let may_run = |due: &Timestamp| policy.missed != Missed::Skip || *due >= unseen_until;
+    let runs = backlog.latest(runs_max).into_iter().filter(is_in_time).filter(may_run);
+    plan.runs = runs.map(|due| Start::new(rule, due, due < unseen_until || due < last)).collect();
     plan.unrun = match plan.runs.first() {
-        Some(first_run) => backlog.before(*first_run).missed(),
+        Some(first_run) => backlog.before(first_run.due).missed(),
         None => backlog.missed(),
     };
     plan
@@ -79,12 +89,7 @@ pub(super) fn plan(rule: &Rule, policy: &Policy, first: Timestamp, situation: Si
 
 /// How late a run may start; `None` for any time.
 pub(super) fn late_max(policy: &Policy) -> Option<SignedDuration> {
-    let deadline = policy.start_deadline_ms.and_then(|ms| i64::try_from(ms).ok());
-    match (deadline, policy.missed) {
-        (Some(ms), _) => Some(SignedDuration::from_millis(ms)),
-        (None, Missed::Skip) => Some(MISSED_AFTER),
-        (None, Missed::Once | Missed::All { .. }) => None,
-    }
+    policy.start_deadline_ms.and_then(|ms| i64::try_from(ms).ok()).map(SignedDuration::from_millis)
 }
 
 /// Due instants behind `before`, up to and with `last`, which is one; or none when `last`
@@ -132,6 +137,13 @@ impl<'a> Backlog<'a> {
     }
 }
 
+impl Start {
+    pub(super) fn new(rule: &Rule, due: Timestamp, is_backfill: bool) -> Self {
+        let distance = rule.next_after(due).map(|next| next.duration_since(due));
+        Self { due, is_backfill, distance }
+    }
+}
+
 impl Group {
     fn new(first: Timestamp, last: Timestamp, count: u64, state: TickState, reason: &str) -> Self {
         let message = match count {
@@ -165,7 +177,17 @@ mod tests {
     }
 
     fn at_now(now: i64) -> Situation {
-        Situation { now: at(now), is_paused: false, is_taken: false, jitter: SignedDuration::ZERO }
+        Situation {
+            now: at(now),
+            seen_from: at(0),
+            is_paused: false,
+            is_taken: false,
+            jitter: SignedDuration::ZERO,
+        }
+    }
+
+    fn runs(plan: &Plan) -> Vec<(i64, bool)> {
+        plan.runs.iter().map(|start| (start.due.as_second(), start.is_backfill)).collect()
     }
 
     fn seconds(groups: &[Group]) -> Vec<(i64, i64, u64)> {
@@ -179,16 +201,17 @@ mod tests {
         let delayed = Situation { jitter: SECOND * 5, ..at_now(14) };
         assert_eq!(plan(&rule, &Policy::default(), at(10), delayed), Plan::default());
         let due = plan(&rule, &Policy::default(), at(10), Situation { now: at(15), ..delayed });
-        assert_eq!((due.runs, due.last), (vec![at(10)], Some(at(10))));
+        assert_eq!((runs(&due), due.last), (vec![(10, false)], Some(at(10))));
+        assert_eq!(due.runs[0].distance, Some(SECOND * 10));
         // Late by more than an interval: 20 is due, and not yet to be started.
         let late = plan(&rule, &Policy::default(), at(10), Situation { now: at(24), ..delayed });
-        assert_eq!((late.runs, late.last), (vec![at(10)], Some(at(10))));
+        assert_eq!((runs(&late), late.last), (vec![(10, false)], Some(at(10))));
     }
 
     #[test]
     fn backlog_splits_into_runs_single_entries_and_a_rest() {
         let plan = plan(&rule(), &Policy::default(), at(10), at_now(205));
-        assert_eq!((plan.runs, plan.last), (vec![at(200)], Some(at(200))));
+        assert_eq!((runs(&plan), plan.last), (vec![(200, false)], Some(at(200))));
         let mut expected = vec![(10, 90, 9)];
         expected.extend((10..20).map(|n| (n * 10, n * 10, 1)));
         assert_eq!(seconds(&plan.unrun), expected);
@@ -197,6 +220,24 @@ mod tests {
             plan.unrun[0].message,
             "the host was down or busy when it was due; this stands for 9 instants since 1970-01-01T00:00:10Z"
         );
+    }
+
+    #[test]
+    fn what_passed_unseen_is_made_up_for_or_skipped() {
+        let (rule, woken) = (rule(), Situation { seen_from: at(41), ..at_now(41) });
+        let of = |missed, situation| {
+            let plan = plan(&rule, &Policy { missed, ..Policy::default() }, at(10), situation);
+            (runs(&plan), plan.unrun.len())
+        };
+        assert_eq!(of(Missed::Once, woken), (vec![(40, true)], 3));
+        assert_eq!(of(Missed::All { max: 3 }, woken), (vec![(20, true), (30, true), (40, true)], 1));
+        assert_eq!(of(Missed::Skip, woken), (vec![], 4));
+        // 50 was due while the host was up; so was 40, where its jitter lies behind the start.
+        let later = Situation { now: at(51), ..woken };
+        assert_eq!(of(Missed::All { max: 2 }, later), (vec![(40, true), (50, false)], 3));
+        assert_eq!(of(Missed::Skip, later), (vec![(50, false)], 4));
+        let delayed = Situation { jitter: SECOND * 5, now: at(46), ..woken };
+        assert_eq!(of(Missed::Skip, delayed), (vec![(40, false)], 3));
     }
 
     #[test]
@@ -213,6 +254,6 @@ mod tests {
         let plan = plan(&rule(), &Policy::default(), at(10), taken);
         let states: Vec<TickState> = plan.unrun.iter().map(|group| group.state).collect();
         assert_eq!(states, [TickState::Missed, TickState::Missed, TickState::SkippedRunning]);
-        assert_eq!((plan.runs, plan.last), (vec![], Some(at(30))));
+        assert_eq!((runs(&plan), plan.last), (vec![], Some(at(30))));
     }
 }

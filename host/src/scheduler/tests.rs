@@ -4,6 +4,7 @@
 
 mod clocks;
 mod flow;
+mod history;
 mod ledger;
 mod policy;
 mod world;

@@ -7,13 +7,15 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use jiff::{SignedDuration, Timestamp};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 
-use super::plan::Group;
+use super::lane::{Lane, Reason};
+use super::plan::{Group, Start};
 use super::{Clock, Due, Ledger, Pulls, RunEnd, Unrun};
 use crate::run::RunId;
-use crate::store::{Claim, StoreError, Tick, TickState};
+use crate::schedule::Cadence;
+use crate::store::{Claim, StoreError, Stretch, Tick, TickState};
 use crate::workflow::WorkflowId;
 
 /// What the instants of all schedules share.
@@ -22,7 +24,7 @@ pub(super) struct Context {
     pub(super) ledger: Arc<dyn Ledger>,
     pub(super) clock: Arc<dyn Clock>,
     /// A permit for each run.
-    places: Semaphore,
+    places: Arc<Semaphore>,
     /// No instant that has to wait for its turn starts any more.
     pub(super) stopping: CancellationToken,
     /// The last claim failed: 10,000 schedules say so once.
@@ -38,7 +40,9 @@ pub(super) struct Work {
     /// How late a run may start.
     pub(super) late_max: Option<SignedDuration>,
     pub(super) unrun: Vec<Group>,
-    pub(super) runs: Vec<Timestamp>,
+    pub(super) runs: Vec<Start>,
+    /// The rule that gave them, where several of them share an entry.
+    pub(super) cadence: Option<Cadence>,
     /// Only one run of the schedule goes at a time.
     pub(super) is_exclusive: bool,
     pub(super) lane: Arc<Lane>,
@@ -53,48 +57,11 @@ pub(super) struct Done {
     pub(super) unclaimed_from: Option<Timestamp>,
 }
 
-/// Where the runs of one schedule take their turns.
-pub(super) struct Lane {
-    turn: Semaphore,
-    is_paused: AtomicBool,
-    is_removed: AtomicBool,
-}
-
-impl Lane {
-    pub(super) fn new(is_paused: bool) -> Self {
-        Self {
-            turn: Semaphore::new(1),
-            is_paused: AtomicBool::new(is_paused),
-            is_removed: AtomicBool::new(false),
-        }
-    }
-
-    pub(super) fn set_paused(&self, is_paused: bool) {
-        self.is_paused.store(is_paused, Ordering::Relaxed);
-    }
-
-    pub(super) fn remove(&self) {
-        self.is_removed.store(true, Ordering::Relaxed);
-    }
-
-    /// Why nothing more starts; `None` when it does.
-    fn closed(&self) -> Option<Reason> {
-        if self.is_removed.load(Ordering::Relaxed) {
-            return Some((TickState::Missed, "its schedule was removed before its turn came"));
-        }
-        let is_paused = self.is_paused.load(Ordering::Relaxed);
-        is_paused.then_some((TickState::SkippedPaused, "the workflow was paused before its turn came"))
-    }
-}
-
 /// What a run holds while it goes.
 struct Turn<'a> {
     lane: Option<SemaphorePermit<'a>>,
-    place: SemaphorePermit<'a>,
+    place: OwnedSemaphorePermit,
 }
-
-/// Why a claimed instant does not run.
-type Reason = (TickState, &'static str);
 
 /// The answer to a claim.
 enum Claimed {
@@ -111,7 +78,7 @@ impl Context {
         clock: Arc<dyn Clock>,
         running_max: usize,
     ) -> Self {
-        let places = Semaphore::new(running_max.clamp(1, Semaphore::MAX_PERMITS));
+        let places = Arc::new(Semaphore::new(running_max.clamp(1, Semaphore::MAX_PERMITS)));
         let (stopping, is_failing) = (CancellationToken::new(), AtomicBool::new(false));
         Self { pulls, ledger, clock, places, stopping, is_failing }
     }
@@ -128,8 +95,8 @@ impl Context {
     }
 
     /// Records what became of a claimed instant.
-    pub(super) async fn settle(&self, tick: &Tick, state: TickState) {
-        match self.ledger.settle(tick.workflow, &tick.schedule, tick.due, state).await {
+    pub(super) async fn settle(&self, tick: &Tick, state: TickState, lateness: Duration) {
+        match self.ledger.settle(tick.workflow, &tick.schedule, tick.due, state, lateness).await {
             Ok(()) => {}
             // Archived while it ran: its ledger went with it.
             Err(StoreError::Missing { .. }) => {}
@@ -142,7 +109,10 @@ impl Context {
 
     async fn work(&self, work: Work) -> Option<Timestamp> {
         for group in &work.unrun {
-            match self.claim(&work, group.last, group.state).await {
+            if group.state == TickState::SkippedRunning {
+                work.lane.collide();
+            }
+            match self.claim(&work, group.last, group.state, stretch(&work, group)).await {
                 Claimed::Ours(tick) => {
                     let (stands_for, message) = (group.count, group.message.clone());
                     self.pulls.record_unrun(Unrun { tick, stands_for, message }).await;
@@ -155,31 +125,44 @@ impl Context {
         // happens to the host meanwhile.
         let mut ticks = Vec::with_capacity(work.runs.len());
         let mut unclaimed_from = None;
-        for &due in &work.runs {
-            match self.claim(&work, due, TickState::Claimed).await {
-                Claimed::Ours(tick) => ticks.push(tick),
+        for &start in &work.runs {
+            match self.claim(&work, start.due, TickState::Claimed, None).await {
+                Claimed::Ours(tick) => ticks.push((start, tick)),
                 Claimed::NotOurs => {}
                 Claimed::StoreFailed => {
-                    unclaimed_from = Some(due);
+                    unclaimed_from = Some(start.due);
                     break;
                 }
             }
         }
-        for (index, tick) in ticks.into_iter().enumerate() {
-            self.take_turn(&work, tick, index > 0).await;
+        for (index, (start, tick)) in ticks.into_iter().enumerate() {
+            self.take_turn(&work, start, tick, index > 0).await;
         }
         unclaimed_from
     }
 
-    async fn claim(&self, work: &Work, due: Timestamp, state: TickState) -> Claimed {
-        let ready = due.checked_add(work.jitter).unwrap_or(due);
+    async fn claim(
+        &self,
+        work: &Work,
+        due: Timestamp,
+        state: TickState,
+        stretch: Option<Stretch>,
+    ) -> Claimed {
+        let (ready, now) = (due.checked_add(work.jitter).unwrap_or(due), self.clock.now());
+        let lateness = match state {
+            // It is known when it starts.
+            TickState::Claimed => Duration::ZERO,
+            _ => since(ready, now),
+        };
         let tick = Tick {
             workflow: work.workflow,
             schedule: work.schedule.to_string(),
             due,
             run: RunId::new(),
-            claimed_at: self.clock.now().max(ready),
+            claimed_at: now.max(ready),
             state,
+            lateness_us: u64::try_from(lateness.as_micros()).unwrap_or(u64::MAX),
+            stretch,
         };
         let claimed = match self.ledger.claim(tick.clone()).await {
             Ok(Claim::Claimed) => Claimed::Ours(tick),
@@ -199,32 +182,38 @@ impl Context {
     }
 
     /// Runs a claimed instant when no other run of its schedule is in the way.
-    async fn take_turn(&self, work: &Work, tick: Tick, is_further: bool) {
+    async fn take_turn(&self, work: &Work, start: Start, tick: Tick, is_further: bool) {
         let ready = tick.due.checked_add(work.jitter).unwrap_or(tick.due);
         // Claimed ahead of its time. Monotonic time: a clock that is set meanwhile does not
         // matter any more.
         if let Ok(early_by) = Duration::try_from(ready.duration_since(self.clock.now())) {
             tokio::time::sleep(early_by).await;
         }
-        let turn = match self.turn(work, is_further).await {
+        work.lane.collide();
+        let turn = self.turn(work, is_further).await;
+        let lateness = since(ready, self.clock.now());
+        let turn = match turn {
             Ok(turn) => turn,
-            Err((state, message)) => return self.give_up(tick, state, message).await,
+            Err(reason) => return self.give_up(tick, reason, lateness).await,
         };
-        let late_by = self.clock.now().duration_since(ready);
-        if work.late_max.is_some_and(|limit| late_by > limit) {
-            return self.give_up(tick, TickState::Missed, "its turn came after its start deadline").await;
+        if work.late_max.and_then(|limit| Duration::try_from(limit).ok()).is_some_and(|max| lateness > max) {
+            let reason = (TickState::Missed, "its turn came after its start deadline");
+            return self.give_up(tick, reason, lateness).await;
         }
-        let lateness = Duration::try_from(late_by).unwrap_or_default();
-        let end = self.pulls.run(Due { tick: tick.clone(), lateness }).await;
+        let going = work.lane.begin(start);
+        let due = Due { tick: tick.clone(), lateness, is_backfill: start.is_backfill };
+        // The place is free when the run is out of its sandbox; the schedule's next run waits
+        // for the ledger.
+        let Turn { lane: _lane, place } = turn;
+        let end = self.pulls.run(due, place).await;
+        drop(going);
         let state = match end {
+            RunEnd::Ended if start.is_backfill => TickState::Backfilled,
             RunEnd::Ended => TickState::Ran,
             RunEnd::Refused => TickState::Refused,
             RunEnd::Interrupted => TickState::Interrupted,
         };
-        // The place is free at once; the schedule's next run waits for the ledger.
-        let Turn { lane: _lane, place } = turn;
-        drop(place);
-        self.settle(&tick, state).await;
+        self.settle(&tick, state, lateness).await;
     }
 
     /// Waits until no other run of the schedule is in the way, and there is a place.
@@ -234,10 +223,16 @@ impl Context {
             return Err(stopped);
         }
         let lane = match work.is_exclusive {
-            true => Some(self.permit(&work.lane.turn).await.ok_or(stopped)?),
+            true => match work.lane.turn.try_acquire() {
+                Ok(permit) => Some(permit),
+                Err(_) => Some(self.unless_stopped(work.lane.turn.acquire()).await.ok_or(stopped)?),
+            },
             false => None,
         };
-        let place = self.permit(&self.places).await.ok_or(stopped)?;
+        let place = match self.places.clone().try_acquire_owned() {
+            Ok(place) => place,
+            Err(_) => self.unless_stopped(self.places.clone().acquire_owned()).await.ok_or(stopped)?,
+        };
         match work.lane.closed() {
             Some(reason) => Err(reason),
             None => Ok(Turn { lane, place }),
@@ -245,20 +240,29 @@ impl Context {
     }
 
     /// A permit; `None` when the host stops before there is one.
-    async fn permit<'a>(&self, permits: &'a Semaphore) -> Option<SemaphorePermit<'a>> {
-        if let Ok(permit) = permits.try_acquire() {
-            return Some(permit);
-        }
+    async fn unless_stopped<P>(&self, permit: impl Future<Output = Result<P, AcquireError>>) -> Option<P> {
         tokio::select! {
             biased;
             () = self.stopping.cancelled() => None,
-            permit = permits.acquire() => permit.ok(),
+            permit = permit => permit.ok(),
         }
     }
 
-    async fn give_up(&self, mut tick: Tick, state: TickState, message: &str) {
-        self.settle(&tick, state).await;
+    async fn give_up(&self, mut tick: Tick, (state, message): Reason, lateness: Duration) {
+        self.settle(&tick, state, lateness).await;
         tick.state = state;
+        tick.lateness_us = u64::try_from(lateness.as_micros()).unwrap_or(u64::MAX);
         self.pulls.record_unrun(Unrun { tick, stands_for: 1, message: message.to_owned() }).await;
     }
+}
+
+/// How far an instant lies back; zero when it is still to come.
+fn since(ready: Timestamp, now: Timestamp) -> Duration {
+    Duration::try_from(now.duration_since(ready)).unwrap_or_default()
+}
+
+/// What a group's entry says of the instants before it.
+fn stretch(work: &Work, group: &Group) -> Option<Stretch> {
+    let cadence = work.cadence.clone().filter(|_| group.count > 1)?;
+    Some(Stretch { first: group.first, count: group.count, cadence })
 }

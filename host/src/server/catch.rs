@@ -133,7 +133,7 @@ async fn run(
         body: bytes,
     });
     let trigger = Trigger::Catch;
-    let invocation = Invocation { id, trigger, input, attempt: 1, accepted_at, queued: None };
+    let invocation = Invocation { id, trigger, input, attempt: 1, accepted_at, place: None, queued: None };
     if let Some(asked) = asked {
         return queued::answer(front, entry, invocation, asked, request_id).await;
     }

@@ -13,7 +13,7 @@ use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::http::Version;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Request, Response};
+use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tower::ServiceExt as _;
@@ -21,9 +21,10 @@ use tower::ServiceExt as _;
 use super::api::{ApiError, Peer, Route};
 use super::body::{ReplyBody, RequestBody};
 use super::framing::{Scanner, Verdict};
+use super::head::{self, HeadError};
 use super::reply::Problem;
 use super::request_id::{self, RequestId};
-use super::wire::{Timeouts, Wire};
+use super::wire::{Refuse, Timeouts, Wire};
 use super::{Answered, Front, Serves, catch};
 use crate::config;
 use crate::telemetry::CATCH_ROUTE;
@@ -77,7 +78,8 @@ pub(super) async fn serve(front: Arc<Front>, socket: TcpStream, peer: SocketAddr
     let verdict = Arc::new(Verdict::default());
     let limits = &front.limits;
     let scanner = Scanner::new(limits.head_bytes_max);
-    let wire = TokioIo::new(Wire::new(socket, scanner, verdict.clone(), limits.timeouts));
+    let refuse = refuse(front.clone(), verdict.clone());
+    let wire = TokioIo::new(Wire::new(socket, scanner, verdict.clone(), limits.timeouts, refuse));
     let session = Arc::new(Session { front: front.clone(), serves, peer, verdict });
     let service = service_fn(move |request| session.clone().answer(request));
     let mut connection = pin!(limits.http.serve_connection(wire, service));
@@ -93,6 +95,24 @@ pub(super) async fn serve(front: Arc<Front>, socket: TcpStream, peer: SocketAddr
         front.app.telemetry.connection_failed(reason(&error));
         tracing::debug!(%error, "connection ended early");
     }
+}
+
+/// What a client is answered whose request's head cannot be read.
+fn refuse(front: Arc<Front>, verdict: Arc<Verdict>) -> Refuse {
+    Box::new(move |status| {
+        let config = &front.app.config.server;
+        let error = match status {
+            None => HeadError::TimedOut(front.limits.timeouts.head),
+            Some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE) => {
+                HeadError::TooLarge { bytes_max: config.header_bytes_max, headers_max: config.headers_max }
+            }
+            Some(StatusCode::URI_TOO_LONG) => HeadError::Target,
+            Some(_) => verdict.check().map_or_else(HeadError::Framing, |()| HeadError::Malformed),
+        };
+        let (status, answer) = head::answer(&error);
+        front.app.telemetry.request_answered(Route::NONE.pattern(), status.as_u16());
+        answer
+    })
 }
 
 /// One word for why a connection ended early.

@@ -11,6 +11,7 @@ mod connection;
 mod cors;
 mod descriptors;
 mod framing;
+mod head;
 mod headers;
 pub(crate) mod local;
 mod payload;

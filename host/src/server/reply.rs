@@ -17,13 +17,14 @@ use super::api::ApiError;
 use super::body::{BodyError, ReplyBody};
 use super::catch::Refusal;
 use super::framing::FramingError;
+use super::head::HeadError;
 use super::payload::PayloadError;
 use super::queued::AskError;
 use super::request_id::RequestId;
 use crate::answer::Answer;
 use crate::api::{Diagnostic, ErrorBody, RunError};
 use crate::deploy::DeployError;
-use crate::engine::{CompileError, InstallError};
+use crate::engine::{CompileError, InstallError, ScanError};
 use crate::registry::RegistryError;
 use crate::run::{Blame, RunId};
 use crate::store::StoreError;
@@ -156,10 +157,25 @@ impl From<&FramingError> for Problem {
     }
 }
 
+impl From<&HeadError> for Problem {
+    fn from(error: &HeadError) -> Self {
+        match error {
+            HeadError::Malformed => Self::of(StatusCode::BAD_REQUEST, "malformed-request", error),
+            HeadError::Framing(error) => Self::from(error),
+            HeadError::TooLarge { .. } => {
+                Self::of(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "head-too-large", error)
+            }
+            HeadError::Target => Self::of(StatusCode::URI_TOO_LONG, "target-too-long", error),
+            HeadError::TimedOut(_) => Self::of(StatusCode::REQUEST_TIMEOUT, "head-timeout", error),
+        }
+    }
+}
+
 impl From<&BodyError> for Problem {
     fn from(error: &BodyError) -> Self {
         match error {
-            BodyError::TooLarge { .. } => Self::of(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", error),
+            BodyError::TooLarge { .. } => Self::of(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", error)
+                .hint("send less; the operator sets the limits, in the configuration's section server"),
             BodyError::TimedOut { .. } => Self::of(StatusCode::REQUEST_TIMEOUT, "body-timeout", error),
             // The cause is hyper's, and says nothing that the client could act on.
             BodyError::Broken(_) => Self::new(StatusCode::BAD_REQUEST, "malformed-body", error.to_string()),
@@ -298,9 +314,15 @@ impl From<&DeployError> for Problem {
                 problem.diagnostics.clone_from(diagnostics);
                 problem
             }
+            DeployError::SourceTooLarge => {
+                Self::of(StatusCode::PAYLOAD_TOO_LARGE, "source-too-large", error)
+                    .hint("keep data of that size behind an HTTP service, or deploy a folder with a requirements.txt")
+            }
+            DeployError::CheckTimeout { .. } => refused("source-check-timeout")
+                .hint("the top level of a workflow only defines things: move what works or waits into the function"),
             DeployError::Check(_) => refused("source-check-failed"),
             DeployError::NoRuntime { known, .. } => refused("no-runtime").hint(match known.as_slice() {
-                [] => "no runtime is installed: `tidegate runtime build` makes one".to_owned(),
+                [] => "`tidegate runtime build --name python` makes the stock one and installs it".to_owned(),
                 known => format!("installed are: {}", known.join(", ")),
             }),
             DeployError::Load(_) => Self::of(StatusCode::INTERNAL_SERVER_ERROR, "runtime-unusable", error),
@@ -315,7 +337,7 @@ impl From<&InstallError> for Problem {
         let failed = |code| Self::of(StatusCode::INTERNAL_SERVER_ERROR, code, error);
         match error {
             InstallError::Scan(scan) => refused("component-refused").hint(scan.hint()),
-            InstallError::Link(_) => refused("component-refused"),
+            InstallError::Link(_) => refused("component-refused").hint(ScanError::WORLD_HINT),
             InstallError::Compile(error) => Self::from(error),
             InstallError::Artefact(_) => failed("artefact-failed"),
         }

@@ -22,7 +22,8 @@ impl RequestId {
         }
     }
 
-    fn random() -> Self {
+    /// A new id, for a request that cannot be read.
+    pub(super) fn random() -> Self {
         let mut text = [0; 16];
         data_encoding::HEXLOWER.encode_mut(&rand::random::<[u8; 8]>(), &mut text);
         Self(HeaderValue::from_bytes(&text).expect("hexadecimal digits are a header value"))

@@ -1,4 +1,5 @@
 //! A client's socket: scanned on the way in, and cut when the client keeps it waiting.
+//! What hyper answers by itself is replaced on the way out.
 //!
 //! hyper has one time-out for heads, which also runs while a connection is idle, and none
 //! for what it writes. The three are told apart here. A body's time is its reader's.
@@ -10,10 +11,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use hyper::StatusCode;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
 use super::framing::{Phase, Scanner, Verdict};
+use super::head;
 
 /// How long a client may keep the host waiting.
 #[derive(Debug, Clone, Copy)]
@@ -34,6 +37,21 @@ pub(super) struct Wire<S> {
     timeouts: Timeouts,
     read: Wait,
     write: Wait,
+    refuse: Refuse,
+    refusal: Option<Refusal>,
+    /// The last write took all that was offered, so that the next one begins with
+    /// something new.
+    is_between_writes: bool,
+}
+
+/// Makes the answer to a head that cannot be read: hyper's status, or `None` when the
+/// head took too long.
+pub(super) type Refuse = Box<dyn Fn(Option<StatusCode>) -> Vec<u8> + Send>;
+
+/// An answer that is written in hyper's place, and the connection's last.
+struct Refusal {
+    bytes: Vec<u8>,
+    written: usize,
 }
 
 /// A wait for the client that has an end.
@@ -70,9 +88,25 @@ impl Wait {
 
 impl<S> Wire<S> {
     /// What is wrong with the bytes that come in is told to `verdict`.
-    pub(super) fn new(socket: S, scanner: Scanner, verdict: Arc<Verdict>, timeouts: Timeouts) -> Self {
+    pub(super) fn new(
+        socket: S,
+        scanner: Scanner,
+        verdict: Arc<Verdict>,
+        timeouts: Timeouts,
+        refuse: Refuse,
+    ) -> Self {
         let (read, write) = (Wait::default(), Wait::default());
-        Self { socket, scanner, verdict, timeouts, read, write }
+        Self {
+            socket,
+            scanner,
+            verdict,
+            timeouts,
+            read,
+            write,
+            refuse,
+            refusal: None,
+            is_between_writes: true,
+        }
     }
 
     fn scan(&mut self, bytes: &[u8]) {
@@ -100,7 +134,53 @@ impl<S> Wire<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
+impl<S: AsyncWrite + Unpin> Wire<S> {
+    /// Decides for or against writing what hyper offers. Ready when there is nothing to
+    /// write in its place any more: then it counts as written.
+    fn poll_replaced(&mut self, cx: &mut Context<'_>, offered: &[u8]) -> Poll<io::Result<bool>> {
+        if self.refusal.is_none() && self.is_between_writes {
+            let status = head::status_of_own_answer(offered);
+            self.refusal = status.map(|status| Refusal::new((self.refuse)(Some(status))));
+        }
+        if self.refusal.is_none() {
+            return Poll::Ready(Ok(false));
+        }
+        self.poll_refusal(cx).map_ok(|()| true)
+    }
+
+    /// Writes the refusal to its end.
+    fn poll_refusal(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while let Some(refusal) = &mut self.refusal
+            && refusal.written < refusal.bytes.len()
+        {
+            let result = Pin::new(&mut self.socket).poll_write(cx, &refusal.bytes[refusal.written..]);
+            if let Poll::Ready(Ok(written)) = result {
+                refusal.written += written;
+            }
+            if ready!(self.written(cx, result))? == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// A head that was begun and took too long is told so.
+    fn poll_too_late(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.refusal.is_none() && self.scanner.phase() == Phase::Head && self.is_between_writes {
+            self.refusal = Some(Refusal::new((self.refuse)(None)));
+        }
+        // A client that does not take the answer goes without.
+        self.poll_refusal(cx).map(|_| ())
+    }
+}
+
+impl Refusal {
+    fn new(bytes: Vec<u8>) -> Self {
+        Self { bytes, written: 0 }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Wire<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -118,7 +198,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
                     Phase::Idle => self.timeouts.idle,
                     Phase::New | Phase::Head => self.timeouts.head,
                 };
-                self.read.poll(cx, timeout).map(Err)
+                let error = ready!(self.read.poll(cx, timeout));
+                ready!(self.poll_too_late(cx));
+                Poll::Ready(Err(error))
             }
         }
     }
@@ -126,7 +208,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Wire<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if ready!(self.poll_replaced(cx, buf))? {
+            return Poll::Ready(Ok(buf.len()));
+        }
         let result = Pin::new(&mut self.socket).poll_write(cx, buf);
+        self.is_between_writes = matches!(result, Poll::Ready(Ok(written)) if written == buf.len());
         self.written(cx, result)
     }
 
@@ -135,7 +221,13 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Wire<S> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        let offered = bufs.iter().map(|buf| buf.len()).sum();
+        let is_one = bufs.first().is_some_and(|first| first.len() == offered);
+        if is_one && ready!(self.poll_replaced(cx, &bufs[0]))? {
+            return Poll::Ready(Ok(offered));
+        }
         let result = Pin::new(&mut self.socket).poll_write_vectored(cx, bufs);
+        self.is_between_writes = matches!(result, Poll::Ready(Ok(written)) if written == offered);
         self.written(cx, result)
     }
 
@@ -165,7 +257,8 @@ mod tests {
     fn pair(timeouts: Timeouts) -> (Wire<DuplexStream>, DuplexStream, Arc<Verdict>) {
         let (ours, theirs) = tokio::io::duplex(64);
         let verdict = Arc::new(Verdict::default());
-        (Wire::new(ours, Scanner::new(8192), verdict.clone(), timeouts), theirs, verdict)
+        let refuse: Refuse = Box::new(|status| format!("refused {status:?}").into());
+        (Wire::new(ours, Scanner::new(8192), verdict.clone(), timeouts, refuse), theirs, verdict)
     }
 
     async fn error_after(
@@ -237,6 +330,46 @@ mod tests {
         client.read_exact(&mut [0; 1]).await.unwrap();
         wire.write_all(b"z").await.unwrap();
         assert_eq!(wire.write.deadline, None);
+    }
+
+    const OWN: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n";
+
+    #[tokio::test]
+    async fn what_hyper_answers_by_itself_is_replaced_once() {
+        let (mut wire, mut client, _) = pair(PATIENT);
+        wire.write_all(b"HTTP/1.1 400 Bad Request\r\nx-request-id: 1\r\n\r\n").await.unwrap();
+        client.read_exact(&mut [0; 45]).await.unwrap();
+        wire.write_all(OWN).await.unwrap();
+        drop(wire);
+        let mut seen = String::new();
+        client.read_to_string(&mut seen).await.unwrap();
+        assert_eq!(seen, "refused Some(400)");
+    }
+
+    #[tokio::test]
+    async fn the_rest_of_a_body_is_never_taken_for_hypers_answer() {
+        let (mut wire, mut client, _) = pair(PATIENT);
+        let reading = tokio::spawn(async move {
+            let mut seen = Vec::new();
+            client.read_to_end(&mut seen).await.map(|_| seen)
+        });
+        // 64 bytes fit into the pipe: the second write begins where OWN does.
+        let body = [&[b'x'; 64][..], OWN].concat();
+        wire.write_all(&body).await.unwrap();
+        drop(wire);
+        assert_eq!(reading.await.unwrap().unwrap(), body);
+    }
+
+    #[tokio::test]
+    async fn a_head_that_was_begun_is_told_that_it_took_too_long() {
+        for (begun, told) in [("GET / HT", "refused None"), ("", ""), ("\r\n", "")] {
+            let (mut wire, mut client, _) = pair(Timeouts { head: SOON, ..PATIENT });
+            assert_eq!(error_after(&mut wire, &mut client, begun).await, io::ErrorKind::TimedOut);
+            drop(wire);
+            let mut seen = String::new();
+            client.read_to_string(&mut seen).await.unwrap();
+            assert_eq!(seen, told, "{begun:?}");
+        }
     }
 
     #[tokio::test]

@@ -244,7 +244,7 @@ proptest! {
                 sidecar.select(&selection, |_| true);
             }
             sidecar.run(runs[3].id);
-            sidecar.ticks(workflow, None, 100);
+            sidecar.ticks(workflow, None, None, 100);
             sidecar.tick(&super::rows::TickKey::of(&ticks[3].tick));
         }
     }

@@ -16,7 +16,7 @@
 //! can be made again from those two.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::thread::JoinHandle;
 
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -28,18 +28,25 @@ use super::keeper::{self, Keeper};
 use super::keys::Put;
 use super::metadata::Metadata;
 use super::queue::writer::QueueHandle;
+use super::rows::RunRow;
 use super::shared::{EmbeddedOptions, Shared};
 use super::status::{CLOSED, Status, StopOnPanic, lock, read};
 use super::writer::{self, Batch, Command, Reply, Writer};
 use super::{Result, StoreError, recovery};
 
+/// Largest frame that a caller writes itself, in bytes.
+const NOW_BYTES_MAX: usize = 64 << 10;
+/// How often a caller looks whether the writer is idle.
+const SPINS_MAX: usize = 100;
+
 /// The store of a single host: metadata in sled, runs in segment files, blobs in files.
 ///
-/// Whatever changes something goes to one thread that writes. Reads take what is in
+/// Whatever changes something goes to the one writer. Reads take what is in
 /// memory, and go to the files on the runtime's blocking threads.
 pub struct EmbeddedStore {
     pub(super) shared: Arc<Shared>,
     pub(super) commands: mpsc::Sender<Command>,
+    writer: Arc<Mutex<Writer>>,
     /// Bytes of run records that may wait for the writer.
     pub(super) room: Arc<Semaphore>,
     flushers: [Arc<Flusher>; 2],
@@ -54,6 +61,9 @@ struct Threads {
 }
 
 impl EmbeddedStore {
+    /// The version of the data folder's layout that this build reads and writes.
+    pub const FORMAT: u32 = super::folder::FORMAT;
+
     /// Opens the data folder, laying it out if it is new or empty. Blocks: it reads the
     /// metadata and the last segment of runs.
     ///
@@ -116,17 +126,43 @@ impl EmbeddedStore {
             journal_flusher,
             keeper: keeper.clone(),
             batch: Batch::default(),
+            has_ended: false,
         };
+        let writer = Arc::new(Mutex::new(writer));
+        let (own, status) = (writer.clone(), shared.status.clone());
         let run = move || {
-            let status = writer.shared.status.clone();
             let _guard = StopOnPanic { status: &status, thread: "writer" };
-            writer.run(receiver);
+            writer::run(&own, receiver);
         };
-        let writer =
+        let thread =
             std::thread::Builder::new().name("tidegate-writer".to_owned()).spawn(run).map_err(start)?;
         let room = Arc::new(Semaphore::new(shared.options.queue_bytes_max.min(Semaphore::MAX_PERMITS)));
-        let threads = Mutex::new(Some(Threads { writer, others: vec![first, second, third] }));
-        Ok(Arc::new(Self { shared, commands: sender, room, flushers, keeper, queue, threads }))
+        let threads = Mutex::new(Some(Threads { writer: thread, others: vec![first, second, third] }));
+        Ok(Arc::new(Self { shared, commands: sender, writer, room, flushers, keeper, queue, threads }))
+    }
+
+    /// Writes the frame of a run at once; `None` when it is large or the writer is busy.
+    /// The caller's thread waits until the operating system has taken it.
+    pub(super) fn append_now(&self, frame: &[u8], row: RunRow) -> Option<Result<()>> {
+        if frame.len() > NOW_BYTES_MAX {
+            return None;
+        }
+        let mut writer = self.idle_writer()?;
+        let _guard = StopOnPanic { status: &self.shared.status, thread: "writing" };
+        Some(writer.append_now(frame, row))
+    }
+
+    fn idle_writer(&self) -> Option<MutexGuard<'_, Writer>> {
+        // A write takes some microseconds: shorter than a way through the channel.
+        for _ in 0..SPINS_MAX {
+            match self.writer.try_lock() {
+                Ok(writer) => return Some(writer),
+                Err(TryLockError::WouldBlock) => std::hint::spin_loop(),
+                // The store has stopped; the channel says why.
+                Err(TryLockError::Poisoned(_)) => return None,
+            }
+        }
+        None
     }
 
     /// Asks the writer for something that answers.

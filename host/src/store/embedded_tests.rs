@@ -302,7 +302,7 @@ async fn claims_of_one_batch_know_of_each_other() {
     let claimed = claims.into_iter().filter(|claim| matches!(claim, Ok(Claim::Claimed))).count();
     assert_eq!(claimed, 10);
     for number in 0..10 {
-        store.settle(workflow.id, "s", due(number), TickState::Ran).await.unwrap();
+        store.settle(workflow.id, "s", due(number), TickState::Ran, Duration::ZERO).await.unwrap();
     }
-    assert_eq!(store.ticks(workflow.id, None, 100).await.unwrap().len(), 10);
+    assert_eq!(store.ticks(workflow.id, None, None, 100).await.unwrap().len(), 10);
 }

@@ -82,6 +82,9 @@ pub(super) struct LogFile {
     synced: AtomicU64,
     /// Whether the file's name survives a power cut.
     is_named: AtomicBool,
+    /// The folder, kept open: a flush must not fail because a crowd of clients has all
+    /// descriptors. `None` when there was none to be had.
+    directory: Option<File>,
 }
 
 impl LogFile {
@@ -119,6 +122,7 @@ impl LogFile {
             written: AtomicU64::new(end),
             synced: AtomicU64::new(0),
             is_named: AtomicBool::new(false),
+            directory: File::open(folder).ok(),
         }
     }
 
@@ -139,7 +143,7 @@ impl LogFile {
         }
         self.file.sync_data()?;
         if !self.is_named.load(Ordering::Acquire) {
-            sync_folder(&self.folder)?;
+            self.directory.as_ref().map_or_else(|| sync_folder(&self.folder), File::sync_all)?;
             self.is_named.store(true, Ordering::Release);
         }
         self.synced.fetch_max(written, Ordering::AcqRel);

@@ -48,6 +48,7 @@ pub(crate) mod samples;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -64,6 +65,7 @@ pub use shared::EmbeddedOptions;
 pub use verbs::PAGE_MAX;
 
 use crate::run::{LogLine, Run, RunId, Status};
+use crate::schedule::Cadence;
 use crate::workflow::{
     Code, Digest, Revision, Runtime, SettingChange, SettingWriter, Settings, Version, Workflow, WorkflowId,
     WorkflowName,
@@ -211,26 +213,86 @@ pub struct Tick {
     pub claimed_at: Timestamp,
     /// What became of it.
     pub state: TickState,
+    /// Microseconds from the instant, and the schedule's jitter behind it, to the start of
+    /// its run, or to the decision that it does not run.
+    #[serde(default)]
+    pub lateness_us: u64,
+    /// The instants before this one that share the entry; `None` for an instant alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stretch: Option<Stretch>,
+}
+
+/// Consecutive instants of a schedule that did not run and share an entry of the ledger,
+/// which is that of the last of them. An instant among them that has an entry of its own
+/// is not meant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stretch {
+    /// The first of them.
+    pub first: Timestamp,
+    /// How many they are, the last one included; counted up to a bound.
+    pub count: u64,
+    /// The rule that gave them.
+    pub cadence: Cadence,
+}
+
+/// A place in the order of ledger entries: by instant, then by the schedule's name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TickPlace {
+    /// The instant that was due.
+    pub due: Timestamp,
+    /// The schedule's name.
+    pub schedule: String,
 }
 
 /// What became of a due instant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum TickState {
     /// Claimed; its run has not ended yet, or the host ended before it did.
     Claimed,
     /// Its run ended, in success or in failure.
     Ran,
+    /// As `ran`; it made up for an instant that the host had missed.
+    Backfilled,
     /// The host ended before its run did.
     Interrupted,
     /// The run of an earlier instant was still going.
     SkippedRunning,
     /// The workflow was paused.
     SkippedPaused,
-    /// The host was down when it was due, and the policy ran only the latest one.
+    /// The host was down, asleep or busy when it was due, and its policy does not make up
+    /// for it; or its turn came after its start deadline.
     Missed,
     /// The host had no room for it.
     Refused,
+}
+
+impl TickState {
+    /// All states.
+    pub const ALL: [TickState; 8] = [
+        TickState::Claimed,
+        TickState::Ran,
+        TickState::Backfilled,
+        TickState::Interrupted,
+        TickState::SkippedRunning,
+        TickState::SkippedPaused,
+        TickState::Missed,
+        TickState::Refused,
+    ];
+
+    /// The state as one word, as in JSON.
+    pub fn word(self) -> &'static str {
+        match self {
+            TickState::Claimed => "claimed",
+            TickState::Ran => "ran",
+            TickState::Backfilled => "backfilled",
+            TickState::Interrupted => "interrupted",
+            TickState::SkippedRunning => "skipped-running",
+            TickState::SkippedPaused => "skipped-paused",
+            TickState::Missed => "missed",
+            TickState::Refused => "refused",
+        }
+    }
 }
 
 /// The answer to a claim.
@@ -444,7 +506,8 @@ pub trait Store: EventQueue + Send + Sync + 'static {
         futures::future::try_join_all(ticks.into_iter().map(|tick| self.claim(tick))).await
     }
 
-    /// Records what became of a claimed instant; the last word counts.
+    /// Records what became of a claimed instant, and how late that was; the last word
+    /// counts.
     ///
     /// # Errors
     /// [`StoreError::Missing`] for an unknown workflow or an instant that is not claimed.
@@ -454,14 +517,21 @@ pub trait Store: EventQueue + Send + Sync + 'static {
         schedule: &str,
         due: Timestamp,
         state: TickState,
+        lateness: Duration,
     ) -> Result<()>;
 
     /// Ledger entries of a workflow, newest due instant first, at most `limit`; of one
-    /// schedule when it is named.
+    /// schedule when it is named; beginning at `up_to`, itself included, when that is given.
     ///
     /// # Errors
     /// [`StoreError::Missing`] for an unknown workflow.
-    async fn ticks(&self, workflow: WorkflowId, schedule: Option<&str>, limit: usize) -> Result<Vec<Tick>>;
+    async fn ticks(
+        &self,
+        workflow: WorkflowId,
+        schedule: Option<&str>,
+        up_to: Option<&TickPlace>,
+        limit: usize,
+    ) -> Result<Vec<Tick>>;
 
     /// The entries that are still [`TickState::Claimed`], of all workflows: what an
     /// abrupt end of the host left behind, when it is asked at start.

@@ -119,6 +119,8 @@ fn too_large(what: &str, error: &TooLarge) -> StoreError {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use bytes::Bytes;
 
     use super::super::frame;
@@ -153,12 +155,12 @@ mod tests {
     #[test]
     fn record_over_the_limit_is_refused() {
         let mut run = samples::run(WorkflowId::new());
-        run.request = Some(RequestRecord {
+        run.request = Some(Arc::new(RequestRecord {
             method: "POST".to_owned(),
             path_with_query: "/".to_owned(),
             headers: Vec::new(),
             body: Body::cut(Bytes::from(vec![b'x'; frame::FRAME_BYTES_MAX]), usize::MAX),
-        });
+        }));
         assert!(matches!(encode_run(&run, &[], SALT), Err(StoreError::Limit { .. })));
     }
 }

@@ -53,12 +53,12 @@ pub(crate) fn run(workflow: WorkflowId) -> Run {
         accepted_at: now,
         started_at: Some(now),
         finished_at: Some(now),
-        request: Some(RequestRecord {
+        request: Some(Arc::new(RequestRecord {
             method: "POST".to_owned(),
             path_with_query: "/catch/key?a=1".to_owned(),
             headers: vec![("content-type".to_owned(), "application/json".to_owned())],
             body: Body::cut(vec![b'x'; 300].into(), 1 << 16),
-        }),
+        })),
         reply: Some(ReplyRecord {
             status: 200,
             headers: Vec::new(),
@@ -99,6 +99,8 @@ pub(crate) fn tick(workflow: WorkflowId, schedule: &str, due: Timestamp) -> Tick
         run: RunId::new(),
         claimed_at: Timestamp::now(),
         state: TickState::Claimed,
+        lateness_us: 0,
+        stretch: None,
     }
 }
 

@@ -19,7 +19,7 @@ use super::rows::{Newest, Place, RunRow, Selection, TickKey};
 use super::segment::{Rows, Segment, scan};
 use super::sidecar::{self, Sidecar, SidecarError};
 use super::status::{Status, lock, read, write};
-use super::{Result, Retention, StoreError, Tick, indexing};
+use super::{Result, Retention, StoreError, Tick, TickPlace, indexing};
 use crate::run::RunId;
 use crate::workflow::WorkflowId;
 
@@ -150,11 +150,13 @@ impl Segments {
         Ok(None)
     }
 
-    /// The newest ticks of a workflow, or of one of its schedules, by due instant.
+    /// The newest ticks of a workflow, or of one of its schedules, by due instant, up to
+    /// a place and with it.
     pub(super) fn ticks(
         &self,
         workflow: WorkflowId,
         schedule: Option<&str>,
+        up_to: Option<&TickPlace>,
         limit: usize,
     ) -> Result<Vec<Tick>> {
         // What was written later says what became of an instant: newer segments first.
@@ -172,11 +174,14 @@ impl Segments {
                         continue;
                     }
                     self.sidecar(&segment)?
-                        .map(|sidecar| sidecar.ticks(workflow, schedule, limit))
+                        .map(|sidecar| sidecar.ticks(workflow, schedule, up_to.map(|place| place.due), limit))
                         .unwrap_or_default()
                 }
             };
-            for (key, place) in rows {
+            let wanted = rows.into_iter().filter(|(key, _)| {
+                up_to.is_none_or(|up_to| (key.due, &key.schedule) <= (up_to.due, &up_to.schedule))
+            });
+            for (key, place) in wanted {
                 found.entry((key.due, key.schedule)).or_insert_with(|| (segment.clone(), place));
             }
             while found.len() > limit {

@@ -303,12 +303,13 @@ impl Sidecar {
         (0..self.head.summary.runs as usize).filter_map(|at| self.run_row(at))
     }
 
-    /// The newest ticks of a workflow, or of one of its schedules, at most `limit` of
-    /// each schedule.
+    /// The newest ticks of a workflow, or of one of its schedules, that were due at
+    /// `until` at the latest; at most `limit`, and one more, of each schedule.
     pub(super) fn ticks(
         &self,
         workflow: WorkflowId,
         schedule: Option<&str>,
+        until: Option<Timestamp>,
         limit: usize,
     ) -> Vec<(TickKey, Place)> {
         let schedules = &self.head.schedules;
@@ -316,9 +317,13 @@ impl Sidecar {
         let own = schedules[first..].iter().take_while(|rows| rows.workflow == workflow);
         own.filter(|rows| schedule.is_none_or(|name| rows.schedule == name))
             .flat_map(|rows| {
-                let newest = (rows.first..rows.first + rows.ticks).rev().take(limit);
+                let (first, count) = (rows.first as usize, rows.ticks as usize);
+                let is_early = |at| self.tick_row(first + at).is_some_and(|(due, _)| until >= Some(due));
+                let count = if until.is_some() { partition_point(count, is_early) } else { count };
+                // One more: the caller may not want the last one, whose name is behind.
+                let newest = (first..first + count).rev().take(limit.saturating_add(1));
                 newest.filter_map(|at| {
-                    let (due, place) = self.tick_row(at as usize)?;
+                    let (due, place) = self.tick_row(at)?;
                     Some((TickKey { workflow, schedule: rows.schedule.clone(), due }, place))
                 })
             })

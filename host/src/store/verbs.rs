@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -16,7 +17,7 @@ use super::status::{lock, read};
 use super::writer::{Command, answer};
 use super::{
     Claim, Durability, Result, Retention, RunFilter, RunPage, Store, StoreError, StoreHealth, Tick,
-    TickState, Verification, frame, records, verify,
+    TickPlace, TickState, Verification, frame, records, verify,
 };
 use crate::run::{LogLine, Run, RunId};
 use crate::workflow::{
@@ -165,6 +166,13 @@ impl Store for EmbeddedStore {
 
     async fn append_run(&self, run: Arc<Run>, log: Arc<[LogLine]>, durability: Durability) -> Result<()> {
         let (frame, row) = records::encode_run(&run, &log, self.shared.folder.salt())?;
+        if durability == Durability::Written
+            && let Some(result) = self.append_now(&frame, row)
+        {
+            // Nothing was awaited: who appends in a loop must let others have their turn.
+            tokio::task::coop::consume_budget().await;
+            return result;
+        }
         let bytes = frame.len().min(self.shared.options.queue_bytes_max).max(1) as u32;
         let room = self.room.clone().acquire_many_owned(bytes).await.map_err(|_| self.ended())?;
         let (reply, receiver) = oneshot::channel();
@@ -262,17 +270,25 @@ impl Store for EmbeddedStore {
         schedule: &str,
         due: Timestamp,
         state: TickState,
+        lateness: Duration,
     ) -> Result<()> {
         let key = TickKey { workflow, schedule: schedule.to_owned(), due };
-        self.ask(move |writer, reply| writer.settle(&key, state, reply)).await
+        let lateness_us = u64::try_from(lateness.as_micros()).unwrap_or(u64::MAX);
+        self.ask(move |writer, reply| writer.settle(&key, state, lateness_us, reply)).await
     }
 
-    async fn ticks(&self, workflow: WorkflowId, schedule: Option<&str>, limit: usize) -> Result<Vec<Tick>> {
-        let schedule = schedule.map(str::to_owned);
+    async fn ticks(
+        &self,
+        workflow: WorkflowId,
+        schedule: Option<&str>,
+        up_to: Option<&TickPlace>,
+        limit: usize,
+    ) -> Result<Vec<Tick>> {
+        let (schedule, up_to) = (schedule.map(str::to_owned), up_to.cloned());
         let limit = limit.min(PAGE_MAX);
         self.blocking(move |shared| {
             read(&shared.metadata).get(workflow)?;
-            shared.segments.ticks(workflow, schedule.as_deref(), limit)
+            shared.segments.ticks(workflow, schedule.as_deref(), up_to.as_ref(), limit)
         })
         .await
     }

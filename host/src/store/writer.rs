@@ -1,12 +1,14 @@
-//! The one thread that writes: checks, appends, and says so.
+//! The one place that writes: checks, appends, and says so.
 //!
-//! All changes come through one channel, so that a check and what follows from it are
-//! one step. What is in the channel is taken together: run records and ticks go to the
-//! segment in one write. Nothing here waits for the disk; the flush threads tell those
-//! who asked for durability.
+//! All changes are made under one lock, so that a check and what follows from it are one
+//! step. They come through one channel to a thread of its own; what is in the channel is
+//! taken together: run records and ticks go to the segment in one write. Only a record
+//! that need not be on the disk is written by who has it, while the thread has nothing to
+//! do: waking a thread and being woken by it cost several times what the write does.
+//! Nothing here waits for the disk; the flush threads tell those who asked for durability.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
@@ -20,7 +22,7 @@ use super::records;
 use super::rows::{Place, RunRow, TickKey, TickRow};
 use super::segment::Segment;
 use super::shared::Shared;
-use super::status::{lock, read, write};
+use super::status::{CLOSED, lock, read, write};
 use super::{Claim, Durability, Result, Retention, StoreError, Tick, TickState};
 use crate::workflow::WorkflowId;
 
@@ -62,7 +64,10 @@ pub(super) struct Writer {
     pub(super) log_flusher: Arc<Flusher>,
     pub(super) journal_flusher: Arc<Flusher>,
     pub(super) keeper: Arc<Keeper>,
+    /// Empty whenever the lock is free.
     pub(super) batch: Batch,
+    /// Whether the thread has ended: nothing is flushed any more.
+    pub(super) has_ended: bool,
 }
 
 /// What is about to be written to the segment.
@@ -76,29 +81,43 @@ pub(super) struct Batch {
     rooms: Vec<OwnedSemaphorePermit>,
 }
 
-impl Writer {
-    /// Works until the channel is closed, then lets the other threads end.
-    pub(super) fn run(mut self, mut commands: mpsc::Receiver<Command>) {
-        let mut taken = Vec::with_capacity(BATCH_MAX);
-        while commands.blocking_recv_many(&mut taken, BATCH_MAX) > 0 {
-            for command in taken.drain(..) {
-                match command {
-                    Command::Append { frame, row, durability, room, reply } => {
-                        self.append(&frame, row, durability, room, reply);
-                    }
-                    Command::Claim { tick, frame, place, reply } => self.claim(tick, &frame, place, reply),
-                    Command::Do(action) => action(&mut self),
-                    Command::Close => commands.close(),
+/// The thread: works until the channel is closed, then lets the other threads end.
+pub(super) fn run(writer: &Mutex<Writer>, mut commands: mpsc::Receiver<Command>) {
+    let mut taken = Vec::with_capacity(BATCH_MAX);
+    while commands.blocking_recv_many(&mut taken, BATCH_MAX) > 0 {
+        let mut writer = lock(writer);
+        for command in taken.drain(..) {
+            match command {
+                Command::Append { frame, row, durability, room, reply } => {
+                    writer.append(&frame, row, durability, room, reply);
                 }
-                if self.batch.bytes.len() >= WRITE_BYTES_MAX {
-                    self.write_out();
-                }
+                Command::Claim { tick, frame, place, reply } => writer.claim(tick, &frame, place, reply),
+                Command::Do(action) => action(&mut writer),
+                Command::Close => commands.close(),
             }
-            self.write_out();
+            if writer.batch.bytes.len() >= WRITE_BYTES_MAX {
+                writer.write_out();
+            }
         }
-        self.log_flusher.close();
-        self.journal_flusher.close();
-        self.keeper.close();
+        writer.write_out();
+    }
+    let mut writer = lock(writer);
+    writer.has_ended = true;
+    writer.log_flusher.close();
+    writer.journal_flusher.close();
+    writer.keeper.close();
+}
+
+impl Writer {
+    /// Writes the frame of a run at once: on return the operating system has it.
+    pub(super) fn append_now(&mut self, frame: &[u8], row: RunRow) -> Result<()> {
+        if self.has_ended {
+            return Err(StoreError::Stopped(CLOSED.to_owned()));
+        }
+        self.check_workflow(row.workflow)?;
+        let place = self.push(frame, row.place);
+        self.batch.runs.push(RunRow { place, ..row });
+        self.try_write_out()
     }
 
     fn check_workflow(&self, id: WorkflowId) -> Result<()> {
@@ -181,8 +200,8 @@ impl Writer {
     }
 
     /// Records what became of a claimed instant.
-    pub(super) fn settle(&mut self, key: &TickKey, state: TickState, reply: Reply<()>) {
-        match self.plan_settle(key, state) {
+    pub(super) fn settle(&mut self, key: &TickKey, state: TickState, lateness_us: u64, reply: Reply<()>) {
+        match self.plan_settle(key, state, lateness_us) {
             Err(error) => answer(reply, Err(error)),
             Ok((tick, frame, place)) => {
                 self.push_tick(tick, &frame, place);
@@ -191,7 +210,12 @@ impl Writer {
         }
     }
 
-    fn plan_settle(&mut self, key: &TickKey, state: TickState) -> Result<(Arc<Tick>, Vec<u8>, Place)> {
+    fn plan_settle(
+        &mut self,
+        key: &TickKey,
+        state: TickState,
+        lateness_us: u64,
+    ) -> Result<(Arc<Tick>, Vec<u8>, Place)> {
         self.check_workflow(key.workflow)?;
         let unsettled = lock(&self.shared.ledger).unsettled(key);
         let before = match unsettled {
@@ -203,7 +227,7 @@ impl Writer {
                 Arc::new(found.ok_or_else(|| StoreError::Missing { what: what() })?)
             }
         };
-        let tick = Tick { state, ..(*before).clone() };
+        let tick = Tick { state, lateness_us, ..(*before).clone() };
         let (frame, place) = records::encode_tick(&tick, self.shared.folder.salt())?;
         Ok((Arc::new(tick), frame, place))
     }
@@ -224,12 +248,17 @@ impl Writer {
 
     /// Writes what was collected, shows it to readers, and tells those who wait.
     pub(super) fn write_out(&mut self) {
+        // Whoever waits for it is told; the store has stopped.
+        let _ = self.try_write_out();
+    }
+
+    fn try_write_out(&mut self) -> Result<()> {
         if self.batch.bytes.is_empty() {
             // Who still waits does so for what an earlier write handed over.
             if !self.batch.flushed.is_empty() {
                 self.log_flusher.written(&self.log, self.batch.flushed.drain(..));
             }
-            return;
+            return Ok(());
         }
         let result = self.shared.status.check().and_then(|()| {
             self.log.append(&self.batch.bytes).map(drop).map_err(|error| {
@@ -248,20 +277,21 @@ impl Writer {
             batch.ticks.clear();
             batch.written.drain(..).for_each(|reply| answer(reply, stopped()));
             batch.flushed.drain(..).for_each(|ack| ack(stopped()));
-            return;
+            return Err(error);
         }
         self.segment.bytes.store(self.log.written(), Ordering::Relaxed);
         self.shared.status.runs.fetch_add(batch.runs.len() as u64, Ordering::Relaxed);
-        if let Some(live) = self.segment.live_rows() {
+        let rows = self.segment.live_rows().map_or(0, |live| {
             live.extend(batch.runs.drain(..), batch.ticks.drain(..));
-        }
+            live.len()
+        });
         batch.written.drain(..).for_each(|reply| answer(reply, Ok(())));
         self.log_flusher.written(&self.log, batch.flushed.drain(..));
-        let rows = self.segment.live_rows().map_or(0, |live| live.len());
         let options = &self.shared.options;
         if self.log.written() >= options.segment_bytes || rows >= options.segment_rows {
             self.rotate();
         }
+        Ok(())
     }
 
     /// Begins a new segment.

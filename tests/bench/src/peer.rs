@@ -33,30 +33,38 @@ pub fn bare_hyper() -> anyhow::Result<Peer> {
     Ok(Peer { name: "bare hyper", what: "hyper 1, one service function".to_owned(), server, target })
 }
 
-/// What makes `wasmtime serve` fastest while each request gets a fresh instance: the
-/// pooling allocator, memory that stays mapped between requests, and nothing that a
-/// WASI 0.2 guest has no use for. It sets no deadline, so guests carry no checks.
-const WASMTIME_FLAGS: [&str; 7] = [
-    "-Opooling-allocator=y",
+/// What any `wasmtime serve` here gets: its pooling allocator, and what every Rust guest
+/// with a standard library imports. It sets no deadline, so guests carry no checks.
+const WASMTIME_FLAGS: [&str; 2] = ["-Opooling-allocator=y", "-Scli"];
+
+/// What makes it fastest while each request gets a fresh instance: memory that stays
+/// mapped between requests, and nothing that a WASI 0.2 guest has no use for.
+const WASMTIME_TUNING: [&str; 5] = [
     "-Opooling-memory-keep-resident=1048576",
     "-Opooling-table-keep-resident=131072",
     "-Opooling-async-stack-keep-resident=131072",
     "-Opooling-pagemap-scan=auto",
     "-Wcomponent-model-async=n",
-    // What every Rust guest with a standard library imports.
-    "-Scli",
 ];
 
-/// `wasmtime serve` with a component of the world `wasi:http/proxy`.
+/// `wasmtime serve` with a component of the world `wasi:http/proxy`, with or without the
+/// flags that make it faster than its pooling allocator alone.
 ///
 /// # Errors
 /// When it does not start.
-pub fn wasmtime_serve(program: &Path, component: &Path) -> anyhow::Result<Peer> {
+pub fn wasmtime_serve(
+    name: &'static str,
+    program: &Path,
+    component: &Path,
+    is_tuned: bool,
+) -> anyhow::Result<Peer> {
+    let tuning = if is_tuned { WASMTIME_TUNING.as_slice() } else { &[] };
+    let flags = [WASMTIME_FLAGS.as_slice(), tuning].concat();
     let mut command = Command::new(program);
-    command.arg("serve").args(WASMTIME_FLAGS).args(["--addr", "127.0.0.1:0"]).arg(component);
+    command.arg("serve").args(&flags).args(["--addr", "127.0.0.1:0"]).arg(component);
     let server = Server::start(&mut command)?;
     let target = Target::post(server.address, "/", HELLO);
-    Ok(Peer { name: "wasmtime serve", what: WASMTIME_FLAGS.join(" "), server, target })
+    Ok(Peer { name, what: flags.join(" "), server, target })
 }
 
 /// Tidegate with its defaults and the Rust hello, each call in a fresh store, each run on

@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn the_demo_shows_a_catch_and_a_pull_and_goes_on_serving() {
     let guests = Path::new(&guest("rust-catch")).parent().unwrap().to_str().unwrap().to_owned();
-    let machine = Machine::new().with("TIDEGATE_GUESTS", &guests);
+    let machine = Machine::with_python().with("TIDEGATE_GUESTS", &guests);
     let arguments = ["demo", "--data", "demo", "--listen", "127.0.0.1:0"];
     let ended = machine.run(&[&arguments[..], &["--once"]].concat());
     for part in [
@@ -15,6 +15,10 @@ fn the_demo_shows_a_catch_and_a_pull_and_goes_on_serving() {
         "trigger   pull, schedule default",
         "The other system has them now: [\"Ada\",\"Grace\",\"Barbara\"",
         "The host goes on serving at http://127.0.0.1:",
+        &format!(
+            "export PATH={}:$PATH",
+            Path::new(env!("CARGO_BIN_EXE_tidegate")).parent().unwrap().display()
+        ),
     ] {
         assert!(ended.ok().contains(part), "{part:?} is not in {ended:#?}");
     }

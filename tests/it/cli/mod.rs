@@ -1,6 +1,7 @@
 //! The binary: exit codes, what goes to standard output and what to standard error, and
 //! each command against a host that really runs.
 
+mod bad_input;
 mod demo;
 mod doctor;
 mod local;
@@ -9,7 +10,7 @@ mod queue;
 mod serve;
 mod workflows;
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
@@ -18,6 +19,8 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
+
+use crate::support::{guests, python};
 
 /// A wait for something that will come. Reached only when the test fails.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -39,13 +42,15 @@ struct Ended {
 
 impl Machine {
     fn new() -> Self {
-        let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         // The tools of builds are shared with `make`, so that they are fetched once.
-        let cache = std::env::var("TIDEGATE_CACHE")
-            .unwrap_or_else(|_| repository.join(".cache").to_str().unwrap().to_owned());
-        let mut variables = vec![("TIDEGATE_CACHE", cache)];
-        variables.extend(std::env::var("TIDEGATE_RUNTIMES").ok().map(|folder| ("TIDEGATE_RUNTIMES", folder)));
-        Self { home: tempfile::tempdir().unwrap(), variables }
+        let cache = python::cache().to_str().unwrap().to_owned();
+        Self { home: tempfile::tempdir().unwrap(), variables: vec![("TIDEGATE_CACHE", cache)] }
+    }
+
+    /// The same with the Python runtime at hand.
+    fn with_python() -> Self {
+        python::runtime();
+        Self::new().with("TIDEGATE_RUNTIMES", python::cache().join("runtimes").to_str().unwrap())
     }
 
     /// The same with one more variable.
@@ -215,7 +220,7 @@ fn post(url: &str, body: &str) -> (u16, String, String) {
 
 /// A guest's component.
 fn guest(name: &str) -> String {
-    crate::support::guests::path(name).to_str().unwrap().to_owned()
+    guests::path(name).to_str().unwrap().to_owned()
 }
 
 #[test]

@@ -1,34 +1,6 @@
-//! Programs that cannot be deployed, and folders that are built.
+//! Folders that are built.
 
 use super::*;
-
-#[test]
-fn what_is_no_workflow_is_refused_and_leaves_nothing_behind() {
-    let host = Host::start();
-    let write = |name: &str, bytes: &[u8]| std::fs::write(host.machine.path(name), bytes).unwrap();
-    write("text.wasm", b"hello");
-    write("core.wasm", b"\0asm\x01\0\0\0");
-    write("empty.wasm", b"");
-    let component = std::fs::read(guest("echo")).unwrap();
-    write("cut.wasm", &component[..component.len() / 2]);
-    write("large.wasm", &vec![0; 65 << 20]);
-    for (file, part) in [
-        ("text.wasm", "not a"),
-        ("core.wasm", "core WebAssembly module"),
-        ("empty.wasm", ""),
-        ("cut.wasm", ""),
-        ("large.wasm", "limit"),
-    ] {
-        let ended = host.run(&["deploy", file, "--kind", "catch"]);
-        assert!(ended.stderr.lines().count() <= 4, "{ended:#?}");
-        ended.failed(1, part);
-    }
-    for (name, part) in [("odd-import", "import"), ("no-export", "export"), ("wrong-type", "workflow")] {
-        host.run(&["deploy", &guest(name), "--kind", "catch"]).failed(1, part);
-    }
-    assert_eq!(host.run(&["list", "--json"]).json()["workflows"], serde_json::json!([]));
-    host.run(&["deploy", &guest("echo"), "--name", "Echo!", "--kind", "catch"]).failed(2, "at position 1");
-}
 
 #[test]
 fn a_folder_with_a_broken_project_shows_where() {

@@ -40,8 +40,7 @@ impl Host {
     /// A host with some keys of the configuration, for example
     /// `("server.body_bytes_max", "100")`.
     pub(crate) fn with(settings: &[(&str, &str)]) -> Self {
-        let settings = settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
-        Self::on(tempfile::tempdir().unwrap(), settings.collect())
+        Self::on(tempfile::tempdir().unwrap(), owned(settings))
     }
 
     fn on(data: TempDir, settings: Vec<(String, String)>) -> Self {
@@ -77,6 +76,18 @@ impl Host {
     /// A request to the management API with the token.
     pub(crate) fn request(&self, method: &str, path: &str) -> Request {
         Request::new(method, path).header("authorization", &format!("Bearer {}", self.token))
+    }
+
+    /// A command of the binary that talks to this host.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("TIDEGATE_")) {
+            command.env_remove(name);
+        }
+        command.args(arguments).stdin(Stdio::null());
+        command.env("TIDEGATE_URL", format!("http://{}", self.api)).env("TIDEGATE_TOKEN", &self.token);
+        command.env("TIDEGATE_CACHE", super::python::cache());
+        command
     }
 
     /// Asks the management API.
@@ -165,10 +176,26 @@ impl Host {
         wait::for_some("the host's end", || self.child.try_wait().unwrap())
     }
 
+    /// Ends the process at once, as a loss of power would.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Starts the host again over its data folder, once its process has ended.
+    pub(crate) fn restart(&mut self, settings: &[(&str, &str)]) {
+        let data = std::mem::replace(&mut self.data, tempfile::tempdir().unwrap());
+        *self = Self::on(data, owned(settings));
+    }
+
     /// The data folder.
     pub(crate) fn data(&self) -> &std::path::Path {
         self.data.path()
     }
+}
+
+fn owned(settings: &[(&str, &str)]) -> Vec<(String, String)> {
+    settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
 }
 
 impl Drop for Host {

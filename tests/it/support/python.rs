@@ -15,13 +15,15 @@ pub(crate) fn repository() -> PathBuf {
 /// The default runtime, with all its packages.
 pub(crate) fn runtime() -> Bytes {
     static RUNTIME: OnceLock<Bytes> = OnceLock::new();
-    let build = || {
-        let folder = cache().join("runtimes");
-        let requirements = repository().join("runtimes/python/requirements.txt");
-        let arguments = ["runtime", "--name", "python", "-r", path(&requirements), "--output", path(&folder)];
-        read(&folder.join(made(&arguments)))
-    };
-    RUNTIME.get_or_init(build).clone()
+    RUNTIME.get_or_init(|| read(&stock_runtime("python"))).clone()
+}
+
+/// The component of a stock runtime, built unless it was.
+pub(crate) fn stock_runtime(name: &str) -> PathBuf {
+    let folder = cache().join("runtimes");
+    let requirements = repository().join(format!("runtimes/{name}/requirements.txt"));
+    let arguments = ["runtime", "--name", name, "-r", path(&requirements), "--output", path(&folder)];
+    folder.join(made(&arguments))
 }
 
 /// A component of its own, of a project folder.
@@ -30,6 +32,52 @@ pub(crate) fn component(project: &Path) -> Bytes {
     let file = cache().join("components").join(format!("{name}.wasm"));
     made(&["workflow", path(project), "--output", path(&file)]);
     read(&file)
+}
+
+/// The component of `tests/python/foreign`, made by componentize-py alone.
+pub(crate) fn foreign_component() -> Bytes {
+    let app = repository().join("tests/python/foreign");
+    let file = cache().join("components").join(format!("foreign-{}.wasm", digest_of(&app.join("app.py"))));
+    if !file.exists() {
+        std::fs::create_dir_all(cache().join("components")).unwrap();
+        // The build of any runtime installs the tools.
+        stock_runtime("python");
+        let tools = std::fs::read_dir(cache()).unwrap().map(|entry| entry.unwrap().path());
+        let tools = tools.filter(|path| path.join("complete").exists());
+        let program = tools.map(|path| path.join("bin/componentize-py")).find(|program| program.exists());
+        let mut command = Command::new(program.expect("the tools are installed"));
+        command.args(["--wit-path", path(&repository().join("wit")), "--world", "workflow"]);
+        command.args(["componentize", "app", "--python-path", path(&app), "--output", path(&file)]);
+        succeed(&mut command);
+    }
+    read(&file)
+}
+
+/// A Python with pytest, in a virtual environment of its own.
+pub(crate) fn with_pytest() -> PathBuf {
+    let requirements = repository().join("tests/python/pytest.txt");
+    let folder = cache().join(format!("pytest-{}", digest_of(&requirements)));
+    let python = folder.join("bin/python");
+    if !folder.join("complete").exists() {
+        succeed(Command::new("python3").args(["-m", "venv", "--clear", path(&folder)]));
+        let install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes"];
+        succeed(Command::new(&python).args(install).args(["--requirement", path(&requirements)]));
+        std::fs::write(folder.join("complete"), "").unwrap();
+    }
+    python
+}
+
+/// Runs a program; it must succeed.
+pub(crate) fn succeed(command: &mut Command) -> String {
+    let ended = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let said = [&ended.stdout[..], &ended.stderr].concat();
+    let said = String::from_utf8_lossy(&said).into_owned();
+    assert!(ended.status.success(), "{command:?}:\n{said}");
+    said
+}
+
+fn digest_of(file: &Path) -> String {
+    tidegate::workflow::Digest::of(&read(file)).to_string()[..12].to_owned()
 }
 
 /// What the build tool answers, whether it succeeded or not.
@@ -52,7 +100,8 @@ pub(crate) fn cache() -> PathBuf {
     std::env::var_os("TIDEGATE_CACHE").map_or_else(|| repository().join(".cache"), PathBuf::from)
 }
 
-fn read(file: &Path) -> Bytes {
+/// The bytes of a file that must be there.
+pub(crate) fn read(file: &Path) -> Bytes {
     Bytes::from(std::fs::read(file).unwrap_or_else(|error| panic!("{}: {error}", file.display())))
 }
 

@@ -52,6 +52,8 @@ impl Drop for Server {
 pub(crate) struct Host {
     pub(crate) engine: Engine,
     pub(crate) component: Program,
+    /// Whose runs they are: connections are kept for one workflow.
+    workflow: WorkflowId,
 }
 
 /// Keeps what a run saves early.
@@ -90,10 +92,11 @@ impl Host {
             memory_bytes_max: MEMORY_BYTES_MAX,
             memory_total_bytes_max: 0,
             epoch_tick: Duration::from_millis(2),
+            on_compiled: Box::new(|_, _| ()),
         };
         let engine = Engine::new(options, Egress::new(&config).unwrap()).unwrap();
         let component = engine.install(component).await.unwrap_or_else(|error| panic!("{error}"));
-        Self { engine, component }
+        Self { engine, component, workflow: WorkflowId::new() }
     }
 
     /// A program for the runtime, compiled.
@@ -114,7 +117,7 @@ impl Host {
     ) -> Ran {
         let commits = Arc::new(Commits::default());
         let call = Call {
-            workflow: WorkflowId::new(),
+            workflow: self.workflow,
             input,
             attempt: 1,
             settings: Arc::new(stored(settings)),

@@ -5,15 +5,24 @@ import zoneinfo
 
 import bs4
 import certifi
+import charset_normalizer
 import dateutil.parser
 import dateutil.relativedelta
 import dateutil.tz
+import idna
 import jinja2
 import jwt
 import mailchimp_transactional
+import markupsafe
 import pydantic
 import pytz
 import requests
+import six
+import soupsieve
+import typing_extensions
+import tzdata
+import urllib3
+import websocket
 import xmltodict
 from hrflow import Hrflow
 from selenium import webdriver
@@ -44,7 +53,9 @@ def hrflow(url):
         source_keys=["s"], page=1, limit=30, tags_excluded=[[{"name": "sync", "value": "1"}]]
     )
     edited = client.profile.indexing.edit(source_key="s", key="k", profile_json={"tags": []})
-    return [(answer["code"], answer["data"]["method"], answer["data"]["path"]) for answer in (got, found, edited)]
+    stored = client.profile.storing.list(source_keys=["s"], page=1, limit=30)
+    answers = (got, found, edited, stored)
+    return [(answer["code"], answer["data"]["method"], answer["data"]["path"]) for answer in answers]
 
 
 def twilio(url):
@@ -73,6 +84,14 @@ def browser(url):
     return title
 
 
+def websocket_url():
+    # A dependency of selenium that has nothing to connect with here, and says so.
+    try:
+        return websocket.create_connection("ws://127.0.0.1:1/")
+    except OSError as error:
+        return "raw sockets are not available" in str(error)
+
+
 def workflow(settings: dict):
     url = settings["URL"]
     token = jwt.encode({"sub": "ann"}, "k" * 32, algorithm="HS256")
@@ -82,6 +101,9 @@ def workflow(settings: dict):
         "twilio": twilio(url),
         "mailchimp": mailchimp(url),
         "selenium": browser(url),
+        "requests": requests.get(f"{url}/echo?r", timeout=10).json()["path"],
+        "urllib3": urllib3.PoolManager().request("GET", f"{url}/echo?3").json()["path"],
+        "websocket": websocket_url(),
         "jwt": jwt.decode(token, "k" * 32, algorithms=["HS256"]),
         "pydantic": Profile(name="ann", age="30").dict(),
         "jinja2": jinja2.Template("Hi {{ name|upper }}").render(name="ann"),
@@ -92,5 +114,12 @@ def workflow(settings: dict):
         "relativedelta": str(datetime.date(2024, 1, 31) + dateutil.relativedelta.relativedelta(months=1)),
         "pytz": pytz.timezone("Europe/Paris").localize(summer).isoformat(),
         "zoneinfo": summer.replace(tzinfo=zoneinfo.ZoneInfo("America/New_York")).isoformat(),
+        "tzdata": len(tzdata.IANA_VERSION) > 0,
         "certifi": "BEGIN CERTIFICATE" in open(certifi.where()).read(),
+        "charset_normalizer": charset_normalizer.from_bytes(b"ascii").best().encoding,
+        "idna": idna.encode("münchen.de").decode(),
+        "markupsafe": str(markupsafe.escape("<a>")),
+        "six": six.ensure_text(b"a"),
+        "soupsieve": soupsieve.select_one("b", bs4.BeautifulSoup("<b>d</b>", "html.parser")).text,
+        "typing_extensions": typing_extensions.get_origin(typing_extensions.Annotated[int, 1]).__name__,
     }

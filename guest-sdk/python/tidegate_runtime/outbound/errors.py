@@ -13,6 +13,11 @@ class ConnectTimeout(TimeoutError):
     """No connection in time, as opposed to no answer in time."""
 
 
+# To the program it is what the standard library raises.
+ConnectTimeout.__module__, ConnectTimeout.__qualname__ = "builtins", "TimeoutError"
+ConnectTimeout.__name__ = "TimeoutError"
+
+
 def exception(code, host, port):
     """The exception for an error code of `wasi:http`, about `host` and `port`."""
     name = type(code).__name__.removeprefix("ErrorCode_")
@@ -49,6 +54,12 @@ def exception(code, host, port):
     if name.startswith("HttpResponse"):
         return http.client.HTTPException(f"response of {place}: {_words(name)}{detail}")
     return OSError(errno.EIO, f"HTTP request to {place} failed: {_words(name)}{detail}")
+
+
+def is_cut(code):
+    """Whether an error code, told while a body is read, says that it ended too early."""
+    name = type(code).__name__
+    return name in ("ErrorCode_ConnectionTerminated", "ErrorCode_HttpResponseIncomplete")
 
 
 def is_connecting(error):

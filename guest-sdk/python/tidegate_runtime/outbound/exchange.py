@@ -7,7 +7,7 @@ from componentize_py_types import Err, Ok
 from wit_world.imports import monotonic_clock, outgoing_handler, poll, streams
 from wit_world.imports import wasi_http_types as types
 
-from .errors import exception
+from .errors import exception, is_cut
 
 #: Headers that belong to one connection, which is the host's (RFC 9110 section 7.6.1).
 CONNECTION_HEADERS = frozenset(
@@ -41,6 +41,7 @@ class Exchange:
     def __init__(self, method, scheme, host, port, target, headers, has_body, timeout):
         """`headers` are pairs of str and bytes, `timeout` is seconds or `None`."""
         self.method = method
+        self.cut = False
         self._place = (host, port)
         self._broken = False
         self._held = {}
@@ -48,15 +49,15 @@ class Exchange:
         self.close = weakref.finalize(self, _drop, self._held)
         self.close.atexit = False
         request = _request(method, scheme, host, port, target, headers)
-        self._held["outgoing_body"] = request.body()
+        # A request whose body is not even asked for is one that the host may send again
+        # over another connection, and whose connection it can keep.
         if has_body:
+            self._held["outgoing_body"] = request.body()
             self._held["output"] = self._held["outgoing_body"].write()
         try:
             self._held["future"] = outgoing_handler.handle(request, _options(timeout))
         except Err as error:
             raise exception(error.value, *self._place) from None
-        if not has_body:
-            self.finish()
 
     def write(self, data, timeout):
         """Sends a part of the body. A broken connection is told by `head`."""
@@ -118,7 +119,11 @@ class Exchange:
         return got.status(), pairs
 
     def read(self, length_max, timeout):
-        """Up to `length_max` bytes of the body, as soon as there are any; empty at its end."""
+        """Up to `length_max` bytes of the body, as soon as there are any; empty at its end.
+
+        `cut` is set when that end came before the body's, which libraries find out by
+        themselves and tell in their own words.
+        """
         stream = self._held.get("input")
         if stream is None:
             return b""
@@ -138,6 +143,9 @@ class Exchange:
         if code is None:
             said = said.partition("\n")[0]
             raise ConnectionResetError(errno.ECONNRESET, f"Connection broken: {said}")
+        if is_cut(code):
+            self.cut = True
+            return b""
         raise exception(code, *self._place)
 
 

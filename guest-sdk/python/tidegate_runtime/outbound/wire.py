@@ -178,7 +178,9 @@ class Body(io.RawIOBase):
         if not self._pending and not self._ended:
             data = self._exchange.read(64 * 1024, self._wire.timeout)
             self._ended = not data
-            self._pending = b"%x\r\n%b\r\n" % (len(data), data)
+            # What was cut off has no last chunk.
+            if not self._exchange.cut:
+                self._pending = b"%x\r\n%b\r\n" % (len(data), data)
         data = self._pending[: len(buffer)]
         self._pending = self._pending[len(buffer) :]
         buffer[: len(data)] = data

@@ -47,6 +47,4 @@ def finish(library):
         for module in list(library.modules):
             if module == name or module.startswith(name + "."):
                 del library.modules[module]
-    # requests looks for a home folder twice for each request: no search for these.
-    sys.modules["pwd"] = sys.modules["grp"] = None
     sys.meta_path.append(Finder)

@@ -1,7 +1,8 @@
 """`open`, `os` and what is built on them, over a volume in memory.
 
 A component has no file system to ask, and asking costs a call out of it. Code in C
-that opens files itself (`sqlite3` with a path) is not reached by this and fails.
+that opens files itself (`sqlite3` with a path) is not reached by this: it is
+refused in `databases`.
 """
 
 import builtins

@@ -3,8 +3,12 @@
 import asyncio
 import asyncio.events
 import asyncio.selector_events
+import errno
 import selectors
 import time
+
+from .sockets import MESSAGE
+from .threads import PROCESSES
 
 
 class _Clock(selectors.BaseSelector):
@@ -43,6 +47,17 @@ class Loop(asyncio.selector_events.BaseSelectorEventLoop):
 
     def _write_to_self(self):
         pass
+
+    async def create_server(self, *arguments, **options):
+        raise OSError(errno.EOPNOTSUPP, MESSAGE)
+
+    create_connection = create_datagram_endpoint = create_server
+    create_unix_connection = create_unix_server = create_server
+
+    async def subprocess_exec(self, *arguments, **options):
+        raise OSError(errno.ENOTSUP, PROCESSES)
+
+    subprocess_shell = subprocess_exec
 
     def run_in_executor(self, executor, func, *args):
         """Calls the function at once, as there is no thread that could."""

@@ -1,6 +1,7 @@
 """Standard output and error: lines, at once, and whatever text they hold."""
 
 import builtins
+import getpass
 import io
 import sys
 
@@ -8,7 +9,8 @@ import sys
 def finish():
     sys.stdout = sys.__stdout__ = _stream(1, "<stdout>")
     sys.stderr = sys.__stderr__ = _stream(2, "<stderr>")
-    builtins.input = _input
+    builtins.input = _nobody("input")
+    getpass.getpass = getpass.unix_getpass = getpass.fallback_getpass = _nobody("getpass")
 
 
 def _stream(descriptor, name):
@@ -21,5 +23,9 @@ def _stream(descriptor, name):
     )
 
 
-def _input(prompt=""):
-    raise EOFError("nobody is there to answer input(): take the value from settings")
+def _nobody(name):
+    def ask(*arguments, **options):
+        raise EOFError(f"nobody is there to answer {name}(): take the value from settings")
+
+    ask.__name__ = ask.__qualname__ = name
+    return ask

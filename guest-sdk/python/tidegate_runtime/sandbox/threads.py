@@ -1,10 +1,12 @@
-"""No threads, and no other processes either."""
+"""No threads, no other processes, no signals."""
 
 import _thread
 import errno
 import multiprocessing.context
+import multiprocessing.pool
 import multiprocessing.process
 import os
+import signal
 import subprocess
 import threading
 from concurrent.futures import process as process_futures
@@ -16,6 +18,9 @@ THREADS = (
 PROCESSES = (
     "other processes are not available in this sandbox: "
     "use a Python package or an HTTP service that does the job"
+)
+SIGNALS = (
+    "signals are not available in this sandbox: the host ends a run that meets its deadline"
 )
 
 _OS_FUNCTIONS = (
@@ -33,6 +38,10 @@ class Exit(SystemExit):
         self.called = called
 
 
+# To the program it is what sys.exit raises.
+Exit.__module__, Exit.__qualname__, Exit.__name__ = "builtins", "SystemExit", "SystemExit"
+
+
 def finish():
     threading.Thread.start = _no_threads
     for name in ("start_new_thread", "start_new", "start_joinable_thread"):
@@ -42,9 +51,14 @@ def finish():
         setattr(os, name, _no_processes)
     os._exit = _exit
     os.abort = _abort
+    os.P_WAIT, os.P_NOWAIT, os.P_NOWAITO = 0, 1, 1
+    for name in ("alarm", "setitimer", "getitimer", "pause", "sigwait", "pthread_kill"):
+        setattr(signal, name, _no_signals)
     subprocess.Popen.__init__ = _no_processes
     subprocess.Popen.__del__ = lambda self: None
     multiprocessing.process.BaseProcess.start = _no_processes
+    multiprocessing.pool.ThreadPool.__init__ = _no_threads
+    multiprocessing.pool.ThreadPool.__del__ = lambda self: None
     process_futures.ProcessPoolExecutor.__init__ = _no_processes
     for name in ("Pool", "Manager", "Queue", "SimpleQueue", "JoinableQueue", "Pipe", "Lock"):
         setattr(multiprocessing.context.BaseContext, name, _no_processes)
@@ -57,6 +71,10 @@ def _no_threads(*arguments, **options):
 
 def _no_processes(*arguments, **options):
     raise OSError(errno.ENOTSUP, PROCESSES)
+
+
+def _no_signals(*arguments, **options):
+    raise OSError(errno.ENOTSUP, SIGNALS)
 
 
 def _exit(status):

@@ -99,13 +99,15 @@ impl Script<'_> {
 
     fn farewell(&mut self, url: &str, data: &Path, address: &str) -> Result<()> {
         self.say(&format!("The host goes on serving at {url} until ctrl-c. In another terminal:"))?;
+        let path = self.context.env.missing_from_path();
+        let path = path.map(|folder| format!("export PATH={}:$PATH", folder.display()));
         let out = &mut self.context.out;
-        for line in [
+        for line in path.into_iter().chain([
             format!("export TIDEGATE_DATA={}", data.display()),
             "tidegate list".to_owned(),
             format!("tidegate logs {HEARTBEAT} --follow"),
             format!("curl -i -H 'content-type: application/json' -d '{{\"name\": \"Grace\"}}' {address}"),
-        ] {
+        ]) {
             out.line(format!("    {line}"))?;
         }
         out.flush()

@@ -98,7 +98,10 @@ fn rollback_pause_resume_and_archive_ask_the_host() {
 #[test]
 fn settings_are_set_from_standard_input_and_never_shown() {
     let done = || Answer::Json(200, json!({"settings": [], "revision": 2}));
-    let host = FakeHost::answering([done(), done(), done(), done()]);
+    let there = json!({"name": "A", "visibility": "secret", "updated_at": "2025-06-01T12:00:00Z",
+        "updated_by": {"user": null}});
+    let listed = Answer::Json(200, json!({"settings": [there], "revision": 2}));
+    let host = FakeHost::answering([done(), done(), done(), listed, done()]);
     let ended = tidegate(&host, "s3cret\n", &["settings", "set", "sync", "API_KEY"]);
     assert_eq!((ended.exit, ended.stderr.as_str()), (0, "set API_KEY\n"));
     let ended = tidegate(&host, "", &["settings", "set", "sync", "A=1=2", "B="]);
@@ -108,8 +111,10 @@ fn settings_are_set_from_standard_input_and_never_shown() {
     let ended =
         tidegate(&host, "[1, true]", &["settings", "set", "sync", "L", "--json-value", "--plain", "--json"]);
     ended.json();
-    tidegate(&host, "", &["settings", "unset", "sync", "A", "B"]);
-    let received = host.received();
+    let ended = tidegate(&host, "", &["settings", "unset", "sync", "A", "B"]);
+    assert_eq!(ended.stderr, "warning: B was not set\nremoved A\n");
+    let mut received = host.received();
+    assert_eq!(received.remove(3).line, "GET /api/v1/workflows/sync/settings");
     assert_eq!(received[0].line, "PATCH /api/v1/workflows/sync/settings");
     let bodies: Vec<Value> = received.iter().map(|received| received.json()).collect();
     assert_eq!(

@@ -103,15 +103,21 @@ fn a_project_folder_brings_schedule_limits_and_settings() {
 fn only_what_differs_is_changed() {
     let folder = Folder::new(&[("sync.py", "def workflow(settings): ...")]);
     let there = || Answer::Json(200, workflow("sync", "pull", Some(1)));
-    let host = FakeHost::answering([there(), deployed("pull", 2), there(), there(), deployed("pull", 3)]);
+    let checked = Answer::Json(200, json!({"name": "sync", "kind": "pull", "check_ms": 1}));
+    let host =
+        FakeHost::answering([there(), deployed("pull", 2), there(), checked, there(), deployed("pull", 3)]);
     let path = folder.path("sync.py");
     tidegate(&host, "", &["deploy", &path, "--every", "90m"]);
     tidegate(&host, "", &["deploy", &path, "--cron", "0 3 * * *", "--timezone", "Europe/Paris"]);
     let received = host.received();
     assert!(received[1].line.starts_with("POST /api/v1/workflows/sync/versions"));
-    assert_eq!(received[3].line, "PATCH /api/v1/workflows/sync");
+    assert_eq!(
+        received[3].line, "POST /api/v1/workflows/sync/versions?file=sync.py&check=true",
+        "nothing is changed for a program that is refused"
+    );
+    assert_eq!(received[4].line, "PATCH /api/v1/workflows/sync");
     let schedules = json!([{"cron": "0 3 * * *", "timezone": "Europe/Paris"}]);
-    assert_eq!(received[3].json(), json!({"schedules": schedules, "rotate_url": false}));
+    assert_eq!(received[4].json(), json!({"schedules": schedules, "rotate_url": false}));
 }
 
 #[test]
@@ -151,8 +157,9 @@ fn a_fault_of_the_host_deletes_nothing() {
         Answer::Json(201, workflow("sync", "catch", None)),
         refusal(503, "overload", "the host is busy"),
     ]);
-    assert_eq!(tidegate(&host, "", &["deploy", &folder.path("sync.py")]).exit, 1);
-    assert_eq!(host.lines().len(), 3);
+    let ended = tidegate(&host, "", &["deploy", &folder.path("sync.py")]);
+    assert_eq!((ended.exit, host.lines().len()), (1, 3));
+    assert!(ended.stderr.contains("hint: sync exists now, perhaps without a version"), "{}", ended.stderr);
 }
 
 #[test]
@@ -209,4 +216,29 @@ fn a_pull_without_a_schedule_is_warned_of() {
     warning: it has no schedule, so it will never run
     hint: deploy it again with --every 90m or --cron "0 3 * * *"
     "#);
+}
+
+/// A pull whose runs may overlap, and are made up for.
+fn allowing() -> Value {
+    let mut pull = workflow("sync", "pull", Some(1));
+    let policy = json!({"overlap": "allow", "missed": "all", "missed_max": 3});
+    pull["schedules"][0].as_object_mut().unwrap().extend(policy.as_object().unwrap().clone());
+    pull
+}
+
+#[test]
+fn a_deploy_brings_the_policy_of_its_schedule() {
+    let folder = Folder::new(&[("sync.py", "def workflow(settings): ...")]);
+    let host = FakeHost::answering([Answer::Json(200, allowing()), Answer::Json(200, allowing())]);
+    let path = folder.path("sync.py");
+    // What the host has already is not sent again.
+    tidegate(&host, "", &["deploy", &path, "--every", "90m", "--overlap", "allow", "--missed-max", "3"]);
+    assert!(host.lines()[1].starts_with("POST "), "{:?}", host.lines());
+    let host = FakeHost::answering([Answer::Json(200, allowing()), Answer::Json(200, allowing())]);
+    tidegate(&host, "", &["deploy", &path, "--every", "90m", "--start-deadline", "5m"]);
+    assert_eq!(host.received()[1].json()["schedules"], json!([{"every": "90m", "start_deadline": "5m"}]));
+    let host = FakeHost::answering([]);
+    let ended = tidegate(&host, "", &["deploy", &path, "--jitter", "1s"]);
+    assert_eq!(ended.exit, 2);
+    assert!(ended.stderr.contains("`tidegate schedule set sync` changes one"), "{}", ended.stderr);
 }

@@ -8,6 +8,7 @@ mod new;
 mod queue;
 mod runs;
 mod runtimes;
+mod schedules;
 
 use clap::Parser as _;
 use serde_json::{Value, json};
@@ -108,7 +109,8 @@ fn run_detail(status: &str, fault: Option<(&str, &str)>) -> Value {
         "exchanges": [{"at_us": 2000, "method": "GET", "url": "https://api.example.org/profiles?key=…",
             "status": 200, "request_bytes": 0, "response_bytes": 2048, "duration_us": 5300, "error": null},
             {"at_us": 8000, "method": "POST", "url": "http://10.0.0.1/", "status": null, "request_bytes": 12,
-            "response_bytes": 0, "duration_us": 100, "error": "destination-ip-prohibited"}],
+            "response_bytes": 0, "duration_us": 100, "error": "destination-ip-prohibited",
+            "reason": "10.0.0.1 is a private address (RFC 1918)"}],
         "settings_changed": ["LAST_UID"],
         "usage": {"memory_peak_bytes": 1_234_567, "cpu_us": 8000, "wall_us": 12_400, "instantiate_us": 300,
             "queue_us": 1000},

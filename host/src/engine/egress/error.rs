@@ -101,8 +101,8 @@ pub enum Detail {
     Rcode(String),
     /// The TLS alert, by number and name.
     Alert(u8, String),
-    /// The rule that refused it. The guest learns the code only; the record's remark
-    /// says it all.
+    /// The rule that refused it. The guest learns the code only; the record says
+    /// it all.
     Refused(Refusal),
 }
 
@@ -246,12 +246,19 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.code.word())?;
-        match &self.detail {
-            Detail::None => Ok(()),
-            Detail::Cap(bytes) => write!(f, ": the cap is {bytes} bytes"),
-            Detail::Rcode(rcode) => write!(f, ": {rcode}"),
-            Detail::Alert(_, name) => write!(f, ": {name}"),
-            Detail::Refused(refusal) => write!(f, ": {refusal}"),
+        self.detail.text().map_or(Ok(()), |text| write!(f, ": {text}"))
+    }
+}
+
+impl Detail {
+    /// What is known, for people.
+    pub fn text(&self) -> Option<String> {
+        match self {
+            Detail::None => None,
+            Detail::Cap(bytes) => Some(format!("the cap is {bytes} bytes")),
+            Detail::Rcode(rcode) => Some(rcode.clone()),
+            Detail::Alert(_, name) => Some(name.clone()),
+            Detail::Refused(refusal) => Some(refusal.to_string()),
         }
     }
 }

@@ -144,10 +144,10 @@ struct End {
 impl Entry {
     fn record(&self, deadline: Instant) -> Exchange {
         let status = Some(self.status.load(Ordering::Relaxed)).filter(|status| *status != 0);
-        let (duration, error) = match self.end.get() {
-            Some(end) => (end.duration, end.failure.as_ref().map(|failure| failure.code)),
+        let (duration, failure) = match self.end.get() {
+            Some(end) => (end.duration, end.failure.clone()),
             None => {
-                let cut = status.is_none().then(|| cut_by(deadline));
+                let cut = status.is_none().then(|| cut_by(deadline).into());
                 (self.begun.elapsed(), cut)
             }
         };
@@ -159,7 +159,8 @@ impl Entry {
             request_bytes: self.sent.load(Ordering::Relaxed),
             response_bytes: self.received.load(Ordering::Relaxed),
             duration_us: micros(duration),
-            error: error.map(|code| code.word().to_owned()),
+            error: failure.as_ref().map(|failure| failure.code.word().to_owned()),
+            reason: failure.and_then(|failure| failure.detail.text()),
         }
     }
 

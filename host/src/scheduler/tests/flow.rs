@@ -84,7 +84,7 @@ async fn years_of_days_run_once_each_through_all_clock_changes() {
         world.state().runs.iter().map(|(due, _)| due.tick.due.to_zoned(paris.clone()).date()).collect();
     assert_eq!(dates.len(), 5 * 365 + 1);
     assert!(dates.windows(2).all(|pair| pair[0].tomorrow().unwrap() == pair[1]));
-    world.check_all_accounted_for(workflow, instant(BEGIN), instant("2031-03-01T00:00:00Z"));
+    world.check_all_accounted_for(workflow, instant(BEGIN), instant("2031-03-01T00:00:00Z")).await;
     running.stop().await;
 }
 
@@ -138,6 +138,24 @@ async fn instants_without_a_place_wait_and_then_start_late() {
         assert_eq!(given_up.tick.state, TickState::Missed);
     }
     running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn place_is_free_when_a_run_has_left_it_and_not_when_it_is_on_record() {
+    let world = World::new();
+    world.state().run_takes = Duration::from_secs(1);
+    world.state().record_takes = Duration::from_secs(30);
+    for _ in 0..4 {
+        world.every(10 * MINUTE);
+    }
+    let running = world.scheduler(Options { running_max: 2, ..Options::default() });
+    world.until("2026-03-01T00:00:20Z").await;
+    let late: Vec<u64> = world.state().runs.iter().map(|(due, _)| due.lateness.as_secs()).collect();
+    let running_max = world.state().running_max;
+    assert_eq!((late, running_max), (vec![0, 0, 1, 1], 2));
+    assert_eq!(world.states(), [TickState::Claimed; 4]);
+    running.stop().await;
+    assert_eq!(world.states(), [TickState::Ran; 4]);
 }
 
 #[tokio::test(start_paused = true)]

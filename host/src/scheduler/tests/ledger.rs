@@ -25,7 +25,9 @@ async fn runs_that_the_end_of_the_host_cut_are_settled_at_the_next_start() {
     assert_eq!(world.state().runs.len(), 2);
     world.until("2026-03-01T00:02:50Z").await;
     assert_eq!(world.ran(), ["00:00:00", "00:01:00", "00:02:00"]);
-    world.check_all_accounted_for(workflow, instant("2026-02-28T23:59:59Z"), instant("2026-03-01T00:02:50Z"));
+    world
+        .check_all_accounted_for(workflow, instant("2026-02-28T23:59:59Z"), instant("2026-03-01T00:02:50Z"))
+        .await;
     running.stop().await;
 }
 
@@ -38,7 +40,17 @@ async fn instants_that_another_host_claimed_do_not_run() {
     for minute in [1, 3] {
         let due = instant("2026-03-01T00:00:00Z") + SignedDuration::from_mins(minute);
         let (schedule, run, state) = ("default".to_owned(), RunId::new(), TickState::Ran);
-        let tick = Tick { workflow, schedule: schedule.clone(), due, run, claimed_at: due, state };
+        let (lateness_us, stretch) = (0, None);
+        let tick = Tick {
+            workflow,
+            schedule: schedule.clone(),
+            due,
+            run,
+            claimed_at: due,
+            state,
+            lateness_us,
+            stretch,
+        };
         world.state().ticks.insert((workflow, schedule, due), tick);
     }
     world.until("2026-03-01T00:04:30Z").await;
@@ -57,7 +69,7 @@ async fn two_hosts_share_the_work_without_doing_it_twice() {
     second.stop().await;
     world.check_nothing_twice();
     for workflow in workflows {
-        world.check_all_accounted_for(workflow, instant("2026-02-28T23:59:59Z"), world.now());
+        world.check_all_accounted_for(workflow, instant("2026-02-28T23:59:59Z"), world.now()).await;
     }
 }
 
@@ -83,7 +95,7 @@ async fn nothing_runs_unclaimed_and_nothing_is_lost_while_the_store_fails() {
     world.check_nothing_twice();
     for workflow in [workflow, new] {
         let until = instant("2026-03-01T00:12:30Z");
-        world.check_all_accounted_for(workflow, instant("2026-02-28T23:59:59Z"), until);
+        world.check_all_accounted_for(workflow, instant("2026-02-28T23:59:59Z"), until).await;
     }
     running.stop().await;
 }

@@ -7,7 +7,9 @@ use jiff::SignedDuration;
 
 use super::world::{HOUR, MINUTE, World, instant};
 use crate::schedule::{Cadence, Missed, Overlap, Policy};
-use crate::store::TickState::{Claimed, Missed as MissedState, Ran, SkippedPaused, SkippedRunning};
+use crate::store::TickState::{
+    Backfilled, Claimed, Missed as MissedState, Ran, SkippedPaused, SkippedRunning,
+};
 
 const EVERY_MINUTE: Cadence = Cadence::Every { interval_ms: MINUTE };
 
@@ -106,9 +108,9 @@ async fn pause_is_recorded_without_a_flood() {
     let running = world.start();
     world.until("2026-03-01T00:00:02.2Z").await;
     world.pause(workflow, true);
-    world.until("2026-03-01T02:30:00.2Z").await;
+    world.until("2026-03-01T00:02:30.2Z").await;
     world.pause(workflow, false);
-    world.until("2026-03-01T02:30:02.2Z").await;
+    world.until("2026-03-01T00:02:32.2Z").await;
     assert_eq!(
         world.book(),
         [
@@ -116,18 +118,18 @@ async fn pause_is_recorded_without_a_flood() {
             entry("00:00:01", Ran),
             entry("00:00:02", Ran),
             entry("00:00:03", SkippedPaused),
-            ("01:00:03".to_owned(), SkippedPaused, 3_600),
-            ("02:00:03".to_owned(), SkippedPaused, 3_600),
-            ("02:30:00".to_owned(), SkippedPaused, 1_797),
-            entry("02:30:01", Ran),
-            entry("02:30:02", Ran),
+            ("00:01:03".to_owned(), SkippedPaused, 60),
+            ("00:02:03".to_owned(), SkippedPaused, 60),
+            ("00:02:30".to_owned(), SkippedPaused, 27),
+            entry("00:02:31", Ran),
+            entry("00:02:32", Ran),
         ]
     );
     assert_eq!(
         world.state().unrun[1].message,
-        "the workflow was paused; this stands for 3600 instants since 2026-03-01T00:00:04Z"
+        "the workflow was paused; this stands for 60 instants since 2026-03-01T00:00:04Z"
     );
-    world.check_all_accounted_for(workflow, begin, instant("2026-03-01T02:30:02.2Z"));
+    world.check_all_accounted_for(workflow, begin, instant("2026-03-01T00:02:32.2Z")).await;
     running.stop().await;
 }
 
@@ -154,7 +156,7 @@ async fn down_until(policy: Policy, until: &str) -> Vec<(String, crate::store::T
     let running = world.start();
     world.pass(SignedDuration::from_secs(1)).await;
     world.check_nothing_twice();
-    world.check_all_accounted_for(workflow, instant("2026-02-28T23:59:59Z"), instant(until));
+    world.check_all_accounted_for(workflow, instant("2026-02-28T23:59:59Z"), instant(until)).await;
     running.stop().await;
     world.book()
 }
@@ -164,19 +166,18 @@ async fn missed_instants_are_made_up_for_once() {
     let book = down_until(Policy::default(), "2026-03-01T03:00:30Z").await;
     let mut expected = vec![entry("00:00:00", Ran), ("02:49:00".to_owned(), MissedState, 169)];
     expected.extend((50..60).map(|minute| entry(&format!("02:{minute}:00"), MissedState)));
-    expected.push(entry("03:00:00", Ran));
+    expected.push(entry("03:00:00", Backfilled));
     assert_eq!(book, expected);
     // Up to the limit, each has an entry of its own.
     let book = down_until(Policy::default(), "2026-03-01T00:11:30Z").await;
     assert_eq!(book.len(), 12);
     assert!(book[1..11].iter().all(|(_, state, count)| (*state, *count) == (MissedState, 1)));
-    assert_eq!(book[11], entry("00:11:00", Ran));
+    assert_eq!(book[11], entry("00:11:00", Backfilled));
 }
 
 #[tokio::test(start_paused = true)]
 async fn missed_instants_can_be_skipped() {
     let policy = Policy { missed: Missed::Skip, ..Policy::default() };
-    // Half a minute late is on time; the instants before it are not.
     let book = down_until(policy, "2026-03-01T00:03:30Z").await;
     assert_eq!(
         book,
@@ -184,10 +185,11 @@ async fn missed_instants_can_be_skipped() {
             entry("00:00:00", Ran),
             entry("00:01:00", MissedState),
             entry("00:02:00", MissedState),
-            entry("00:03:00", Ran)
+            entry("00:03:00", MissedState)
         ]
     );
-    let strict = Policy { start_deadline_ms: Some(10_000), ..policy };
+    // Those that cannot start in time are missed, whatever else holds.
+    let strict = Policy { start_deadline_ms: Some(10_000), ..Policy::default() };
     let book = down_until(strict, "2026-03-01T00:02:30Z").await;
     assert_eq!(
         book,
@@ -205,9 +207,9 @@ async fn missed_instants_can_all_be_made_up_for() {
             entry("00:00:00", Ran),
             entry("00:01:00", MissedState),
             entry("00:02:00", MissedState),
-            entry("00:03:00", Ran),
-            entry("00:04:00", Ran),
-            entry("00:05:00", Ran),
+            entry("00:03:00", Backfilled),
+            entry("00:04:00", Backfilled),
+            entry("00:05:00", Backfilled),
         ]
     );
 }
@@ -237,8 +239,8 @@ async fn made_up_runs_end_with_the_host() {
     running.stop().await;
     assert_eq!(world.ran(), ["23:56:00", "23:57:00"]);
     let latest = world.states().split_off(world.states().len() - 5);
-    assert_eq!(latest, [Ran, Ran, MissedState, MissedState, MissedState]);
-    world.check_all_accounted_for(workflow, anchor, world.now());
+    assert_eq!(latest, [Backfilled, Backfilled, MissedState, MissedState, MissedState]);
+    world.check_all_accounted_for(workflow, anchor, world.now()).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -278,5 +280,56 @@ async fn jitter_spreads_schedules_and_keeps_their_distance() {
         let different: BTreeSet<_> = delays.values().flatten().collect();
         assert!(different.len() > 40, "delays differ between schedules");
     }
+    running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn schedule_whose_runs_outlast_it_is_flagged_until_they_do_not() {
+    let world = World::new();
+    world.state().run_takes = Duration::from_secs(90);
+    let skipping = world.every(MINUTE);
+    let beside = world.add(EVERY_MINUTE, Policy { overlap: Overlap::Allow, ..Policy::default() });
+    let hourly = world.every(HOUR);
+    let running = world.start();
+    let flagged = |workflow| running.scheduler.overrun(workflow, "default").map(|overrun| overrun.took);
+    world.until("2026-03-01T00:00:59Z").await;
+    assert_eq!([skipping, beside, hourly].map(flagged), [None; 3]);
+    world.until("2026-03-01T00:01:30.5Z").await;
+    let took = Some(Some(Duration::from_secs(90)));
+    assert_eq!([skipping, beside, hourly].map(flagged), [took, took, None]);
+    assert_eq!(running.scheduler.overruns(), 2);
+    assert_eq!(
+        running.scheduler.overrun(skipping, "default").map(|overrun| (overrun.due, overrun.distance)),
+        Some((instant("2026-03-01T00:00:00Z"), Duration::from_secs(60)))
+    );
+    // A run that goes on and on is flagged before it ends.
+    world.state().run_takes = Duration::from_secs(7_200);
+    world.until("2026-03-01T00:06:01Z").await;
+    let still = flagged(skipping).flatten().unwrap();
+    assert!(still >= Duration::from_secs(180), "{still:?}");
+    running.kill().await;
+    // What the ledger says is remembered, until a run keeps the pace.
+    world.state().run_takes = Duration::from_secs(1);
+    let running = world.start();
+    world.until("2026-03-01T00:06:01.5Z").await;
+    let remembered = running.scheduler.overrun(skipping, "default").unwrap();
+    assert_eq!((remembered.due, remembered.took), (instant("2026-03-01T00:06:00Z"), None));
+    world.until("2026-03-01T00:07:30Z").await;
+    assert_eq!(running.scheduler.overruns(), 0);
+    running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn removed_schedule_leaves_no_instant_without_an_entry() {
+    let world = World::new();
+    let workflow = world.every(1_000);
+    world.pause(workflow, true);
+    let running = world.start();
+    world.until("2026-03-01T00:00:20.5Z").await;
+    world.change(Vec::clear);
+    world.pass(SignedDuration::from_secs(1)).await;
+    let due = world.history(workflow, 7).await.iter().map(|tick| tick.due).collect::<BTreeSet<_>>();
+    let seconds = (0..=20).map(|second| instant("2026-03-01T00:00:00Z") + SignedDuration::from_secs(second));
+    assert_eq!(due, seconds.collect());
     running.stop().await;
 }

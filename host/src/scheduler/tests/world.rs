@@ -9,14 +9,15 @@ use async_trait::async_trait;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp};
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::super::history::{self, Filter};
 use super::super::{Clock, Due, Ledger, Options, PullSchedule, Pulls, RunEnd, Scheduler, Unrun};
 use crate::schedule::{Cadence, Policy, Schedule};
-use crate::store::{Claim, Result, StoreError, Tick, TickState};
+use crate::store::{Claim, Result, StoreError, Tick, TickPlace, TickState};
 use crate::workflow::WorkflowId;
 
 pub(super) fn instant(text: &str) -> Timestamp {
@@ -49,6 +50,8 @@ pub(super) struct State {
     pub(super) running_max: usize,
     /// How long a run takes.
     pub(super) run_takes: Duration,
+    /// How long its record takes then.
+    pub(super) record_takes: Duration,
     pub(super) run_ends: Option<RunEnd>,
     pub(super) run_panics: bool,
     pub(super) store_fails: bool,
@@ -171,11 +174,37 @@ impl World {
         }
     }
 
+    /// The whole ledger of a workflow, read in pages of `limit`.
+    pub(super) async fn history(self: &Arc<Self>, workflow: WorkflowId, limit: usize) -> Vec<Tick> {
+        let (ledger, filter) = (Book(self.clone()), Filter::default());
+        let (mut items, mut cursor) = (Vec::new(), None);
+        loop {
+            let now = self.now();
+            let page = history::page(&ledger, workflow, &filter, cursor, limit, now).await.unwrap();
+            assert!(page.items.len() <= limit);
+            items.extend(page.items);
+            cursor = page.next;
+            if cursor.is_none() {
+                return items;
+            }
+        }
+    }
+
     /// Fails unless each due instant of a schedule in `(after, until]` has one entry, of
-    /// its own or shared.
-    pub(super) fn check_all_accounted_for(&self, workflow: WorkflowId, after: Timestamp, until: Timestamp) {
+    /// its own or shared, and the ledger lists it once.
+    pub(super) async fn check_all_accounted_for(
+        self: &Arc<Self>,
+        workflow: WorkflowId,
+        after: Timestamp,
+        until: Timestamp,
+    ) {
         let pull = self.state().schedules.iter().find(|pull| pull.workflow == workflow).unwrap().clone();
-        let due = pull.schedule.rule().unwrap().count_within(after, until, u64::MAX);
+        let rule = pull.schedule.rule().unwrap();
+        let due = rule.count_within(after, until, u64::MAX);
+        let listed = self.history(workflow, 97).await;
+        let listed: Vec<Timestamp> = listed.iter().rev().map(|tick| tick.due).collect();
+        let all = std::iter::successors(rule.next_after(after), |due| rule.next_after(*due));
+        assert_eq!(listed, all.take_while(|due| *due <= until).collect::<Vec<_>>());
         let state = self.state();
         let own = state.ticks.range((workflow, String::new(), Timestamp::MIN)..);
         let own: Vec<&Tick> =
@@ -217,7 +246,7 @@ impl Running {
 }
 
 struct Workflows(Arc<World>);
-struct Book(Arc<World>);
+pub(super) struct Book(pub(super) Arc<World>);
 struct Wall(Arc<World>);
 
 impl Clock for Wall {
@@ -244,23 +273,27 @@ impl Pulls for Workflows {
         self.0.changed.subscribe()
     }
 
-    fn run(&self, due: Due) -> BoxFuture<'static, RunEnd> {
+    fn run(&self, due: Due, place: OwnedSemaphorePermit) -> BoxFuture<'static, RunEnd> {
         let world = self.0.clone();
         async move {
             let now = world.now();
-            let (takes, ends, panics) = {
+            let (takes, record_takes, ends, panics) = {
                 let mut state = world.state();
                 let is_claimed = state.ticks.get(&key_of(&due.tick)) == Some(&due.tick);
                 state.expect(is_claimed && due.tick.state == TickState::Claimed, "run without a claim");
                 state.running += 1;
                 state.running_max = state.running_max.max(state.running);
                 state.runs.push((due, now));
-                (state.run_takes, state.run_ends, state.run_panics)
+                (state.run_takes, state.record_takes, state.run_ends, state.run_panics)
             };
-            let _going = Going(world);
+            let going = (Going(world), place);
             assert!(!panics, "the run panics, as the test wants it");
             if !takes.is_zero() {
                 tokio::time::sleep(takes).await;
+            }
+            drop(going);
+            if !record_takes.is_zero() {
+                tokio::time::sleep(record_takes).await;
             }
             ends.unwrap_or(RunEnd::Ended)
         }
@@ -319,25 +352,40 @@ impl Ledger for Book {
         schedule: &str,
         due: Timestamp,
         settled: TickState,
+        lateness: Duration,
     ) -> Result<()> {
         tokio::task::yield_now().await;
         self.0.check_store()?;
         let mut state = self.0.state();
         let tick = state.ticks.get_mut(&(workflow, schedule.to_owned(), due));
-        let before = tick.map(|tick| std::mem::replace(&mut tick.state, settled));
+        let before = tick.map(|tick| {
+            tick.lateness_us = lateness.as_micros() as u64;
+            std::mem::replace(&mut tick.state, settled)
+        });
         state.expect(before == Some(TickState::Claimed) && settled != TickState::Claimed, "settled twice");
         Ok(())
     }
 
-    async fn ticks(&self, workflow: WorkflowId, schedule: Option<&str>, limit: usize) -> Result<Vec<Tick>> {
+    async fn ticks(
+        &self,
+        workflow: WorkflowId,
+        schedule: Option<&str>,
+        up_to: Option<&TickPlace>,
+        limit: usize,
+    ) -> Result<Vec<Tick>> {
         self.0.check_store()?;
         let state = self.0.state();
-        let own = state.ticks.values().rev().filter(|tick| tick.workflow == workflow);
-        Ok(own
+        let own = state.ticks.values().filter(|tick| tick.workflow == workflow);
+        let mut own: Vec<Tick> = own
             .filter(|tick| schedule.is_none_or(|name| tick.schedule == name))
-            .take(limit)
+            .filter(|tick| {
+                up_to.is_none_or(|up_to| (tick.due, &tick.schedule) <= (up_to.due, &up_to.schedule))
+            })
             .cloned()
-            .collect())
+            .collect();
+        own.sort_by(|a, b| (b.due, &b.schedule).cmp(&(a.due, &a.schedule)));
+        own.truncate(limit);
+        Ok(own)
     }
 
     async fn unsettled_ticks(&self) -> Result<Vec<Tick>> {

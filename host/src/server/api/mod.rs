@@ -16,6 +16,7 @@ mod replay;
 mod request;
 mod runs;
 mod runtimes;
+mod schedules;
 mod settings;
 mod versions;
 mod view;
@@ -100,7 +101,10 @@ fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(versions::activate))
         .routes(routes!(settings::list, settings::change))
         .routes(routes!(runs::list_of_workflow, runs::test))
-        .routes(routes!(runs::ticks))
+        .routes(routes!(schedules::change, schedules::remove))
+        .routes(routes!(schedules::upcoming))
+        .routes(routes!(schedules::preview))
+        .routes(routes!(schedules::ticks))
         .routes(routes!(runs::list))
         .routes(routes!(runs::show))
         .routes(routes!(runs::log))

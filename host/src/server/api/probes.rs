@@ -65,6 +65,7 @@ pub(super) async fn metrics(State(api): Shared) -> impl IntoResponse {
         instances_memory_bytes: engine.memory_bytes,
         runs_waiting: app.invoker.gauges().queued as u64,
         workflows: app.registry.list().len() as u64,
+        schedules_overrun: app.scheduler.overruns() as u64,
         store: app.store.health(),
         queue: app.store.queue_figures(),
     });

@@ -1,4 +1,4 @@
-//! Runs: listings, records, logs, test runs, and the schedule's ledger.
+//! Runs: listings, records, logs, test runs.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use utoipa::IntoParams;
 
 use super::extract::{OptionalJson, Params, Segments};
 use super::{Api, ApiError, Shared, request};
-use crate::api::{ErrorBody, RunDetail, RunList, RunLog, RunView, TestRequest, TickList, TickView};
+use crate::api::{ErrorBody, RunDetail, RunList, RunLog, RunView, TestRequest};
 use crate::engine::Input;
 use crate::invoker::Invocation;
 use crate::registry::Entry;
@@ -53,18 +53,6 @@ pub(super) struct RunParams {
     /// `next` of the page before.
     #[param(value_type = Option<RunId>)]
     cursor: Option<String>,
-}
-
-/// Which ledger entries a listing shows.
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(super) struct TickParams {
-    /// Entries of this schedule only.
-    schedule: Option<String>,
-    /// Most entries, 1 to 500; 50 when it is left out.
-    #[param(minimum = 1, maximum = 500)]
-    limit: Option<usize>,
 }
 
 /// The runs of all workflows, newest first.
@@ -125,6 +113,10 @@ async fn page(api: &Api, workflow: Option<WorkflowId>, params: RunParams) -> Res
     Ok(RunList { runs, next: ended.next })
 }
 
+/// How many rows a page has.
+///
+/// # Errors
+/// The number is out of range.
 pub(super) fn limit(asked: Option<usize>) -> Result<usize, ApiError> {
     let limit = asked.unwrap_or(LIMIT_DEFAULT);
     if (1..=LIMIT_MAX).contains(&limit) {
@@ -263,33 +255,6 @@ pub(super) async fn run(
         return Ok(RunDetail::from(&*run));
     }
     Ok(RunDetail::from(&*invoker.invoke(entry, invocation).await.run))
-}
-
-/// What became of the due instants of a workflow's schedules, newest first.
-#[utoipa::path(
-    get, path = "/api/v1/workflows/{name}/ticks", operation_id = "listTicks", tag = "runs",
-    params(("name" = String, Path, description = "The workflow's name"), TickParams),
-    responses(
-        (status = 200, description = "The ledger", body = TickList),
-        (status = 404, description = "There is no such workflow", body = ErrorBody),
-    ),
-)]
-pub(super) async fn ticks(
-    State(api): Shared,
-    Segments(name): Segments<String>,
-    Params(params): Params<TickParams>,
-) -> Result<Json<TickList>, ApiError> {
-    let entry = api.app.registry.find(&name)?;
-    let limit = limit(params.limit)?;
-    let ticks = api.app.store.ticks(entry.workflow.id, params.schedule.as_deref(), limit).await?;
-    let ticks = ticks.into_iter().map(|tick| TickView {
-        lateness_ms: tick.claimed_at.duration_since(tick.due).as_secs_f64() * 1e3,
-        schedule: tick.schedule,
-        due: tick.due,
-        state: tick.state,
-        run: tick.run,
-    });
-    Ok(Json(TickList { ticks: ticks.collect() }))
 }
 
 #[cfg(test)]

@@ -25,6 +25,7 @@ pub(super) async fn list(State(api): Shared) -> Result<Json<RuntimeList>, ApiErr
     request_body(content = Vec<u8>, content_type = "application/wasm", description = "A component for the world `runtime`"),
     responses(
         (status = 201, description = "The runtime", body = RuntimeView),
+        (status = 413, description = "The component is too large", body = ErrorBody),
         (status = 422, description = "The component is refused", body = ErrorBody),
     ),
 )]
@@ -38,7 +39,7 @@ pub(super) async fn install(
     if found != WANTED {
         return Err(extract::wrong_type(&found, WANTED));
     }
-    let wasm = extract::upload(request, &api, api.app.config.server.upload_bytes_max).await?;
+    let wasm = extract::upload(request, &api, api.app.config.runtime.upload_bytes_max).await?;
     let runtime = api.app.deployer.install_runtime(&name, wasm).await?;
     Ok((StatusCode::CREATED, Json(runtime)))
 }

@@ -5,15 +5,16 @@ use std::time::Instant;
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::extract::{OptionalJson, Params, Segments};
 use super::{ApiError, Shared, extract, view};
-use crate::api::{Activate, Deployed, ErrorBody, VersionList, VersionView, WorkflowView};
-use crate::deploy::SOURCE_BYTES_MAX;
-use crate::workflow::{Code, Digest, Version};
+use crate::api::{Activate, Checked, Deployed, ErrorBody, VersionList, VersionView, WorkflowView};
+use crate::deploy::{DeployError, SOURCE_BYTES_MAX};
+use crate::server::body::BodyError;
+use crate::workflow::{Code, Digest, Version, Workflow};
 
 const WASM: &str = "application/wasm";
 const PYTHON: &str = "text/x-python";
@@ -32,6 +33,9 @@ pub(super) struct UploadParams {
     file: Option<String>,
     /// The runtime that runs the source; the default one when it is left out.
     runtime: Option<String>,
+    /// `true` only says whether the program would be accepted: there is no new version.
+    #[serde(default)]
+    check: bool,
 }
 
 /// The versions of a workflow, newest first.
@@ -63,6 +67,7 @@ pub(super) async fn list(
         (String = "text/x-python"),
     ), description = "A component for the world `workflow`, or source"),
     responses(
+        (status = 200, description = "`check` was asked for, and the program would be accepted", body = Checked),
         (status = 201, description = "The new version", body = Deployed),
         (status = 404, description = "There is no such workflow", body = ErrorBody),
         (status = 409, description = "The workflow was archived meanwhile", body = ErrorBody),
@@ -74,23 +79,35 @@ pub(super) async fn upload(
     Segments(name): Segments<String>,
     Params(params): Params<UploadParams>,
     request: Request,
-) -> Result<impl IntoResponse, ApiError> {
+) -> Result<Response, ApiError> {
     let began = Instant::now();
-    api.app.registry.find(&name)?;
+    let entry = api.app.registry.find(&name)?;
     let deployer = &api.app.deployer;
-    let UploadParams { message, file, runtime } = params;
-    let entry = match extract::content_type(&request).as_str() {
+    let UploadParams { message, file, runtime, check } = params;
+    let deployed = match extract::content_type(&request).as_str() {
         WASM => {
             need_no_source(&file, &runtime)?;
             let wasm = extract::upload(request, &api, api.app.config.server.upload_bytes_max).await?;
-            deployer.component(&name, wasm, message).await?
+            match check {
+                true => deployer.check_component(&name, wasm, &message).await.map(|()| None)?,
+                false => deployer.component(&name, wasm, message).await.map(Some)?,
+            }
         }
         PYTHON => {
-            let source = extract::upload(request, &api, SOURCE_BYTES_MAX).await?;
+            let source = extract::upload(request, &api, SOURCE_BYTES_MAX).await.map_err(source_too_large)?;
             let file = file.unwrap_or_else(|| FILE.to_owned());
-            deployer.source(&name, file, source, runtime, message).await?
+            match check {
+                true => deployer.check_source(&name, file, source, runtime, &message).await.map(|()| None)?,
+                false => deployer.source(&name, file, source, runtime, message).await.map(Some)?,
+            }
         }
         other => return Err(extract::wrong_type(other, "application/wasm or text/x-python")),
+    };
+    let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let Some(entry) = deployed else {
+        let Workflow { name, kind, .. } = &*entry.workflow;
+        let checked = Checked { name: name.clone(), kind: *kind, check_ms: took_ms };
+        return Ok(Json(checked).into_response());
     };
     let workflow = &entry.workflow;
     let version = entry.version.as_ref().map_or(0, |version| version.number);
@@ -100,9 +117,17 @@ pub(super) async fn upload(
         version,
         url: view::url(workflow, &api.app.urls),
         next_due: view::next_due(workflow),
-        deploy_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+        deploy_ms: took_ms,
     };
-    Ok((StatusCode::CREATED, Json(deployed)))
+    Ok((StatusCode::CREATED, Json(deployed)).into_response())
+}
+
+/// What is too large is the source, for whoever sends one.
+fn source_too_large(error: ApiError) -> ApiError {
+    match error {
+        ApiError::Body(BodyError::TooLarge { .. }) => DeployError::SourceTooLarge.into(),
+        other => other,
+    }
 }
 
 fn need_no_source(file: &Option<String>, runtime: &Option<String>) -> Result<(), ApiError> {
@@ -175,5 +200,5 @@ pub(super) async fn activate(
     OptionalJson(request): OptionalJson<Activate>,
 ) -> Result<Json<WorkflowView>, ApiError> {
     let entry = api.app.registry.activate(&name, request).await?;
-    Ok(Json(view::workflow(&entry, &api.app.urls)))
+    Ok(Json(view::workflow(&entry, &api.app)))
 }

@@ -2,15 +2,18 @@
 
 use jiff::Timestamp;
 
-use crate::api::{ScheduleRule, ScheduleView, SettingList, SettingView, WorkflowView};
-use crate::app::Urls;
+use crate::api::{
+    OverrunView, PolicyView, ScheduleRule, ScheduleView, SettingList, SettingView, WorkflowView,
+};
+use crate::app::{App, Urls};
 use crate::registry::Entry;
 use crate::schedule::{Cadence, Schedule, interval};
+use crate::scheduler::Overrun;
 use crate::server::catch;
 use crate::workflow::{Settings, State, Visibility, Workflow};
 
 /// A workflow.
-pub(super) fn workflow(entry: &Entry, urls: &Urls) -> WorkflowView {
+pub(super) fn workflow(entry: &Entry, app: &App) -> WorkflowView {
     let workflow = &*entry.workflow;
     let now = Timestamp::now();
     WorkflowView {
@@ -22,8 +25,8 @@ pub(super) fn workflow(entry: &Entry, urls: &Urls) -> WorkflowView {
         managers: workflow.managers.clone(),
         private: workflow.private,
         state: workflow.state,
-        url: url(workflow, urls),
-        schedules: workflow.schedules.iter().map(|one| schedule(one, workflow.state, now)).collect(),
+        url: url(workflow, &app.urls),
+        schedules: workflow.schedules.iter().map(|one| schedule(one, workflow, now, app)).collect(),
         endpoint: workflow.endpoint.clone(),
         limits: workflow.limits,
         retry: workflow.retry.clone(),
@@ -44,11 +47,19 @@ pub(super) fn url(workflow: &Workflow, urls: &Urls) -> Option<String> {
 /// schedule.
 pub(super) fn next_due(workflow: &Workflow) -> Option<Timestamp> {
     let now = Timestamp::now();
-    let due = workflow.schedules.iter().filter_map(|one| schedule(one, workflow.state, now).next_due);
+    let due = workflow.schedules.iter().filter_map(|one| next_due_of(one, workflow.state, now));
     due.min()
 }
 
-fn schedule(schedule: &Schedule, state: State, now: Timestamp) -> ScheduleView {
+fn next_due_of(schedule: &Schedule, state: State, now: Timestamp) -> Option<Timestamp> {
+    match state {
+        State::Active => schedule.next_after(now),
+        State::Paused => None,
+    }
+}
+
+/// A schedule of a workflow.
+pub(super) fn schedule(schedule: &Schedule, workflow: &Workflow, now: Timestamp, app: &App) -> ScheduleView {
     let rule = match &schedule.cadence {
         Cadence::Every { interval_ms } => {
             ScheduleRule { every: Some(interval::format(*interval_ms)), ..ScheduleRule::default() }
@@ -59,11 +70,22 @@ fn schedule(schedule: &Schedule, state: State, now: Timestamp) -> ScheduleView {
             ..ScheduleRule::default()
         },
     };
-    let next_due = match state {
-        State::Active => schedule.next_after(now),
-        State::Paused => None,
-    };
-    ScheduleView { name: schedule.name.clone(), rule, description: schedule.describe(), next_due }
+    ScheduleView {
+        name: schedule.name.clone(),
+        rule,
+        description: schedule.describe(),
+        policy: PolicyView::from(&schedule.policy),
+        next_due: next_due_of(schedule, workflow.state, now),
+        overrun: app.scheduler.overrun(workflow.id, &schedule.name).map(overrun),
+    }
+}
+
+fn overrun(overrun: Overrun) -> OverrunView {
+    OverrunView {
+        due: overrun.due,
+        took_ms: overrun.took.map(|took| took.as_secs_f64() * 1e3),
+        distance_ms: overrun.distance.as_secs_f64() * 1e3,
+    }
 }
 
 /// The settings of a workflow: values only of those that are plain.

@@ -16,7 +16,7 @@ use crate::api::{CreateWorkflow, ErrorBody, PatchWorkflow, WorkflowList, Workflo
 )]
 pub(super) async fn list(State(api): Shared) -> Json<WorkflowList> {
     let entries = api.app.registry.list();
-    let workflows = entries.iter().map(|entry| view::workflow(entry, &api.app.urls)).collect();
+    let workflows = entries.iter().map(|entry| view::workflow(entry, &api.app)).collect();
     Json(WorkflowList { workflows })
 }
 
@@ -37,7 +37,7 @@ pub(super) async fn create(
 ) -> Result<impl IntoResponse, ApiError> {
     let entry = api.app.registry.create(request).await?;
     let location = format!("/api/v1/workflows/{}", entry.workflow.name);
-    let view = view::workflow(&entry, &api.app.urls);
+    let view = view::workflow(&entry, &api.app);
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(view)))
 }
 
@@ -55,7 +55,7 @@ pub(super) async fn show(
     Segments(name): Segments<String>,
 ) -> Result<Json<WorkflowView>, ApiError> {
     let entry = api.app.registry.find(&name)?;
-    Ok(Json(view::workflow(&entry, &api.app.urls)))
+    Ok(Json(view::workflow(&entry, &api.app)))
 }
 
 /// Changes a workflow: pause, resume, schedules, endpoint, limits, a new URL.
@@ -76,7 +76,7 @@ pub(super) async fn change(
     JsonBody(patch): JsonBody<PatchWorkflow>,
 ) -> Result<Json<WorkflowView>, ApiError> {
     let entry = api.app.registry.change(&name, patch).await?;
-    Ok(Json(view::workflow(&entry, &api.app.urls)))
+    Ok(Json(view::workflow(&entry, &api.app)))
 }
 
 /// Deletes a workflow with its versions, settings and runs, for good.

@@ -1,13 +1,15 @@
 //! The schedule's ledger.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use futures::future::join_all;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Setup, create};
+use crate::schedule::Cadence;
 use crate::store::samples::tick;
-use crate::store::{Claim, Retention, StoreError, TickState};
+use crate::store::{Claim, Retention, StoreError, Stretch, Tick, TickPlace, TickState};
 use crate::workflow::WorkflowId;
 
 pub(crate) async fn instant_is_claimed_once_for_ever(setup: &impl Setup) {
@@ -21,14 +23,14 @@ pub(crate) async fn instant_is_claimed_once_for_ever(setup: &impl Setup) {
         assert_eq!(claims.iter().filter(|claim| **claim == Claim::Claimed).count(), 1);
     }
     assert_eq!(store.claim(tick(workflow.id, "other", start)).await.unwrap(), Claim::Claimed);
-    store.settle(workflow.id, "s", start, TickState::Ran).await.unwrap();
+    store.settle(workflow.id, "s", start, TickState::Ran, Duration::ZERO).await.unwrap();
     store.close().await.unwrap();
     let store = setup.open().await;
     for number in 0..20 {
         let due = start + SignedDuration::from_millis(number);
         assert_eq!(store.claim(tick(workflow.id, "s", due)).await.unwrap(), Claim::Taken);
     }
-    assert_eq!(store.ticks(workflow.id, Some("s"), 100).await.unwrap().len(), 20);
+    assert_eq!(store.ticks(workflow.id, Some("s"), None, 100).await.unwrap().len(), 20);
 }
 
 pub(crate) async fn older_instant_can_be_claimed_after_a_newer_one(setup: &impl Setup) {
@@ -42,7 +44,7 @@ pub(crate) async fn older_instant_can_be_claimed_after_a_newer_one(setup: &impl 
         let claimed = claims.iter().filter(|claim| matches!(claim, Ok(Claim::Claimed))).count();
         assert_eq!(claimed, 1, "{number}");
     }
-    let listed = store.ticks(workflow.id, None, 3).await.unwrap();
+    let listed = store.ticks(workflow.id, None, None, 3).await.unwrap();
     assert_eq!(listed.iter().map(|tick| tick.due).collect::<Vec<_>>(), [due(50), due(49), due(30)]);
 }
 
@@ -84,36 +86,46 @@ pub(crate) async fn ledger_shows_what_became_of_each_instant(setup: &impl Setup)
         let mut claimed = tick(workflow.id, ["a", "b"][number % 2], due(number as i64));
         if number % 3 == 0 {
             claimed.state = TickState::SkippedPaused;
+            let cadence = Cadence::Every { interval_ms: 1_000 };
+            claimed.stretch = Some(Stretch { first: due(-5), count: 6, cadence });
         }
         assert_eq!(store.claim(claimed.clone()).await.unwrap(), Claim::Claimed);
         expected.push(claimed);
     }
     for entry in expected.iter_mut().filter(|tick| tick.state == TickState::Claimed).take(15) {
-        store.settle(workflow.id, &entry.schedule, entry.due, TickState::Ran).await.unwrap();
+        let lateness = Duration::from_micros(1_500);
+        store.settle(workflow.id, &entry.schedule, entry.due, TickState::Ran, lateness).await.unwrap();
         entry.state = TickState::Ran;
+        entry.lateness_us = 1_500;
     }
-    let missing = store.settle(workflow.id, "a", due(1), TickState::Ran).await;
+    let missing = store.settle(workflow.id, "a", due(1), TickState::Ran, Duration::ZERO).await;
     assert!(matches!(missing, Err(StoreError::Missing { .. })));
     expected.reverse();
     store.close().await.unwrap();
     let store = setup.open().await;
-    assert_eq!(store.ticks(workflow.id, None, 100).await.unwrap(), expected);
-    assert_eq!(store.ticks(workflow.id, None, 7).await.unwrap(), expected[..7]);
+    assert_eq!(store.ticks(workflow.id, None, None, 100).await.unwrap(), expected);
+    assert_eq!(store.ticks(workflow.id, None, None, 7).await.unwrap(), expected[..7]);
     let own: Vec<_> = expected.iter().filter(|tick| tick.schedule == "b").take(5).cloned().collect();
-    assert_eq!(store.ticks(workflow.id, Some("b"), 5).await.unwrap(), own);
+    assert_eq!(store.ticks(workflow.id, Some("b"), None, 5).await.unwrap(), own);
+    let place = |tick: &Tick| TickPlace { due: tick.due, schedule: tick.schedule.clone() };
+    for (from, limit) in [(0, 30), (4, 3), (29, 10)] {
+        let up_to = place(&expected[from]);
+        let page = store.ticks(workflow.id, None, Some(&up_to), limit).await.unwrap();
+        assert_eq!(page, expected[from..(from + limit).min(30)], "from {from}");
+    }
     let open: HashSet<_> =
         expected.iter().filter(|tick| tick.state == TickState::Claimed).map(|tick| tick.due).collect();
     let unsettled = store.unsettled_ticks().await.unwrap();
     assert_eq!(unsettled.iter().map(|tick| tick.due).collect::<HashSet<_>>(), open);
     for tick in unsettled {
-        store.settle(workflow.id, &tick.schedule, tick.due, TickState::Ran).await.unwrap();
+        store.settle(workflow.id, &tick.schedule, tick.due, TickState::Ran, Duration::ZERO).await.unwrap();
     }
     assert_eq!(store.unsettled_ticks().await.unwrap(), []);
     store.close().await.unwrap();
     let store = setup.open().await;
     assert_eq!(store.unsettled_ticks().await.unwrap(), []);
     let states: HashSet<_> = store
-        .ticks(workflow.id, None, 100)
+        .ticks(workflow.id, None, None, 100)
         .await
         .unwrap()
         .iter()
@@ -131,7 +143,7 @@ pub(crate) async fn prune_never_makes_an_instant_free_again(setup: &impl Setup) 
         let claimed = tick(workflow.id, "s", due(number));
         assert_eq!(store.claim(claimed).await.unwrap(), Claim::Claimed);
         if number != 7 {
-            store.settle(workflow.id, "s", due(number), TickState::Ran).await.unwrap();
+            store.settle(workflow.id, "s", due(number), TickState::Ran, Duration::ZERO).await.unwrap();
         }
     }
     let everything = Timestamp::now() + SignedDuration::from_hours(1);
@@ -143,7 +155,7 @@ pub(crate) async fn prune_never_makes_an_instant_free_again(setup: &impl Setup) 
     }
     assert_eq!(store.claim(tick(workflow.id, "s", due(50))).await.unwrap(), Claim::Claimed);
     // What nobody settled yet can still be settled.
-    store.settle(workflow.id, "s", due(7), TickState::Ran).await.unwrap();
+    store.settle(workflow.id, "s", due(7), TickState::Ran, Duration::ZERO).await.unwrap();
     let open = store.unsettled_ticks().await.unwrap();
     assert_eq!(open.iter().map(|tick| tick.due).collect::<Vec<_>>(), [due(50)]);
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -36,10 +37,10 @@ pub(crate) async fn archive_leaves_nothing_behind(setup: &impl Setup) {
         is_missing(store.archive_workflow(gone.id).await);
         is_missing(store.versions(gone.id).await.map(drop));
         is_missing(store.settings(gone.id).await.map(drop));
-        is_missing(store.ticks(gone.id, None, 10).await.map(drop));
+        is_missing(store.ticks(gone.id, None, None, 10).await.map(drop));
         is_missing(store.commit_settings(gone.id, vec![set("KEY", "1")], user()).await.map(drop));
         is_missing(store.claim(tick(gone.id, "s", due)).await.map(drop));
-        is_missing(store.settle(gone.id, "s", due, TickState::Ran).await);
+        is_missing(store.settle(gone.id, "s", due, TickState::Ran, Duration::ZERO).await);
         assert!(store.run(runs[&gone.id]).await.unwrap().is_none());
         assert!(store.run_log(runs[&gone.id]).await.unwrap().is_none());
         assert_eq!(all_runs(&*store, RunFilter::default(), 10).await, [runs[&kept.id]]);
@@ -93,7 +94,7 @@ async fn contents(store: &dyn Store, ids: &[WorkflowId]) -> serde_json::Value {
     for id in ids {
         all.push(json(&store.versions(*id).await.unwrap()));
         all.push(json(&store.settings(*id).await.unwrap()));
-        all.push(json(&store.ticks(*id, None, 100).await.unwrap()));
+        all.push(json(&store.ticks(*id, None, None, 100).await.unwrap()));
     }
     let page = store.runs(RunFilter::default(), None, 1000).await.unwrap();
     all.push(json(&page.runs));
@@ -119,7 +120,7 @@ pub(crate) async fn closed_store_takes_no_changes(setup: &impl Setup) {
     is_stopped(store.commit_settings(workflow.id, vec![set("KEY", "1")], user()).await.map(drop));
     is_stopped(store.append_run(Arc::new(run(workflow.id)), log(0), Durability::Written).await);
     is_stopped(store.claim(tick(workflow.id, "s", due)).await.map(drop));
-    is_stopped(store.settle(workflow.id, "s", due, TickState::Ran).await);
+    is_stopped(store.settle(workflow.id, "s", due, TickState::Ran, Duration::ZERO).await);
     is_stopped(store.prune(Retention { accepted_before: Some(due), bytes_max: None }).await.map(drop));
     is_stopped(store.collect_garbage(&[]).await.map(drop));
 }

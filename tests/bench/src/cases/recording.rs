@@ -25,7 +25,7 @@ pub fn measure(built: &Built, plan: Plan) -> anyhow::Result<Recording> {
     let (with, without) = (tempfile::tempdir()?, tempfile::tempdir()?);
     let peers: [Peer; 2] = [
         peer::tidegate("recording on", built, with.path(), &[])?,
-        peer::tidegate("recording off", built, without.path(), &[("store.record", "false".to_owned())])?,
+        peer::tidegate("recording off", built, without.path(), &[("run.record", "failures".to_owned())])?,
     ];
     let series = rounds::measure(&peers, &[32], plan)?;
     let [on, off] = series.as_slice() else { anyhow::bail!("two series were measured") };

@@ -28,6 +28,7 @@ async fn a_private_literal_is_refused_and_never_connected_to() {
     }
     let mut guest = Guest::new(&egress);
     let _ = guest.get(&server.url("/x?k=v")).await;
+    assert_eq!(guest.last().reason.as_deref(), Some("127.0.0.1 is a loopback address (RFC 1122)"));
     let (_, remark) = guest.hooks.remarks().pop().unwrap();
     let expected = "destination-ip-prohibited: 127.0.0.1 is a loopback address (RFC 1122); \
                     the operator can open it with egress.allow_private";

@@ -1,0 +1,160 @@
+//! What a workflow, its schedules and its settings may be.
+
+use jiff::Timestamp;
+
+use super::schedules::{DEFAULT_NAME, Making};
+use super::{Registry, RegistryError};
+use crate::api::ScheduleSpec;
+use crate::run::FaultKind;
+use crate::schedule::Schedule;
+use crate::workflow::{Kind, LimitOverrides, RetryPolicy, SettingChange, Workflow};
+
+/// Longest description, in bytes.
+const DESCRIPTION_BYTES_MAX: usize = 2000;
+/// Most managers of one workflow.
+const MANAGERS_MAX: usize = 100;
+/// Longest name of a setting, in bytes.
+const SETTING_NAME_BYTES_MAX: usize = 256;
+/// Longest time between two attempts, in milliseconds.
+const BACKOFF_MS_MAX: u64 = 24 * 3600 * 1000;
+
+impl Registry {
+    pub(super) fn schedules(
+        &self,
+        present: &[Schedule],
+        wanted: Vec<ScheduleSpec>,
+        now: Timestamp,
+    ) -> Result<Vec<Schedule>, RegistryError> {
+        let limit = self.config.schedule.schedules_max;
+        if wanted.len() > limit {
+            let what = format!("a workflow with {} schedules", wanted.len());
+            return Err(RegistryError::Limit { what, limit: format!("{limit} schedules") });
+        }
+        let mut made: Vec<Schedule> = Vec::with_capacity(wanted.len());
+        for spec in wanted {
+            let name = spec.name.clone().unwrap_or_else(|| DEFAULT_NAME.to_owned());
+            let making = Making { config: &self.config.schedule, now, keeps_rule: false };
+            let schedule = making.schedule(spec, present.iter().find(|old| old.name == name))?;
+            if made.iter().any(|other| other.name == name) {
+                let reason = format!("two schedules are named {name:?}; give each a name of its own");
+                return Err(RegistryError::Invalid { field: "schedules", reason });
+            }
+            made.push(schedule);
+        }
+        Ok(made)
+    }
+
+    pub(super) fn need_kind(
+        &self,
+        workflow: &Workflow,
+        asked: bool,
+        what: &'static str,
+        needed: Kind,
+    ) -> Result<(), RegistryError> {
+        if asked && workflow.kind != needed {
+            return Err(RegistryError::WrongKind {
+                name: workflow.name.clone(),
+                kind: workflow.kind,
+                what,
+                needed,
+            });
+        }
+        Ok(())
+    }
+
+    pub(super) fn check(&self, workflow: &Workflow) -> Result<(), RegistryError> {
+        let invalid = |field, reason: String| Err(RegistryError::Invalid { field, reason });
+        if workflow.description.len() > DESCRIPTION_BYTES_MAX {
+            let length = workflow.description.len();
+            return invalid(
+                "description",
+                format!("has {length} bytes, at most {DESCRIPTION_BYTES_MAX} are allowed"),
+            );
+        }
+        if workflow.managers.len() > MANAGERS_MAX {
+            return invalid("managers", format!("at most {MANAGERS_MAX} are allowed"));
+        }
+        if workflow.endpoint.methods.is_empty() {
+            return invalid("endpoint.methods", "name at least one method".to_owned());
+        }
+        for method in &workflow.endpoint.methods {
+            if method.parse::<http::Method>().is_err()
+                || *method != method.to_uppercase()
+                || method == "OPTIONS"
+            {
+                return invalid(
+                    "endpoint.methods",
+                    format!("{method:?} is not a method in upper case (OPTIONS is the host's)"),
+                );
+            }
+        }
+        if let Some(name) = &workflow.endpoint.delivery_id_header
+            && name.parse::<http::HeaderName>().is_err()
+        {
+            return invalid("endpoint.delivery_id_header", format!("{name:?} is not a header's name"));
+        }
+        self.check_retry(&workflow.retry)?;
+        self.check_limits(&workflow.limits)
+    }
+
+    fn check_retry(&self, retry: &RetryPolicy) -> Result<(), RegistryError> {
+        let invalid = |field, reason: String| Err(RegistryError::Invalid { field, reason });
+        let attempts_max = self.config.queue.attempts_max;
+        if retry.attempts == 0 || retry.attempts > attempts_max {
+            let reason = format!("must be 1 to {attempts_max} (the host's limit), is {}", retry.attempts);
+            return invalid("retry.attempts", reason);
+        }
+        if retry.backoff_max_ms > BACKOFF_MS_MAX || retry.backoff_ms > retry.backoff_max_ms {
+            let reason =
+                format!("must be backoff_ms to {BACKOFF_MS_MAX} (a day), is {}", retry.backoff_max_ms);
+            return invalid("retry.backoff_max_ms", reason);
+        }
+        if retry.jitter_percent > 100 {
+            return invalid("retry.jitter_percent", format!("must be 0 to 100, is {}", retry.jitter_percent));
+        }
+        match retry.on.iter().find(|fault| !RetryPolicy::FAULTS.contains(fault)) {
+            None => Ok(()),
+            Some(fault) => {
+                let known = RetryPolicy::FAULTS.map(FaultKind::word).join(", ");
+                invalid("retry.on", format!("{fault} is never tried again; known are {known}"))
+            }
+        }
+    }
+
+    fn check_limits(&self, limits: &LimitOverrides) -> Result<(), RegistryError> {
+        let engine = &self.config.engine;
+        for (field, value, maximum) in [
+            ("limits.deadline_ms", limits.deadline_ms, engine.deadline_ms),
+            ("limits.memory_bytes_max", limits.memory_bytes_max, engine.memory_bytes_max as u64),
+            (
+                "limits.concurrency_max",
+                limits.concurrency_max.map(u64::from),
+                self.config.run.concurrency_max.into(),
+            ),
+        ] {
+            let Some(value) = value else { continue };
+            if value == 0 || value > maximum {
+                let reason = format!("must be 1 to {maximum} (the host's limit), is {value}");
+                return Err(RegistryError::Invalid { field, reason });
+            }
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn check_setting(change: &SettingChange, value_bytes_max: usize) -> Result<(), RegistryError> {
+    let name = &change.name;
+    if name.is_empty() || name.len() > SETTING_NAME_BYTES_MAX || name.chars().any(char::is_control) {
+        let shown: String = name.chars().take(40).collect();
+        let reason = format!(
+            "{shown:?} is not a setting's name: 1 to {SETTING_NAME_BYTES_MAX} bytes, no control characters"
+        );
+        return Err(RegistryError::Invalid { field: "settings", reason });
+    }
+    let bytes = change.value.as_ref().map_or(0, |value| value.get().len());
+    if bytes > value_bytes_max {
+        let what = format!("the value of the setting {name:?} with {bytes} bytes");
+        return Err(RegistryError::Limit { what, limit: format!("{value_bytes_max} bytes") });
+    }
+    Ok(())
+}

@@ -1,0 +1,126 @@
+//! Where the runs of one schedule take their turns, and whether they keep its pace.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use super::plan::Start;
+use crate::store::TickState;
+
+/// Why a claimed instant does not run.
+pub(super) type Reason = (TickState, &'static str);
+
+/// A run that took longer than the distance to its schedule's next due instant: as long as
+/// runs do, instants are skipped, wait or overlap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Overrun {
+    /// The instant whose run it was, or that found it still going after a restart.
+    pub due: Timestamp,
+    /// How long it took, or has taken when the next instant came; `None` when that was
+    /// before the host's last start.
+    pub took: Option<Duration>,
+    /// From its due instant to the next one.
+    pub distance: Duration,
+}
+
+/// Where the runs of one schedule take their turns.
+pub(super) struct Lane {
+    pub(super) turn: Semaphore,
+    is_paused: AtomicBool,
+    is_removed: AtomicBool,
+    pace: Mutex<Pace>,
+}
+
+/// How long runs take.
+#[derive(Default)]
+struct Pace {
+    /// Runs that are going, and when they began.
+    going: Vec<(Start, Instant)>,
+    overrun: Option<Overrun>,
+}
+
+impl Lane {
+    pub(super) fn new(is_paused: bool) -> Self {
+        Self {
+            turn: Semaphore::new(1),
+            is_paused: AtomicBool::new(is_paused),
+            is_removed: AtomicBool::new(false),
+            pace: Mutex::default(),
+        }
+    }
+
+    pub(super) fn set_paused(&self, is_paused: bool) {
+        self.is_paused.store(is_paused, Ordering::Relaxed);
+    }
+
+    pub(super) fn remove(&self) {
+        self.is_removed.store(true, Ordering::Relaxed);
+    }
+
+    /// Why nothing more starts; `None` when it does.
+    pub(super) fn closed(&self) -> Option<Reason> {
+        if self.is_removed.load(Ordering::Relaxed) {
+            return Some((TickState::Missed, "its schedule was removed before its turn came"));
+        }
+        let is_paused = self.is_paused.load(Ordering::Relaxed);
+        is_paused.then_some((TickState::SkippedPaused, "the workflow was paused before its turn came"))
+    }
+
+    /// Takes over from the ledger that an instant found a run still going.
+    pub(super) fn remember_overrun(&self, skipped: &Start) {
+        self.pace().overrun = overrun(skipped, None);
+    }
+
+    /// Notes that a run begins; it ends when the returned value is dropped.
+    pub(super) fn begin(&self, start: Start) -> Going<'_> {
+        self.pace().going.push((start, Instant::now()));
+        Going { lane: self, due: start.due }
+    }
+
+    /// Notes that a due instant found a run still going.
+    pub(super) fn collide(&self) {
+        let mut pace = self.pace();
+        let found = pace.going.iter().find_map(|(start, since)| overrun(start, Some(since.elapsed())));
+        pace.overrun = found.or(pace.overrun);
+    }
+
+    fn end(&self, due: Timestamp) {
+        let mut pace = self.pace();
+        if let Some(at) = pace.going.iter().position(|(start, _)| start.due == due) {
+            let (start, since) = pace.going.swap_remove(at);
+            pace.overrun = overrun(&start, Some(since.elapsed()));
+        }
+    }
+
+    /// The latest run that ended, or that an instant found still going, if it was too long.
+    pub(super) fn overrun(&self) -> Option<Overrun> {
+        self.pace().overrun
+    }
+
+    // A panic under this lock leaves whole values behind.
+    fn pace(&self) -> MutexGuard<'_, Pace> {
+        self.pace.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A run that goes.
+pub(super) struct Going<'a> {
+    lane: &'a Lane,
+    due: Timestamp,
+}
+
+impl Drop for Going<'_> {
+    fn drop(&mut self) {
+        self.lane.end(self.due);
+    }
+}
+
+/// `None` for a run that keeps the pace.
+fn overrun(start: &Start, took: Option<Duration>) -> Option<Overrun> {
+    let distance = Duration::try_from(start.distance?).ok()?;
+    took.is_none_or(|took| took > distance).then_some(Overrun { due: start.due, took, distance })
+}

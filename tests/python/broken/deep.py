@@ -1,0 +1,9 @@
+def deeper():
+    return deeper()
+
+
+deeper()
+
+
+def workflow(_request, settings):
+    pass

@@ -1,0 +1,7 @@
+import os
+
+os._exit(1)
+
+
+def workflow(_request, settings):
+    pass

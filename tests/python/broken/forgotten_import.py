@@ -1,0 +1,5 @@
+TEXT = json.dumps({})
+
+
+def workflow(_request, settings):
+    pass

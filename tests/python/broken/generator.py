@@ -1,0 +1,2 @@
+def workflow(_request, settings):
+    yield 1

@@ -1,0 +1,5 @@
+from requests import gett
+
+
+def workflow(_request, settings):
+    pass

@@ -1,0 +1,5 @@
+import requests.adapter
+
+
+def workflow(_request, settings):
+    pass

@@ -1,0 +1,7 @@
+import os
+
+import boto3
+
+
+def workflow(_request, settings):
+    pass

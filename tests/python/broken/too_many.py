@@ -1,0 +1,2 @@
+def workflow(a, b, c):
+    pass
