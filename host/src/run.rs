@@ -157,7 +157,8 @@ pub enum Status {
     Failed,
     /// The host ended before the run did.
     Interrupted,
-    /// Never ran: its request was refused, its tick skipped, or the host had no room
+    /// Never ran (its request was refused, its tick skipped, the host had no room), or was
+    /// stopped on purpose
     Cancelled,
 }
 

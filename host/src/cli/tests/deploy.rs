@@ -234,9 +234,11 @@ fn a_deploy_brings_the_policy_of_its_schedule() {
     // What the host has already is not sent again.
     tidegate(&host, "", &["deploy", &path, "--every", "90m", "--overlap", "allow", "--missed-max", "3"]);
     assert!(host.lines()[1].starts_with("POST "), "{:?}", host.lines());
-    let host = FakeHost::answering([Answer::Json(200, allowing()), Answer::Json(200, allowing())]);
+    let checked = Answer::Json(200, json!({"name": "sync", "kind": "pull", "check_ms": 1}));
+    let host = FakeHost::answering([Answer::Json(200, allowing()), checked, Answer::Json(200, allowing())]);
     tidegate(&host, "", &["deploy", &path, "--every", "90m", "--start-deadline", "5m"]);
-    assert_eq!(host.received()[1].json()["schedules"], json!([{"every": "90m", "start_deadline": "5m"}]));
+    assert!(host.lines()[1].ends_with("&check=true"), "{:?}", host.lines());
+    assert_eq!(host.received()[2].json()["schedules"], json!([{"every": "90m", "start_deadline": "5m"}]));
     let host = FakeHost::answering([]);
     let ended = tidegate(&host, "", &["deploy", &path, "--jitter", "1s"]);
     assert_eq!(ended.exit, 2);
