@@ -62,7 +62,7 @@ async fn main() -> anyhow::Result<()> {
     let store = open(&folder).await?;
     println!("open                               {:>10.1} ms", ms(start.elapsed()));
     listings(&store, &ids).await?;
-    let all = Retention { accepted_before: Some(Timestamp::now()), bytes_max: None };
+    let all = Retention { accepted_before: Some(Timestamp::now()), ..Retention::default() };
     timed("prune of all runs", store.prune(all)).await?;
     println!("runs left                          {:>10}", store.health().runs);
     store.close().await?;
@@ -174,6 +174,23 @@ async fn listings(store: &Arc<EmbeddedStore>, ids: &Arc<[WorkflowId]>) -> anyhow
         report(name, latencies);
         println!("{name:<30} 1st {:>10.1} ms", ms(first));
     }
+    for (name, text) in [
+        ("search, in every log", "log line"),
+        ("search, in 1 of 1,000", "UNREACHABLE"),
+        ("search, nowhere", "no such text"),
+    ] {
+        let mut latencies = Vec::new();
+        let filter = RunFilter { text: Some(text.to_owned()), ..RunFilter::default() };
+        let mut read = 0;
+        for _ in 0..50 {
+            let start = Instant::now();
+            let page = store.runs(filter.clone(), None, 50).await?;
+            latencies.push(start.elapsed());
+            read = page.searched.map_or(0, |searched| searched.runs);
+        }
+        report(name, latencies);
+        println!("{name:<30}     {read:>10} runs read for one page");
+    }
     let id = last.context("there are runs")?;
     let mut latencies = Vec::new();
     for _ in 0..1000 {
@@ -267,7 +284,10 @@ fn run(workflow: WorkflowId, number: usize) -> anyhow::Result<Run> {
         value: None,
         log: LogSummary { lines: 2, bytes: 20, dropped_bytes: 0 },
         exchanges: Vec::new(),
+        settings_read: Vec::new(),
         settings_changed: Vec::new(),
+        lateness_us: None,
+        node: Some("bench".into()),
         usage: Usage {
             memory_peak_bytes: 1 << 20,
             cpu_us: 300,

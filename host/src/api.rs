@@ -4,12 +4,13 @@
 //! These are a contract: fields are added, never removed or given another meaning.
 //! Workflows, their versions and settings are here, the rest in modules by noun.
 
+mod backup;
 mod errors;
 mod host;
 mod queue;
 mod runs;
-
 mod schedules;
+mod statistics;
 mod upcoming;
 
 use std::collections::BTreeMap;
@@ -19,17 +20,19 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+pub use self::backup::{BACKUP_FORMAT, BACKUP_MANIFEST, BackupFile, BackupManifest};
 pub use self::errors::{Diagnostic, ErrorBody, RunError};
 pub use self::host::{About, HealthView, PackageView, RuntimeList, RuntimeView};
 pub use self::queue::{
     AsyncAccepted, CallbackBody, DeadList, DeadView, RedriveRequest, Redriven, ReplayMany, Replayed,
     ReplayedMany, SkippedReplay,
 };
-pub use self::runs::{EventsLost, RunDetail, RunEvent, RunList, RunLog, RunView, TestRequest};
+pub use self::runs::{EventsLost, RunDetail, RunEvent, RunList, RunLog, RunView, Searched, TestRequest};
 pub use self::schedules::{
     MissedWord, OverrunView, PolicyView, ScheduleRule, ScheduleSpec, ScheduleView, StretchView, TickList,
     TickView,
 };
+pub use self::statistics::{Percentiles, StatisticsPoint, StatisticsView, UsageView, WorkflowUsageView};
 pub use self::upcoming::{ChangeKind, ChangeView, UpcomingList, UpcomingView};
 use crate::workflow::{
     Code, Digest, Endpoint, Kind, LimitOverrides, RetryPolicy, Revision, SettingWriter, State, Version,

@@ -21,15 +21,15 @@ use crate::invoker::Invoker;
 use crate::programs::Programs;
 use crate::pulls::InvokedPulls;
 use crate::queue::Queue;
-use crate::registry::Registry;
+use crate::registry::{Entry, Registry};
 use crate::scheduler::{self, Ledger, Scheduler, SystemClock};
 use crate::server::{self, Listeners};
-use crate::store::{EmbeddedOptions, EmbeddedStore, Retention, Store, StoreError};
+use crate::store::{EmbeddedOptions, EmbeddedStore, Pruned, Retention, Store, StoreError, WorkflowRetention};
 use crate::telemetry::Telemetry;
 use crate::workflow::Digest;
 
 /// How often retention is applied and garbage collected.
-const HOUSEKEEPING: Duration = Duration::from_secs(600);
+const HOUSEKEEPING: Duration = Duration::from_secs(60);
 
 /// How long a compiled component is kept that no version needs: a deploy compiles before
 /// its version is added.
@@ -122,6 +122,8 @@ pub struct App {
     pub queue: Arc<Queue>,
     /// The clock's runs.
     pub scheduler: Arc<Scheduler>,
+    /// The data folder.
+    pub data: DataFolder,
     /// SHA-256 of the operator's token.
     pub token: Digest,
     /// Where it listens.
@@ -264,8 +266,15 @@ pub async fn serve(
     };
     let ledger: Arc<dyn Ledger> = Arc::new(core.store.clone());
     let scheduler = Scheduler::new(Arc::new(pulls), ledger, Arc::new(SystemClock), options);
-    let token = Digest::of(data.admin_token()?.as_bytes());
-    let app = Arc::new(App { core, queue, scheduler, token, urls, started_at: Timestamp::now() });
+    let app = Arc::new(App {
+        core,
+        queue,
+        scheduler,
+        data: data.clone(),
+        token: Digest::of(data.admin_token()?.as_bytes()),
+        urls,
+        started_at: Timestamp::now(),
+    });
     data.announce(&HostFile {
         url: format!("http://{}", app.urls.api),
         catch_url: app.urls.catch_url.clone(),
@@ -321,14 +330,9 @@ async fn keep_house(app: Arc<App>, shutdown: CancellationToken) {
             () = shutdown.cancelled() => return,
             _ = interval.tick() => {}
         }
-        let days = i64::from(app.config.store.retention_days);
-        let retention = Retention {
-            accepted_before: Timestamp::now().checked_sub(SignedDuration::from_hours(24 * days)).ok(),
-            bytes_max: Some(app.config.store.retention_bytes_max),
-        };
-        match app.store.prune(retention).await {
-            Ok(0) => {}
-            Ok(runs) => tracing::info!(runs, "runs deleted by retention"),
+        match app.store.prune(retention(&app)).await {
+            Ok(Pruned { runs: 0, bytes: 0 }) => {}
+            Ok(Pruned { runs, bytes }) => tracing::info!(runs, bytes, "runs deleted by retention"),
             Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "retention failed"),
         }
         if let Err(error) = app.store.collect_garbage(&[]).await {
@@ -344,5 +348,30 @@ async fn keep_house(app: Arc<App>, shutdown: CancellationToken) {
                 );
             }
         }
+    }
+}
+
+/// What is to be deleted now.
+fn retention(app: &App) -> Retention {
+    let store = &app.config.store;
+    let ago = |days: u32| Timestamp::now().checked_sub(SignedDuration::from_hours(24 * i64::from(days))).ok();
+    let entries = app.registry.list();
+    let limited = entries.iter().filter(|entry| entry.workflow.limits.has_retention());
+    let of_workflow = |entry: &Arc<Entry>| {
+        let limits = &entry.workflow.limits;
+        WorkflowRetention {
+            workflow: entry.workflow.id,
+            accepted_before: limits.retention_days.and_then(ago),
+            bytes_max: limits.retention_bytes_max,
+            runs_max: limits.retention_runs_max,
+        }
+    };
+    Retention {
+        accepted_before: ago(store.retention_days),
+        bytes_max: Some(store.retention_bytes_max),
+        runs_max: Some(store.retention_runs_max),
+        statistics_before: ago(store.statistics_days),
+        statistics_bytes_max: Some(store.statistics_bytes_max),
+        workflows: limited.map(of_workflow).collect(),
     }
 }

@@ -21,6 +21,9 @@ pub const DEFAULTS: &str = include_str!("config.default.toml");
 /// `TIDEGATE_SERVER__LISTEN` for `server.listen`.
 const ENV_PREFIX: &str = "TIDEGATE_";
 
+/// Longest `server.node`.
+const NODE_BYTES_MAX: usize = 64;
+
 /// Why there is no configuration. `Display` says what is wrong and where,
 /// [`ConfigError::hint`] what to do.
 #[derive(Debug, thiserror::Error)]
@@ -113,6 +116,7 @@ pub struct Config {
 #[serde(deny_unknown_fields)]
 #[allow(missing_docs, reason = "config.default.toml documents each key")]
 pub struct Server {
+    pub node: String,
     pub listen: String,
     pub catch_listen: String,
     pub catch_url: String,
@@ -198,6 +202,11 @@ pub struct Store {
     pub segment_bytes: u64,
     pub retention_days: u32,
     pub retention_bytes_max: u64,
+    pub retention_runs_max: u64,
+    pub statistics_days: u32,
+    pub statistics_bytes_max: u64,
+    pub space_low_bytes: u64,
+    pub space_full_bytes: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -334,6 +343,10 @@ impl Config {
             }
             Err(origins.value_error(key, format!("must be at most {maximum}, is {value}")))
         };
+        if self.server.node.len() > NODE_BYTES_MAX || self.server.node.chars().any(char::is_control) {
+            let reason = format!("must be at most {NODE_BYTES_MAX} bytes, without control characters");
+            return Err(origins.value_error("server.node", reason));
+        }
         at_least("server.connections_max", self.server.connections_max as u64, 1)?;
         at_least("server.header_timeout_ms", self.server.header_timeout_ms, 1)?;
         at_least("server.idle_timeout_ms", self.server.idle_timeout_ms, 1)?;
@@ -360,6 +373,7 @@ impl Config {
         at_least("store.flush_ms", self.store.flush_ms, 1)?;
         at_least("store.segment_bytes", self.store.segment_bytes, 1 << 20)?;
         at_most("store.segment_bytes", self.store.segment_bytes, 1 << 30)?;
+        at_most("store.space_full_bytes", self.store.space_full_bytes, self.store.space_low_bytes)?;
         at_least("schedule.batch_max", self.schedule.batch_max as u64, 1)?;
         at_least("queue.events_max", self.queue.events_max as u64, 1)?;
         at_least("queue.running_max", self.queue.running_max as u64, 1)?;
@@ -380,6 +394,16 @@ impl Config {
     /// A key that holds milliseconds, as a duration.
     pub fn ms(value: u64) -> Duration {
         Duration::from_millis(value)
+    }
+}
+
+impl Server {
+    /// What records call this host: as configured, or the machine's host name.
+    pub fn node(&self) -> String {
+        match self.node.as_str() {
+            "" => rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            name => name.to_owned(),
+        }
     }
 }
 

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
+use http::{HeaderName, HeaderValue};
 use jiff::Timestamp;
 use serde_json::value::RawValue;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast};
@@ -32,7 +33,7 @@ use crate::run::{
     Body, FORMAT, Fault, FaultKind, Inputs, LogLine, LogSummary, RequestRecord, Run, RunId, Status, Trigger,
     Usage,
 };
-use crate::store::{Durability, Store};
+use crate::store::{Durability, Store, StoreError};
 use crate::telemetry::Telemetry;
 use crate::workflow::{SettingChange, SettingWriter, WorkflowId, WorkflowName};
 
@@ -40,6 +41,10 @@ use crate::workflow::{SettingChange, SettingWriter, WorkflowId, WorkflowName};
 const EVENTS_MAX: usize = 1024;
 /// Longest returned value that a record keeps, in bytes.
 const VALUE_BYTES_MAX: usize = 64 << 10;
+
+/// The reply header of a catch whose run is not on record, because the disk is full or
+/// broken: `no`.
+const RECORDED: HeaderName = HeaderName::from_static("tidegate-recorded");
 
 /// One run, before it starts.
 pub struct Invocation {
@@ -125,6 +130,8 @@ pub struct Invoker {
     store: Arc<dyn Store>,
     telemetry: Arc<Telemetry>,
     events: broadcast::Sender<RunEvent>,
+    /// What records call this host.
+    node: Arc<str>,
     running: Mutex<HashMap<RunId, Going>>,
     queued: AtomicUsize,
     tasks: TaskTracker,
@@ -143,6 +150,7 @@ impl Invoker {
         telemetry: Arc<Telemetry>,
     ) -> Self {
         Self {
+            node: config.server.node().into(),
             config,
             engine,
             registry,
@@ -291,10 +299,13 @@ impl Invoker {
         };
         let queue_us = queued.elapsed().as_micros() as u64;
         run.status = Status::Running;
-        run.started_at = Some(Timestamp::now());
+        let now = Timestamp::now();
+        run.started_at = Some(now);
+        run.note_lateness(now);
         self.announce(&run);
         if let Some(shown) = self.lock_running().get_mut(&run.id) {
             (shown.run.status, shown.run.started_at) = (run.status, run.started_at);
+            shown.run.lateness_us = run.lateness_us;
         }
 
         let committer = Arc::new(RunSettings {
@@ -308,6 +319,7 @@ impl Invoker {
             Ok(prepared) => prepared,
             Err(fault) => return (self.unsuccessful(run, fault, Vec::new()).await, None),
         };
+        run.settings_read = call.settings.entries.keys().cloned().collect();
         let ran = tokio::select! {
             biased;
             ran = self.engine.run(&ready.program, call, permit) => Some(ran),
@@ -452,7 +464,7 @@ impl Invoker {
         self.close(run, answer, log).await
     }
 
-    async fn close(&self, mut run: Run, answer: Answer, log: Vec<LogLine>) -> Finished {
+    async fn close(&self, mut run: Run, mut answer: Answer, log: Vec<LogLine>) -> Finished {
         run.finished_at = Some(Timestamp::now());
         if run.request.is_some() {
             let keep_bytes_max = match run.event {
@@ -462,12 +474,15 @@ impl Invoker {
             };
             run.reply = Some(answer.record(keep_bytes_max));
         }
-        let (run, log) = self.finish(run, log).await;
+        let (run, log, is_recorded) = self.finish(run, log).await;
+        if !is_recorded {
+            answer.headers.push((RECORDED, HeaderValue::from_static("no")));
+        }
         Finished { run, log, answer }
     }
 
-    /// Writes the record and tells everybody.
-    async fn finish(&self, run: Run, log: Vec<LogLine>) -> (Arc<Run>, Arc<[LogLine]>) {
+    /// Writes the record and tells everybody. The last value is whether the record is kept.
+    async fn finish(&self, run: Run, log: Vec<LogLine>) -> (Arc<Run>, Arc<[LogLine]>, bool) {
         let (run, log): (Arc<Run>, Arc<[LogLine]>) = (Arc::new(run), log.into());
         // The caller of a catch waits, so its record need not be on the disk yet; it
         // survives the end of the process. Everything else can wait a flush longer.
@@ -481,8 +496,14 @@ impl Invoker {
             || run.trigger != Trigger::Catch
             || run.event.is_some()
             || run.status != Status::Succeeded;
+        let mut is_recorded = true;
         if is_kept && let Err(error) = self.store.append_run(run.clone(), log.clone(), durability).await {
-            tracing::error!(run = %run.id, error = &error as &dyn std::error::Error, "a run could not be recorded");
+            self.telemetry.run_unrecorded();
+            is_recorded = false;
+            // The store says itself when the disk is full, once.
+            if !matches!(error, StoreError::Full { .. }) {
+                tracing::error!(run = %run.id, error = &error as &dyn std::error::Error, "a run could not be recorded");
+            }
         }
         self.lock_running().remove(&run.id);
         self.telemetry.run_finished(&run);
@@ -497,7 +518,7 @@ impl Invoker {
             wall_us = run.usage.wall_us,
             "run ended"
         );
-        (run, log)
+        (run, log, is_recorded)
     }
 
     async fn record_panic(&self, entry: &Entry, id: RunId) -> Finished {
@@ -529,6 +550,7 @@ impl Invoker {
             invocation,
             request,
             status,
+            &self.node,
         )
     }
 
@@ -560,8 +582,9 @@ fn new_record(
     invocation: &Invocation,
     request: Option<Arc<RequestRecord>>,
     status: Status,
+    node: &Arc<str>,
 ) -> Run {
-    Run {
+    let mut run = Run {
         format: FORMAT,
         id: invocation.id,
         workflow,
@@ -580,10 +603,16 @@ fn new_record(
         value: None,
         log: LogSummary::default(),
         exchanges: Vec::new(),
+        settings_read: Vec::new(),
         settings_changed: Vec::new(),
+        lateness_us: None,
+        node: Some(node.clone()),
         usage: Usage::default(),
         inputs: Inputs::default(),
-    }
+    };
+    // Of what never starts this is the last word.
+    run.note_lateness(invocation.accepted_at);
+    run
 }
 
 async fn acquire(permits: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Fault> {

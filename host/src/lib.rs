@@ -17,6 +17,7 @@ pub mod run;
 pub mod schedule;
 pub mod scheduler;
 pub mod server;
+pub mod statistics;
 pub mod store;
 pub mod telemetry;
 pub mod workflow;

@@ -71,9 +71,20 @@ pub struct Run {
     /// HTTP exchanges with the outside, in the order they began.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub exchanges: Vec<Exchange>,
+    /// Names of the settings that it was handed, which are all that there were.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub settings_read: Vec<String>,
     /// Names of the settings that it changed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub settings_changed: Vec<String>,
+    /// How long after its due instant a pull started, or was given up, in microseconds;
+    /// `None` for other triggers, and for attempts that follow a first one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lateness_us: Option<u64>,
+    /// The host that ran it, by the name that it is configured with; `None` in records
+    /// of builds before this was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<Arc<str>>,
     /// What it used.
     #[serde(default)]
     pub usage: Usage,
@@ -102,6 +113,16 @@ impl Run {
     pub fn duration_ms(&self) -> Option<f64> {
         let (started, finished) = (self.started_at?, self.finished_at?);
         Some(finished.duration_since(started).as_secs_f64().max(0.0) * 1e3)
+    }
+
+    /// Notes how late a pull is at `now`; other triggers are never late, and later attempts
+    /// are as late as their policy wants them.
+    pub fn note_lateness(&mut self, now: Timestamp) {
+        if let Trigger::Pull { due, .. } = self.trigger
+            && self.attempt == 1
+        {
+            self.lateness_us = Some(u64::try_from(now.duration_since(due).as_micros()).unwrap_or(0));
+        }
     }
 }
 

@@ -48,6 +48,7 @@ pub struct Telemetry {
     run_queue: Histogram,
     run_memory: Histogram,
     run_cpu: Counter,
+    runs_unrecorded: Counter,
     log_bytes_dropped: Counter,
     exchanges: Counter,
     exchange_failures: Family<ReasonLabels, Counter>,
@@ -134,9 +135,12 @@ struct GaugeHandles {
     schedules_overrun: Gauge<u64, AtomicU64>,
     store_stopped: Gauge<u64, AtomicU64>,
     store_run_bytes: Gauge<u64, AtomicU64>,
+    store_dead_bytes: Gauge<u64, AtomicU64>,
+    store_statistics_bytes: Gauge<u64, AtomicU64>,
     store_index_bytes: Gauge<u64, AtomicU64>,
     store_blob_bytes: Gauge<u64, AtomicU64>,
     store_free_bytes: Gauge<u64, AtomicU64>,
+    store_space_level: Gauge<u64, AtomicU64>,
     store_runs: Gauge<u64, AtomicU64>,
     store_queued: Gauge<u64, AtomicU64>,
     store_flush_us: Gauge<u64, AtomicU64>,
@@ -173,6 +177,7 @@ impl Telemetry {
                 Histogram::new(MEMORY_BYTES, 1.0),
             ),
             run_cpu: add(&mut registry, "run_cpu_microseconds", "Processor time of all instances"),
+            runs_unrecorded: add(&mut registry, "runs_unrecorded", "Runs whose record could not be kept"),
             log_bytes_dropped: add(&mut registry, "log_dropped_bytes", "Log bytes over the cap of their run"),
             exchanges: add(&mut registry, "egress_exchanges", "HTTP exchanges of runs with the outside"),
             exchange_failures: add(
@@ -273,6 +278,11 @@ impl Telemetry {
         }
     }
 
+    /// Counts a run whose record could not be kept.
+    pub fn run_unrecorded(&self) {
+        self.runs_unrecorded.inc();
+    }
+
     /// Counts an answered request. `route` is a route's pattern, never a path.
     pub fn request_answered(&self, route: &str, status: u16) {
         if status == 200 && route == CATCH_ROUTE {
@@ -355,9 +365,20 @@ impl GaugeHandles {
             ),
             (&handles.store_stopped, "store_stopped", "1 when the store stopped writing after an error"),
             (&handles.store_run_bytes, "store_run_bytes", "Bytes of run records and logs"),
+            (
+                &handles.store_dead_bytes,
+                "store_dead_bytes",
+                "Bytes of deleted runs whose space has not come back",
+            ),
+            (&handles.store_statistics_bytes, "store_statistics_bytes", "Bytes of statistics"),
             (&handles.store_index_bytes, "store_index_bytes", "Bytes of the index and the metadata"),
             (&handles.store_blob_bytes, "store_blob_bytes", "Bytes of components and sources"),
             (&handles.store_free_bytes, "store_free_bytes", "Bytes free on the file system"),
+            (
+                &handles.store_space_level,
+                "store_space_level",
+                "0 with enough room, 1 when deploys are refused, 2 when runs are not recorded",
+            ),
             (&handles.store_runs, "store_runs", "Runs that are kept"),
             (&handles.store_queued, "store_queued", "Entries that wait for the store's writer"),
             (&handles.store_flush_us, "store_flush_microseconds", "Time of the last group flush"),
@@ -377,9 +398,12 @@ impl GaugeHandles {
         self.schedules_overrun.set(now.schedules_overrun);
         self.store_stopped.set(u64::from(now.store.stopped.is_some()));
         self.store_run_bytes.set(now.store.run_bytes);
+        self.store_dead_bytes.set(now.store.dead_bytes);
+        self.store_statistics_bytes.set(now.store.statistics_bytes);
         self.store_index_bytes.set(now.store.index_bytes);
         self.store_blob_bytes.set(now.store.blob_bytes);
         self.store_free_bytes.set(now.store.free_bytes);
+        self.store_space_level.set(now.store.space as u64);
         self.store_runs.set(now.store.runs);
         self.store_queued.set(now.store.queued);
         self.store_flush_us.set(now.store.flush_us);
@@ -439,7 +463,10 @@ mod tests {
             value: None,
             log: run::LogSummary { lines: 0, bytes: 0, dropped_bytes: 7 },
             exchanges: vec![exchange(None), exchange(Some("destination-ip-prohibited"))],
+            settings_read: vec![],
             settings_changed: vec![],
+            lateness_us: None,
+            node: None,
             usage: run::Usage { wall_us: 1500, memory_peak_bytes: 1 << 20, cpu_us: 40, ..Default::default() },
             inputs: run::Inputs::default(),
         }
@@ -471,9 +498,13 @@ mod tests {
                 warnings: Vec::new(),
                 stopped: Some("disk".to_owned()),
                 run_bytes: 1,
+                dead_bytes: 8,
+                statistics_bytes: 9,
+                queue_bytes: 10,
                 index_bytes: 2,
                 blob_bytes: 3,
                 free_bytes: 4,
+                space: crate::store::SpaceLevel::Low,
                 runs: 5,
                 queued: 6,
                 flush_us: 7,

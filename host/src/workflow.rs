@@ -409,6 +409,21 @@ pub struct LimitOverrides {
     pub memory_bytes_max: Option<u64>,
     /// Runs at the same time.
     pub concurrency_max: Option<u32>,
+    /// Days that its runs are kept.
+    pub retention_days: Option<u32>,
+    /// Runs that are kept, the newest.
+    pub retention_runs_max: Option<u64>,
+    /// Bytes of runs that are kept, the newest.
+    pub retention_bytes_max: Option<u64>,
+}
+
+impl LimitOverrides {
+    /// Whether it keeps less of its runs than the host does.
+    pub fn has_retention(&self) -> bool {
+        self.retention_days.is_some()
+            || self.retention_runs_max.is_some()
+            || self.retention_bytes_max.is_some()
+    }
 }
 
 /// Whether and when failed work is tried again: events that were accepted with

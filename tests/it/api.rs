@@ -234,6 +234,12 @@ fn what_is_wrong_with_a_workflow_is_said() {
         (pull(json!({})), 422, "invalid-field", "`every` or `cron`"),
         (pull(json!({ "every": "1h", "cron": "* * * * *" })), 422, "invalid-field", "not both"),
         (
+            json!({ "name": "c", "kind": "catch", "limits": { "retention_days": 31 } }),
+            422,
+            "invalid-field",
+            "limits.retention_days",
+        ),
+        (
             json!({ "name": "c", "kind": "catch", "limits": { "deadline_ms": 0 } }),
             422,
             "invalid-field",

@@ -130,6 +130,79 @@ fn a_run_has_its_request_reply_and_log() {
 }
 
 #[test]
+fn runs_are_found_by_a_text_of_their_log_or_error() {
+    let host = Host::start();
+    let settings = host.deploy("settings", "catch", "settings");
+    let flood = host.deploy("flood", "catch", "log-flood");
+    host.call(&settings, &json!({ "fail": "the Reason" })).expect(502);
+    host.call(&settings, &json!({})).expect(200);
+    host.call(&flood, &json!({ "lines": 1, "line_bytes": 7 })).expect(200);
+    let list = |path: &str| host.get(path).expect(200).json();
+    let found = list("/api/v1/runs?text=the%20reason");
+    assert_eq!(found["runs"].as_array().unwrap().len(), 1);
+    assert_eq!((&found["runs"][0]["fault"], &found["next"]), (&json!("exception"), &Value::Null));
+    assert_eq!(found["searched"]["runs"], 3);
+    assert!(found["searched"]["back_to"].is_string());
+    assert_eq!(list("/api/v1/workflows/flood/runs?text=LLLLLLL")["runs"].as_array().unwrap().len(), 1);
+    assert_eq!(list("/api/v1/workflows/settings/runs?text=lllllll")["searched"]["runs"], 2);
+    host.get(&format!("/api/v1/runs?text={}", "x".repeat(300))).expect(400);
+}
+
+#[test]
+fn a_record_says_where_it_ran_and_what_it_was_handed() {
+    let host = Host::with(&[("server.node", "node-7")]);
+    let settings = host.deploy("settings", "catch", "settings");
+    host.tell("PATCH", "/api/v1/workflows/settings/settings", &json!({ "GIVEN": 1, "OTHER": 2 })).expect(200);
+    let reply = host.call(&settings, &json!({})).expect(200);
+    let run = host.get(&format!("/api/v1/runs/{}", reply.header("tidegate-run").unwrap())).json();
+    assert_eq!((&run["node"], &run["settings_read"]), (&json!("node-7"), &json!(["GIVEN", "OTHER"])));
+    assert_eq!(run["lateness_ms"], Value::Null);
+}
+
+#[test]
+fn statistics_tell_rates_failures_and_percentiles() {
+    let host = Host::start();
+    let settings = host.deploy("settings", "catch", "settings");
+    let hello = host.deploy("hello", "catch", "hello");
+    for n in 0..10 {
+        let body = if n < 3 { json!({ "fail": "x" }) } else { json!({}) };
+        host.call(&settings, &body);
+    }
+    host.call(&hello, &json!({})).expect(200);
+    let path = "/api/v1/workflows/settings/statistics?step_minutes=60";
+    let view = host.get(path).expect(200).json();
+    let total = &view["total"];
+    assert_eq!((&total["runs"], &total["statuses"]["failed"]), (&json!(10), &json!(3)));
+    assert_eq!((&total["faults"]["exception"], &total["lateness_ms"]), (&json!(3), &Value::Null));
+    let of = |name: &str| total["duration_ms"][name].as_f64().unwrap();
+    assert!(0.0 < of("p50") && of("p50") <= of("p95") && of("p95") <= of("p99") && of("p99") <= of("max"));
+    assert!(total["memory_bytes"]["p50"].as_f64().unwrap() > 1e5);
+    assert_eq!(host.get("/api/v1/statistics").expect(200).json()["total"]["runs"], 11);
+    let past = "/api/v1/statistics?from=2020-01-01T00:00:00Z&to=2020-01-02T00:00:00Z";
+    assert_eq!(host.get(past).expect(200).json()["points"], json!([]));
+    host.get("/api/v1/statistics?step_minutes=0").expect(400);
+    host.get("/api/v1/workflows/none/statistics").expect(404);
+}
+
+#[test]
+fn the_disks_use_is_told_by_workflow() {
+    let host = Host::start();
+    let [busy, idle] = ["busy", "idle"].map(|name| host.deploy(name, "catch", "hello"));
+    for _ in 0..3 {
+        host.call(&busy, &json!({})).expect(200);
+    }
+    host.call(&idle, &json!({})).expect(200);
+    let usage = host.get("/api/v1/usage").expect(200).json();
+    let own = usage["workflows"].as_array().unwrap();
+    let of = |index: usize| (own[index]["name"].as_str().unwrap(), own[index]["runs"].as_u64().unwrap());
+    assert_eq!((own.len(), of(0), of(1)), (2, ("busy", 3), ("idle", 1)));
+    let bytes: u64 = own.iter().map(|own| own["run_bytes"].as_u64().unwrap()).sum();
+    assert!(bytes > 4 * 100 && bytes < usage["run_bytes"].as_u64().unwrap(), "{usage}");
+    assert!(usage["blob_bytes"].as_u64() > Some(0) && usage["free_bytes"].as_u64() > Some(0));
+    assert_eq!(usage["dead_bytes"], 0);
+}
+
+#[test]
 fn a_test_run_goes_the_endpoints_way() {
     let host = Host::start();
     let echo = host.deploy_echo("echo", &json!({ "methods": ["POST", "PUT"] }));

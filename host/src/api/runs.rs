@@ -41,8 +41,22 @@ pub struct TestRequest {
 pub struct RunList {
     /// Newest first; runs that have not ended come first.
     pub runs: Vec<RunView>,
-    /// Ask with `cursor=` this for the page behind it.
+    /// Ask with `cursor=` this for the page behind it. A search for a text may give a page
+    /// that is not full, or empty, and a `next` all the same: it goes on there.
     pub next: Option<RunId>,
+    /// How far a search for a text came; left out without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub searched: Option<Searched>,
+}
+
+/// How far one page of a search for a text came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Searched {
+    /// Runs whose log and error were read for this page.
+    pub runs: u64,
+    /// When the oldest of them was accepted; `None` when there were none.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub back_to: Option<Timestamp>,
 }
 
 /// A run in a listing.
@@ -88,6 +102,10 @@ pub struct RunView {
     pub finished_at: Option<Timestamp>,
     /// From start to end.
     pub duration_ms: Option<f64>,
+    /// How long after its due instant a pull started, or was given up; of its first
+    /// attempt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lateness_ms: Option<f64>,
     /// The HTTP status that the caller got.
     pub reply_status: Option<u16>,
     /// Largest sum of its linear memories.
@@ -121,6 +139,7 @@ impl From<&Run> for RunView {
             started_at: run.started_at,
             finished_at: run.finished_at,
             duration_ms: run.duration_ms(),
+            lateness_ms: run.lateness_us.map(|us| us as f64 / 1e3),
             reply_status: run.reply.as_ref().map(|reply| reply.status),
             memory_peak_bytes: run.usage.memory_peak_bytes,
         }
@@ -147,8 +166,14 @@ pub struct RunDetail {
     pub log: LogSummary,
     /// HTTP exchanges with the outside.
     pub exchanges: Vec<Exchange>,
+    /// Names of the settings that it was handed.
+    #[serde(default)]
+    pub settings_read: Vec<String>,
     /// Names of the settings that it changed.
     pub settings_changed: Vec<String>,
+    /// The host that ran it.
+    #[serde(default)]
+    pub node: Option<String>,
     /// What it used.
     pub usage: Usage,
     /// The non-deterministic things that the host gave it.
@@ -165,7 +190,9 @@ impl From<&Run> for RunDetail {
             value: run.value.as_ref().and_then(|value| serde_json::from_str(value.get()).ok()),
             log: run.log,
             exchanges: run.exchanges.clone(),
+            settings_read: run.settings_read.clone(),
             settings_changed: run.settings_changed.clone(),
+            node: run.node.as_deref().map(str::to_owned),
             usage: run.usage,
             inputs: run.inputs.clone(),
         }

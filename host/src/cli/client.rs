@@ -3,7 +3,7 @@
 //! Every call has a time limit and every answer a size limit. What the host refuses
 //! becomes a [`Failure`] with the host's own words, its findings and its hint.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::time::Duration;
 
 use http::{Method, Request, Response, StatusCode, header};
@@ -168,6 +168,18 @@ impl Client {
         let request = request.timeout_per_read(Some(EVENT_SILENCE_MAX)).build();
         let response = self.agent.run(request).map_err(|error| self.unreachable(error))?;
         Ok(BufReader::new(self.accepted(response)?.into_body().into_reader()))
+    }
+
+    /// The bytes of an answer of any size, as they come.
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub(crate) fn download(&self, path: &str) -> Result<impl Read + use<>> {
+        let request = self.request(Method::GET, path);
+        let request = self.agent.configure_request(request.body(()).map_err(|error| self.unsendable(error))?);
+        let request = request.timeout_per_read(Some(EVENT_SILENCE_MAX)).build();
+        let response = self.agent.run(request).map_err(|error| self.unreachable(error))?;
+        Ok(self.accepted(response)?.into_body().into_reader())
     }
 
     fn send<T: DeserializeOwned>(

@@ -15,6 +15,7 @@ use super::{Context, Format, in_process};
 use crate::api::HealthView;
 use crate::config::Config;
 use crate::data::{HostFile, TOKEN_FILE};
+use crate::store::SpaceLevel;
 
 /// Check a data folder and its host
 ///
@@ -25,6 +26,9 @@ pub(crate) struct DoctorArgs {
     /// The data folder; left out, TIDEGATE_DATA, or ~/.local/share/tidegate
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+    /// Make the index and the checkpoint again from the records; the host must not run
+    #[arg(long)]
+    rebuild_index: bool,
     #[command(flatten)]
     format: Format,
 }
@@ -82,7 +86,7 @@ pub(crate) fn run(args: &DoctorArgs, context: &mut Context) -> Result<()> {
     let usual = env.default_data.clone().filter(|folder| env.url.is_none() && folder.exists());
     let mut findings = Findings::default();
     match data.or(usual) {
-        Some(folder) => check_data(&folder, context, &mut findings),
+        Some(folder) => check_data(&folder, args.rebuild_index, context, &mut findings),
         None => check_host(Client::find(&context.env), &mut findings),
     }
     let problems = findings.0.iter().filter(|finding| finding.verdict == Verdict::Problem).count();
@@ -112,7 +116,7 @@ fn print(findings: &Findings, out: &mut Output) -> Result<()> {
     out.flush()
 }
 
-fn check_data(folder: &Path, context: &Context, findings: &mut Findings) {
+fn check_data(folder: &Path, rebuild_index: bool, context: &Context, findings: &mut Findings) {
     let shown = folder.display();
     match std::fs::metadata(folder) {
         Err(error) => {
@@ -137,10 +141,16 @@ fn check_data(folder: &Path, context: &Context, findings: &mut Findings) {
     check_space(folder, findings);
     match host_of(folder) {
         Err(failure) => findings.failed("host", &failure),
-        Ok(Some(file)) if is_alive(&file) => check_running(folder, &file, context, findings),
+        Ok(Some(file)) if is_alive(&file) => {
+            check_running(folder, &file, context, findings);
+            if rebuild_index {
+                let message = "the index was not made again: the host runs";
+                findings.add_with_hint("store", Verdict::Problem, message, "stop the host first");
+            }
+        }
         Ok(_) => {
             findings.add("host", Verdict::Ok, "it is not running");
-            check_store(folder, findings);
+            check_store(folder, rebuild_index, findings);
         }
     }
 }
@@ -204,6 +214,26 @@ fn check_host(client: Result<Client>, findings: &mut Findings) {
             "see to the disk, then restart the host",
         ),
     }
+    let hint = "make room on the file system, or keep fewer runs (store.retention_*)";
+    match health.store.space {
+        SpaceLevel::Enough => {}
+        SpaceLevel::Low => {
+            findings.add_with_hint(
+                "space",
+                Verdict::Warning,
+                "deploys are refused: the disk is nearly full",
+                hint,
+            );
+        }
+        SpaceLevel::Full => {
+            findings.add_with_hint(
+                "space",
+                Verdict::Problem,
+                "runs are not recorded: the disk is full",
+                hint,
+            );
+        }
+    }
     for warning in &health.store.warnings {
         findings.add("store", Verdict::Warning, warning.clone());
     }
@@ -222,25 +252,39 @@ fn check_host(client: Result<Client>, findings: &mut Findings) {
         "store",
         Verdict::Ok,
         format!(
-            "{} in {}, code in {}, {} free",
+            "{} in {}{}, code in {}, {} free",
             count(store.runs, "run"),
             bytes(store.run_bytes),
+            match store.dead_bytes {
+                0 => String::new(),
+                dead => format!(" ({} of it to be freed)", bytes(dead)),
+            },
             bytes(store.blob_bytes),
             bytes(store.free_bytes)
         ),
     );
 }
 
-fn check_store(folder: &Path, findings: &mut Findings) {
-    let (health, verification) = match in_process::verify(folder, &Config::defaults()) {
+fn check_store(folder: &Path, rebuild_index: bool, findings: &mut Findings) {
+    let (health, verification) = match in_process::verify(folder, &Config::defaults(), rebuild_index) {
         Ok(verified) => verified,
         Err(failure) => return findings.failed("store", &failure),
     };
     for warning in health.warnings {
         findings.add("store", Verdict::Warning, warning);
     }
+    let is_of_index = |problem: &String| problem.contains("index");
     for problem in &verification.problems {
-        findings.add("store", Verdict::Problem, problem.clone());
+        match problem {
+            problem if is_of_index(problem) && !rebuild_index => {
+                let hint = "`tidegate doctor --rebuild-index` makes the index again";
+                findings.add_with_hint("store", Verdict::Problem, problem.clone(), hint);
+            }
+            problem => findings.add("store", Verdict::Problem, problem.clone()),
+        }
+    }
+    if rebuild_index {
+        findings.add("index", Verdict::Ok, "it was made again from the records");
     }
     if verification.problems.is_empty() {
         let runs = count(verification.runs_checked, "run");

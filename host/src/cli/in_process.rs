@@ -11,7 +11,7 @@ use super::error::{Exit, Explain, Failure, Result};
 use crate::app::{self, AppError, Urls};
 use crate::config::Config;
 use crate::engine::egress::EgressError;
-use crate::store::{EmbeddedOptions, EmbeddedStore, Store, StoreHealth, Verification};
+use crate::store::{EmbeddedOptions, EmbeddedStore, QueueLimits, Store, StoreHealth, Verification};
 
 /// Serves until SIGTERM or SIGINT, then drains; a second signal ends the process at once.
 ///
@@ -48,13 +48,26 @@ pub(crate) fn stop_on_signal(shutdown: CancellationToken) -> Result<()> {
     Ok(())
 }
 
-/// Reads a whole store and checks it. Nobody else may have it open.
+/// Reads a whole store and checks it, after its index was made again if that is wanted.
+/// Nobody else may have it open.
 ///
 /// # Errors
 /// It cannot be opened or read.
-pub(crate) fn verify(data: &Path, config: &Config) -> Result<(StoreHealth, Verification)> {
+pub(crate) fn verify(
+    data: &Path,
+    config: &Config,
+    rebuild_index: bool,
+) -> Result<(StoreHealth, Verification)> {
     runtime()?.block_on(async {
-        let store: Arc<dyn Store> = EmbeddedStore::open(data, EmbeddedOptions::from_config(config))?;
+        // Nothing of the queue is forgotten by who only looks, whatever the host's limits are.
+        let events = QueueLimits {
+            bytes_max: u64::MAX,
+            remembered_max: usize::MAX,
+            dead_max: usize::MAX,
+            ..QueueLimits::default()
+        };
+        let options = EmbeddedOptions { rebuild_index, events, ..EmbeddedOptions::from_config(config) };
+        let store: Arc<dyn Store> = EmbeddedStore::open(data, options)?;
         let health = store.health();
         let verification = store.verify().await?;
         store.close().await?;

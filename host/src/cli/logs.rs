@@ -47,7 +47,7 @@ const CATCH_UP_RUNS: usize = 100;
 pub(crate) fn run(args: &LogsArgs, context: &mut Context) -> Result<()> {
     let since = since_argument(args.since.as_deref())?;
     let client = context.client()?;
-    let query = Query { name: &args.name, status: None, since, limit: args.limit as usize };
+    let query = Query { since, ..Query::newest(&args.name, args.limit as usize) };
     let out = &mut context.out;
     if args.format.json {
         let runs = pages(&client, &query)?.runs;
@@ -127,7 +127,7 @@ impl Tail<'_> {
 
     /// The runs that ended while nobody listened.
     fn catch_up(&mut self, out: &mut Output) -> Result<()> {
-        let query = Query { name: self.query.name, status: None, since: None, limit: CATCH_UP_RUNS };
+        let query = Query::newest(self.query.name, CATCH_UP_RUNS);
         let runs = pages(self.client, &query)?.runs;
         for run in runs.into_iter().rev() {
             let run: RunView = serde_json::from_value(Value::Object(run))?;

@@ -6,6 +6,7 @@
 
 mod address;
 mod archive;
+mod backup;
 mod build;
 mod cancel;
 mod client;
@@ -48,6 +49,7 @@ mod settings;
 mod show;
 mod show_run;
 mod sse;
+mod stats;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -97,6 +99,7 @@ enum Command {
     Invoke(invoke::InvokeArgs),
     Runs(runs::RunsArgs),
     Logs(logs::LogsArgs),
+    Stats(stats::StatsArgs),
     ShowRun(show_run::ShowRunArgs),
     Replay(replay::ReplayArgs),
     Cancel(cancel::CancelArgs),
@@ -104,6 +107,8 @@ enum Command {
     Dead(dead::DeadCommand),
     #[command(subcommand)]
     Runtime(runtime::RuntimeCommand),
+    Backup(backup::BackupArgs),
+    Restore(backup::RestoreArgs),
     Doctor(doctor::DoctorArgs),
     Demo(demo::DemoArgs),
     Login(login::LoginArgs),
@@ -180,12 +185,15 @@ fn dispatch(command: Command, context: &mut Context) -> Result<()> {
         Command::Settings(command) => settings::run(&command, context),
         Command::Invoke(args) => invoke::run(&args, context),
         Command::Runs(args) => runs::run(&args, context),
+        Command::Stats(args) => stats::run(&args, context),
         Command::Logs(args) => logs::run(&args, context),
         Command::ShowRun(args) => show_run::run(&args, context),
         Command::Replay(args) => replay::run(&args, context),
         Command::Cancel(args) => cancel::run(&args, context),
         Command::Dead(command) => dead::run(&command, context),
         Command::Runtime(command) => runtime::run(&command, context),
+        Command::Backup(args) => backup::backup(&args, context),
+        Command::Restore(args) => backup::restore(&args, context),
         Command::Doctor(args) => doctor::run(&args, context),
         Command::Demo(args) => demo::run(&args, context),
         Command::Login(args) => login::login(&args, context),

@@ -112,6 +112,8 @@ fn head(out: &mut Output, detail: &RunDetail) -> Result<()> {
     }
     fields.add("trigger", clean(&trigger));
     fields.maybe("due", run.due.map(|due| time(due, &out.zone)));
+    fields.maybe("lateness", run.lateness_ms.map(duration));
+    fields.maybe("node", detail.node.as_deref().map(clean));
     let usage = &detail.usage;
     let used = run.started_at.map(|_| {
         let (time, memory) = (duration_us(usage.cpu_us), bytes(usage.memory_peak_bytes));

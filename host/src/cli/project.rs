@@ -66,7 +66,14 @@ const KEYS: &[&str] =
     &["name", "kind", "lang", "description", "runtime", "schedule", "limits", "retry", "endpoint"];
 const SCHEDULE_KEYS: &[&str] =
     &["name", "every", "cron", "timezone", "overlap", "missed", "missed_max", "start_deadline", "jitter"];
-const LIMIT_KEYS: &[&str] = &["deadline_ms", "memory_bytes_max", "concurrency_max"];
+const LIMIT_KEYS: &[&str] = &[
+    "deadline_ms",
+    "memory_bytes_max",
+    "concurrency_max",
+    "retention_days",
+    "retention_runs_max",
+    "retention_bytes_max",
+];
 const RETRY_KEYS: &[&str] = &["attempts", "backoff_ms", "backoff_max_ms", "jitter_percent", "on"];
 const ENDPOINT_KEYS: &[&str] =
     &["methods", "raw_bodies", "cors_origins", "delivery_id_header", "callback_hosts"];

@@ -11,7 +11,7 @@ use super::human::{duration, short_time, since};
 use super::table::{Column, Shown, Table, Tone};
 use super::{Context, Format};
 use crate::api::RunView;
-use crate::run::Status;
+use crate::run::{Status, Trigger};
 use crate::workflow::WorkflowName;
 
 /// List a workflow's runs, newest first
@@ -25,6 +25,15 @@ pub(crate) struct RunsArgs {
     /// Only runs since then: so long ago (10m, 2h, 7d), or an instant (RFC 3339)
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
+    /// Only runs before then, written like --since
+    #[arg(long, value_name = "TIME")]
+    until: Option<String>,
+    /// Only runs that were started by this
+    #[arg(long, value_name = "TRIGGER", value_parser = clap::builder::PossibleValuesParser::new(Trigger::WORDS))]
+    trigger: Option<String>,
+    /// Only runs with this text in their log or their error, in either case
+    #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    text: Option<String>,
     /// At most so many
     #[arg(long, default_value_t = 20, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     limit: u32,
@@ -36,6 +45,7 @@ pub(crate) struct RunsArgs {
 const PAGE: usize = 100;
 
 /// Which runs are asked for.
+#[derive(Clone, Copy)]
 pub(crate) struct Query<'a> {
     /// Of this workflow.
     pub(crate) name: &'a WorkflowName,
@@ -43,8 +53,21 @@ pub(crate) struct Query<'a> {
     pub(crate) status: Option<Status>,
     /// Accepted at or after this instant.
     pub(crate) since: Option<Timestamp>,
+    /// Accepted before this instant.
+    pub(crate) until: Option<Timestamp>,
+    /// Started by this.
+    pub(crate) trigger: Option<&'a str>,
+    /// With this text in their log or error.
+    pub(crate) text: Option<&'a str>,
     /// At most so many.
     pub(crate) limit: usize,
+}
+
+impl<'a> Query<'a> {
+    /// The newest runs of a workflow.
+    pub(crate) fn newest(name: &'a WorkflowName, limit: usize) -> Self {
+        Self { name, status: None, since: None, until: None, trigger: None, text: None, limit }
+    }
 }
 
 /// The instant that `--since` names.
@@ -52,24 +75,38 @@ pub(crate) struct Query<'a> {
 /// # Errors
 /// It names none.
 pub(crate) fn since_argument(text: Option<&str>) -> Result<Option<Timestamp>> {
+    time_argument("--since", text)
+}
+
+fn time_argument(flag: &str, text: Option<&str>) -> Result<Option<Timestamp>> {
     let parsed = text.map(|text| since(text, Timestamp::now()));
     parsed.transpose().map_err(|reason| {
-        Failure::usage(format!("--since {:?} is no time", text.unwrap_or_default())).hint(reason)
+        Failure::usage(format!("{flag} {:?} is no time", text.unwrap_or_default())).hint(reason)
     })
 }
 
 /// Lists the runs.
 pub(crate) fn run(args: &RunsArgs, context: &mut Context) -> Result<()> {
     let since = since_argument(args.since.as_deref())?;
+    let until = time_argument("--until", args.until.as_deref())?;
     let client = context.client()?;
-    let query = Query { name: &args.name, status: args.status, since, limit: args.limit as usize };
+    let query = Query {
+        name: &args.name,
+        status: args.status,
+        since,
+        until,
+        trigger: args.trigger.as_deref(),
+        text: args.text.as_deref(),
+        limit: args.limit as usize,
+    };
     let Page { runs, next } = pages(&client, &query)?;
     let out = &mut context.out;
     if args.format.json {
         return out.json(&json!({"runs": runs, "next": next}));
     }
     if runs.is_empty() {
-        let filtered = args.status.is_some() || since.is_some();
+        let has_filter = args.trigger.is_some() || args.text.is_some();
+        let filtered = args.status.is_some() || since.is_some() || until.is_some() || has_filter;
         out.note(if filtered { "no run matches" } else { "there are no runs yet" });
         return Ok(());
     }
@@ -99,7 +136,7 @@ pub(crate) fn run(args: &RunsArgs, context: &mut Context) -> Result<()> {
     }
     table.print(out)?;
     if next.is_some() {
-        out.hint("there are more: --limit shows them, --status and --since choose");
+        out.hint("there are more: --limit shows them, --status, --since and --text choose");
     }
     Ok(())
 }
@@ -149,6 +186,9 @@ pub(crate) fn pages(client: &Client, query: &Query<'_>) -> Result<Page> {
             &[
                 ("status", query.status.map(|status| status.to_string())),
                 ("since", query.since.map(|since| since.to_string())),
+                ("until", query.until.map(|until| until.to_string())),
+                ("trigger", query.trigger.map(str::to_owned)),
+                ("text", query.text.map(str::to_owned)),
                 ("limit", Some(wanted.to_string())),
                 ("cursor", cursor.as_ref().and_then(Value::as_str).map(str::to_owned)),
             ],
@@ -157,8 +197,9 @@ pub(crate) fn pages(client: &Client, query: &Query<'_>) -> Result<Page> {
         let got = page.runs.len();
         runs.extend(page.runs);
         runs.truncate(query.limit);
-        // A page that brings nothing will never bring more.
-        if runs.len() >= query.limit || page.next.is_none() || got == 0 {
+        // A page that brings nothing will never bring more, but for a search, whose pages
+        // end when they have read enough.
+        if runs.len() >= query.limit || page.next.is_none() || (got == 0 && query.text.is_none()) {
             return Ok(Page { runs, next: page.next });
         }
         cursor = page.next;

@@ -4,7 +4,7 @@ use clap::Args;
 use serde_json::Value;
 
 use super::error::Result;
-use super::human::{bytes, duration_ms, relative, time};
+use super::human::{bytes, count, duration_ms, relative, time};
 use super::output::{clean, clean_lines};
 use super::page::Fields;
 use super::schedule::{overrun_line, policy_line};
@@ -83,6 +83,9 @@ fn fields(view: &WorkflowView, out: &super::output::Output, now: jiff::Timestamp
         view.limits.deadline_ms.map(|ms| format!("deadline {}", duration_ms(ms))),
         view.limits.memory_bytes_max.map(|size| format!("memory {}", bytes(size))),
         view.limits.concurrency_max.map(|runs| format!("{runs} runs at a time")),
+        view.limits.retention_days.map(|days| format!("runs of {}", count(days.into(), "day"))),
+        view.limits.retention_runs_max.map(|runs| format!("the last {}", count(runs, "run"))),
+        view.limits.retention_bytes_max.map(|size| format!("{} of runs", bytes(size))),
     ];
     let limits: Vec<String> = limits.into_iter().flatten().collect();
     fields.add("limits", if limits.is_empty() { "those of the host".to_owned() } else { limits.join(", ") });

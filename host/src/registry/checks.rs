@@ -122,7 +122,7 @@ impl Registry {
     }
 
     fn check_limits(&self, limits: &LimitOverrides) -> Result<(), RegistryError> {
-        let engine = &self.config.engine;
+        let (engine, store) = (&self.config.engine, &self.config.store);
         for (field, value, maximum) in [
             ("limits.deadline_ms", limits.deadline_ms, engine.deadline_ms),
             ("limits.memory_bytes_max", limits.memory_bytes_max, engine.memory_bytes_max as u64),
@@ -131,6 +131,9 @@ impl Registry {
                 limits.concurrency_max.map(u64::from),
                 self.config.run.concurrency_max.into(),
             ),
+            ("limits.retention_days", limits.retention_days.map(u64::from), store.retention_days.into()),
+            ("limits.retention_runs_max", limits.retention_runs_max, store.retention_runs_max),
+            ("limits.retention_bytes_max", limits.retention_bytes_max, store.retention_bytes_max),
         ] {
             let Some(value) = value else { continue };
             if value == 0 || value > maximum {

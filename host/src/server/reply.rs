@@ -370,6 +370,9 @@ impl From<&StoreError> for Problem {
             StoreError::Damaged { .. } => of(StatusCode::INTERNAL_SERVER_ERROR, "store-damaged")
                 .hint("`tidegate doctor` checks everything that is stored"),
             StoreError::Io { .. } => of(StatusCode::INTERNAL_SERVER_ERROR, "store-failed"),
+            StoreError::Full { .. } => of(StatusCode::INSUFFICIENT_STORAGE, "disk-full")
+                .hint("make room on the file system of the data folder; the host goes on by itself")
+                .retry_later(),
             StoreError::Stopped(_) => of(StatusCode::INTERNAL_SERVER_ERROR, "store-stopped")
                 .hint("nothing is written any more: see the host's log, mend the disk, restart the host"),
         }

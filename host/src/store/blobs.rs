@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, RwLock};
 use std::time::{Duration, SystemTime};
 
+use super::disk::{self, Step};
 use super::folder::{create_folder, remove_leftovers, sync_folder, write_atomically};
 use super::status::{lock, read, write};
 use super::{Result, StoreError};
@@ -148,7 +149,7 @@ impl Blobs {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 Err(source) => return Err(failed(source)),
             };
-            fs::remove_file(&path).map_err(failed)?;
+            disk::step(&self.folder, Step::Remove, || fs::remove_file(&path)).map_err(failed)?;
             freed += bytes;
         }
         Ok(freed)
@@ -158,7 +159,8 @@ impl Blobs {
         self.folder.join(format!("{:02x}", digest.as_bytes()[0]))
     }
 
-    fn path(&self, digest: Digest) -> PathBuf {
+    /// Where a blob is.
+    pub(super) fn path(&self, digest: Digest) -> PathBuf {
         self.group(digest).join(digest.to_string())
     }
 }

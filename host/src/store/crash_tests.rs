@@ -15,8 +15,8 @@ use super::logfile::Purpose;
 use super::rows::Selection;
 use super::samples::{end, event, input, log, run, set, tick, workflow};
 use super::{
-    Claim, Durability, EmbeddedOptions, EmbeddedStore, EventQueue, EventState, QueueEntry, RunFilter,
-    Settlement, Store, TickState,
+    Claim, Durability, EmbeddedOptions, EmbeddedStore, EventQueue, EventState, QueueEntry, Retention,
+    RunFilter, Settlement, Store, TickState, WorkflowRetention,
 };
 use crate::run::{Run, RunId, Status};
 use crate::workflow::{SettingWriter, WorkflowId};
@@ -41,24 +41,24 @@ fn open(path: &Path, options: EmbeddedOptions) -> Arc<EmbeddedStore> {
 
 /// What a store acknowledged.
 #[derive(Default)]
-struct Acknowledged {
-    runs: Vec<RunId>,
-    workflows: BTreeSet<WorkflowId>,
-    archived: BTreeSet<WorkflowId>,
+pub(super) struct Acknowledged {
+    pub(super) runs: Vec<RunId>,
+    pub(super) workflows: BTreeSet<WorkflowId>,
+    pub(super) archived: BTreeSet<WorkflowId>,
     /// The last number that was committed as the setting `NUMBER`.
-    settings: BTreeMap<WorkflowId, u64>,
-    claims: BTreeSet<(WorkflowId, Timestamp)>,
-    settled: BTreeSet<(WorkflowId, Timestamp)>,
-    events: Vec<RunId>,
+    pub(super) settings: BTreeMap<WorkflowId, u64>,
+    pub(super) claims: BTreeSet<(WorkflowId, Timestamp)>,
+    pub(super) settled: BTreeSet<(WorkflowId, Timestamp)>,
+    pub(super) events: Vec<RunId>,
     /// Events that were tried once and wait for another attempt.
-    retried: BTreeSet<RunId>,
+    pub(super) retried: BTreeSet<RunId>,
     /// Events that are over.
-    ended: BTreeSet<RunId>,
+    pub(super) ended: BTreeSet<RunId>,
 }
 
 impl Acknowledged {
     /// Everything is there, once; `runs_from` is the first run that is read in full.
-    async fn check(&self, store: &EmbeddedStore, runs_from: usize) {
+    pub(super) async fn check(&self, store: &EmbeddedStore, runs_from: usize) {
         let selection = Selection::new(&RunFilter::default(), None, Arc::default());
         let rows = store.shared.segments.select(&selection, usize::MAX).unwrap();
         let stored: HashSet<RunId> = rows.iter().map(|(_, row)| row.id).collect();
@@ -129,7 +129,11 @@ impl Acknowledged {
 // ---- kill -9 ------------------------------------------------------------------------
 
 const FOLDER_VARIABLE: &str = "TIDEGATE_TEST_KILL_FOLDER";
-const CYCLES: usize = 20;
+/// Set by `make soak` to more than the tests' number of cycles.
+const CYCLES_VARIABLE: &str = "TIDEGATE_SOAK_CYCLES";
+const CYCLES: usize = 100;
+/// Cycles after which a new folder is begun: checking one reads all of it.
+const FOLDER_CYCLES: usize = 50;
 
 /// Everything that rotates does so often.
 fn restless() -> EmbeddedOptions {
@@ -143,19 +147,33 @@ fn restless() -> EmbeddedOptions {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn kill_9_loses_nothing_that_was_acknowledged() {
+    let soak = std::env::var(CYCLES_VARIABLE).ok().map(|text| text.parse().unwrap());
+    let mut left: usize = soak.unwrap_or(CYCLES);
+    while left > 0 {
+        let cycles = left.min(FOLDER_CYCLES);
+        kill_and_check(cycles).await;
+        left -= cycles;
+        tracing::info!(left, "kill -9 cycles");
+    }
+}
+
+async fn kill_and_check(cycles: usize) {
     let temp = tempfile::tempdir().unwrap();
     let data = temp.path().join("data");
     let mut acknowledged = Acknowledged::default();
-    for _ in 0..CYCLES {
+    for cycle in 0..cycles {
         let runs_before = acknowledged.runs.len();
         tokio::task::block_in_place(|| run_and_kill(&data, &mut acknowledged));
-        let store = open(&data, restless());
-        acknowledged.check(&store, runs_before).await;
-        store.close().await.unwrap();
+        // Sometimes the next child opens what a kill left, unchecked.
+        if cycle % 5 == 4 || cycle + 1 == cycles {
+            let store = open(&data, restless());
+            acknowledged.check(&store, runs_before).await;
+            store.close().await.unwrap();
+        }
     }
     let Acknowledged { runs, workflows, settings, claims, ended, .. } = acknowledged;
     let least = [runs.len(), workflows.len(), settings.len(), claims.len(), ended.len()].into_iter().min();
-    assert!(least > Some(CYCLES / 2), "the children came to too little");
+    assert!(least > Some(cycles / 2), "the children came to too little");
 }
 
 /// Lets a child work on the folder, and kills it in the middle.
@@ -252,8 +270,26 @@ async fn work_for_ever(folder: PathBuf) {
             }
         }
     };
+    // Runs that nobody is told of come and go, so that segments are written anew.
+    let noise = async {
+        let other = workflow(&format!("w-{}", RunId::new()));
+        store.create_workflow(other.clone()).await.unwrap();
+        let own = WorkflowRetention {
+            workflow: other.id,
+            accepted_before: None,
+            bytes_max: None,
+            runs_max: Some(10),
+        };
+        for number in 1.. {
+            store.append_run(Arc::new(run(other.id)), log(9), Durability::Written).await.unwrap();
+            if number % 100 == 0 {
+                let retention = Retention { workflows: vec![own], ..Retention::default() };
+                store.prune(retention).await.unwrap();
+            }
+        }
+    };
     let events = drive_events(&store, first.id, say);
-    tokio::join!(appends(), appends(), appends(), claims, changes, events);
+    tokio::join!(appends(), appends(), appends(), claims, changes, noise, events);
 }
 
 /// Events that are enqueued, tried, tried again, and ended: each step is told.

@@ -28,11 +28,15 @@ use super::keeper::{self, Keeper};
 use super::keys::Put;
 use super::metadata::Metadata;
 use super::queue::writer::QueueHandle;
+use super::retention::Survey;
 use super::rows::RunRow;
 use super::shared::{EmbeddedOptions, Shared};
+use super::space::Space;
+use super::statistics::Statistics;
 use super::status::{CLOSED, Status, StopOnPanic, lock, read};
 use super::writer::{self, Batch, Command, Reply, Writer};
-use super::{Result, StoreError, recovery};
+use super::{Result, StoreError, WorkflowRetention, recovery, statistics};
+use crate::statistics::Sample;
 
 /// Largest frame that a caller writes itself, in bytes.
 const NOW_BYTES_MAX: usize = 64 << 10;
@@ -46,13 +50,15 @@ const SPINS_MAX: usize = 100;
 pub struct EmbeddedStore {
     pub(super) shared: Arc<Shared>,
     pub(super) commands: mpsc::Sender<Command>,
-    writer: Arc<Mutex<Writer>>,
+    pub(super) writer: Arc<Mutex<Writer>>,
     /// Bytes of run records that may wait for the writer.
     pub(super) room: Arc<Semaphore>,
     flushers: [Arc<Flusher>; 2],
     pub(super) keeper: Arc<Keeper>,
     pub(super) queue: QueueHandle,
     threads: Mutex<Option<Threads>>,
+    /// Held while runs are deleted.
+    pub(super) pruning: tokio::sync::Mutex<()>,
 }
 
 struct Threads {
@@ -74,6 +80,9 @@ impl EmbeddedStore {
     pub fn open(path: &Path, options: EmbeddedOptions) -> Result<Arc<Self>> {
         let folder = Folder::open(path)?;
         let status = Arc::new(Status::default());
+        if options.rebuild_index {
+            recovery::forget_indexes(&folder)?;
+        }
         // Opening the checkpoint takes a while, most of it waiting.
         let (metadata, runs) = std::thread::scope(|scope| {
             let metadata = scope.spawn(|| recovery::metadata(&folder, &status));
@@ -87,12 +96,15 @@ impl EmbeddedStore {
         let (metadata, runs) = (metadata?, runs?);
         let ledger = recovery::ledger(&runs, &metadata.metadata)?;
         let blobs = Blobs::open(folder.components())?;
+        let space = Arc::new(Space::new(path.to_owned(), options.space_low_bytes, options.space_full_bytes));
         let shared = Arc::new(Shared {
             options,
+            space,
             status,
             metadata: metadata.metadata.into(),
             ledger: ledger.into(),
             segments: runs.segments,
+            statistics: Statistics::default(),
             blobs,
             folder,
         });
@@ -100,12 +112,18 @@ impl EmbeddedStore {
         keeper::measure(&shared);
 
         let is_known = |id| read(&shared.metadata).contains(id);
-        let queue =
-            QueueHandle::open(&shared.folder, shared.options.events, shared.status.clone(), is_known)?;
+        let queue = QueueHandle::open(&shared, is_known)?;
         let start = |source| StoreError::Io { action: "start a thread".to_owned(), source };
         let (flush, status) = (shared.options.flush, &shared.status);
         let (log_flusher, first) = Flusher::start("flush", flush, status.clone()).map_err(start)?;
         let (journal_flusher, second) = Flusher::start("journal", flush, status.clone()).map_err(start)?;
+        let ends: Vec<_> =
+            shared.segments.list().iter().map(|segment| (segment.number, segment.bytes())).collect();
+        let fourth = {
+            let shared = shared.clone();
+            let count = move || statistics::catch_up(&shared, &ends);
+            std::thread::Builder::new().name("tidegate-statistics".to_owned()).spawn(count).map_err(start)?
+        };
         let keeper = Keeper::new(shared.options.checkpoint);
         let (sender, receiver) = mpsc::channel(shared.options.queue_max.max(1));
         if read(&shared.metadata).is_dirty() {
@@ -137,19 +155,30 @@ impl EmbeddedStore {
         let thread =
             std::thread::Builder::new().name("tidegate-writer".to_owned()).spawn(run).map_err(start)?;
         let room = Arc::new(Semaphore::new(shared.options.queue_bytes_max.min(Semaphore::MAX_PERMITS)));
-        let threads = Mutex::new(Some(Threads { writer: thread, others: vec![first, second, third] }));
-        Ok(Arc::new(Self { shared, commands: sender, writer, room, flushers, keeper, queue, threads }))
+        let threads =
+            Mutex::new(Some(Threads { writer: thread, others: vec![first, second, third, fourth] }));
+        Ok(Arc::new(Self {
+            shared,
+            commands: sender,
+            writer,
+            room,
+            flushers,
+            keeper,
+            queue,
+            threads,
+            pruning: tokio::sync::Mutex::default(),
+        }))
     }
 
     /// Writes the frame of a run at once; `None` when it is large or the writer is busy.
     /// The caller's thread waits until the operating system has taken it.
-    pub(super) fn append_now(&self, frame: &[u8], row: RunRow) -> Option<Result<()>> {
+    pub(super) fn append_now(&self, frame: &[u8], row: RunRow, sample: Sample) -> Option<Result<()>> {
         if frame.len() > NOW_BYTES_MAX {
             return None;
         }
         let mut writer = self.idle_writer()?;
         let _guard = StopOnPanic { status: &self.shared.status, thread: "writing" };
-        Some(writer.append_now(frame, row))
+        Some(writer.append_now(frame, row, sample))
     }
 
     fn idle_writer(&self) -> Option<MutexGuard<'_, Writer>> {
@@ -203,6 +232,35 @@ impl EmbeddedStore {
         .await
     }
 
+    /// Hides what workflows' own limits do not spare any more, durably, and returns the
+    /// number of runs.
+    pub(super) async fn raise_floors(&self, limits: Vec<WorkflowRetention>) -> Result<u64> {
+        if limits.is_empty() {
+            return Ok(0);
+        }
+        let floors = self
+            .blocking(move |shared| {
+                let _reading = shared.segments.reading();
+                let survey = Survey::new(&shared.segments);
+                let floors =
+                    limits.iter().map(|own| Ok(survey.floor(own)?.map(|floor| (own.workflow, floor))));
+                Ok(floors.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect::<Vec<_>>())
+            })
+            .await?;
+        let floors = self.change(move |metadata| Ok((metadata.plan_run_floors(&floors)?, floors))).await?;
+        self.blocking(move |shared| {
+            let before = shared.segments.count_runs();
+            shared.segments.hide(|hidden| {
+                floors.iter().for_each(|(workflow, floor)| hidden.raise(*workflow, *floor));
+            });
+            let _reading = shared.segments.reading();
+            let survey = Survey::new(&shared.segments);
+            survey.count_dead(&shared.segments.hidden())?;
+            Ok(before.saturating_sub(shared.segments.count_runs()))
+        })
+        .await
+    }
+
     /// Does something that reads or writes files.
     pub(super) async fn blocking<T: Send + 'static>(
         &self,
@@ -220,6 +278,7 @@ impl EmbeddedStore {
 
     /// Lets all threads finish, and others open the folder.
     pub(super) async fn shut_down(&self) -> Result<()> {
+        self.shared.statistics.close();
         // Fails when the writer has ended already.
         let _ = self.commands.send(Command::Close).await;
         let threads = lock(&self.threads).take();

@@ -11,12 +11,14 @@ use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 
 use super::contract::{Setup, contract_tests};
-use super::samples::{component, log, run, set, tick, unset, workflow};
+use super::samples::{component, end, event, input, log, run, set, tick, unset, workflow};
 use super::{
-    Claim, Durability, EmbeddedOptions, EmbeddedStore, Retention, RunFilter, Store, StoreError, TickState,
+    Claim, Durability, EmbeddedOptions, EmbeddedStore, EventQueue, EventState, PAGE_MAX, QueueEntry,
+    Retention, RunFilter, Settlement, Store, StoreError, TickState, WorkflowRetention,
 };
 use crate::config::Config;
-use crate::workflow::SettingWriter;
+use crate::run::Status;
+use crate::workflow::{SettingWriter, WorkflowId};
 
 struct Embedded {
     temp: tempfile::TempDir,
@@ -165,17 +167,18 @@ async fn prune_gives_space_back_by_whole_segments() {
     assert_eq!(files(&runs, "seg"), 6);
     let before = store.health().run_bytes;
     let cut = start + SignedDuration::from_secs(25);
-    let by_age = Retention { accepted_before: Some(cut), bytes_max: None };
-    assert_eq!(store.prune(by_age).await.unwrap(), 20);
+    let by_age = Retention { accepted_before: Some(cut), ..Retention::default() };
+    assert_eq!(store.prune(by_age).await.unwrap().runs, 20);
     assert_eq!(files(&runs, "seg"), 4);
     assert!(store.health().run_bytes < before * 4 / 5);
     // By size: what stays is at least what the policy says.
-    let by_size = Retention { accepted_before: None, bytes_max: Some(before / 3) };
-    assert_eq!(store.prune(by_size).await.unwrap(), 10);
+    let by_size = Retention { bytes_max: Some(before / 3), ..Retention::default() };
+    assert_eq!(store.prune(by_size).await.unwrap().runs, 10);
     assert!(store.health().run_bytes >= before / 3);
     // The segment that is written is ended when everything in it is old.
-    let all = Retention { accepted_before: Some(start + SignedDuration::from_hours(1)), bytes_max: None };
-    assert_eq!(store.prune(all).await.unwrap(), 25);
+    let all =
+        Retention { accepted_before: Some(start + SignedDuration::from_hours(1)), ..Retention::default() };
+    assert_eq!(store.prune(all).await.unwrap().runs, 25);
     assert_eq!((files(&runs, "seg"), store.health().runs), (1, 0));
     assert!(store.run(ids[54]).await.unwrap().is_none());
     store.append_run(Arc::new(run(workflow.id)), log(1), Durability::Written).await.unwrap();
@@ -183,6 +186,262 @@ async fn prune_gives_space_back_by_whole_segments() {
     let store = setup.store().await;
     assert_eq!(store.runs(RunFilter::default(), None, 10).await.unwrap().runs.len(), 1);
     assert_eq!(store.verify().await.unwrap().problems, [] as [String; 0]);
+}
+
+/// Index files of all complete segments are there when this returns.
+async fn settle_keeper(store: &EmbeddedStore) {
+    assert_eq!(store.verify().await.unwrap().problems, [] as [String; 0]);
+}
+
+fn keep(workflow: WorkflowId, runs_max: u64) -> Retention {
+    let own =
+        WorkflowRetention { workflow, accepted_before: None, bytes_max: None, runs_max: Some(runs_max) };
+    Retention { workflows: vec![own], ..Retention::default() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn space_of_a_workflows_runs_comes_back_out_of_shared_segments() {
+    let setup = Embedded::new(EmbeddedOptions { segment_rows: 20, ..EmbeddedOptions::default() });
+    let store = setup.store().await;
+    let (chatty, quiet, archived) = (workflow("chatty"), workflow("quiet"), workflow("archived"));
+    for workflow in [&chatty, &quiet, &archived] {
+        store.create_workflow(workflow.clone()).await.unwrap();
+    }
+    let mut kept = Vec::new();
+    for number in 0..200 {
+        let id = [chatty.id, quiet.id, chatty.id, chatty.id, archived.id][number % 5];
+        let run = run(id);
+        kept.extend((id == quiet.id).then_some(run.id));
+        store.append_run(Arc::new(run), log(3), Durability::Written).await.unwrap();
+        let due = Timestamp::from_second(number as i64).unwrap();
+        store.claim(tick(quiet.id, "s", due)).await.unwrap();
+    }
+    settle_keeper(&store).await;
+    let before = store.health();
+    let pruned = store.prune(keep(chatty.id, 6)).await.unwrap();
+    assert_eq!(pruned.runs, 114);
+    store.archive_workflow(archived.id).await.unwrap();
+    // With the archived runs every old segment is four fifths dead.
+    let pruned = store.prune(Retention::default()).await.unwrap().bytes + pruned.bytes;
+    let after = store.health();
+    assert!(
+        pruned > before.run_bytes / 2 && after.run_bytes <= before.run_bytes - pruned,
+        "{pruned}: {after:?}"
+    );
+    assert!(after.dead_bytes * 2 < after.run_bytes.max(1), "{after:?}");
+    settle_keeper(&store).await;
+    let on_disk: u64 = fs::read_dir(setup.data().join("runs"))
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .filter(|entry| entry.path().extension().is_some_and(|extension| extension == "seg"))
+        .map(|entry| entry.metadata().unwrap().len())
+        .sum();
+    assert_eq!(on_disk, after.run_bytes);
+    store.close().await.unwrap();
+    for _ in 0..2 {
+        let store = setup.store().await;
+        assert_eq!(store.health().runs, 46);
+        for id in &kept {
+            assert_eq!(store.run(*id).await.unwrap().unwrap().id, *id);
+            assert_eq!(store.run_log(*id).await.unwrap().unwrap(), log(3).to_vec());
+        }
+        let of_chatty = RunFilter { workflow: Some(chatty.id), ..RunFilter::default() };
+        assert_eq!(store.runs(of_chatty, None, 100).await.unwrap().runs.len(), 6);
+        // The ledger is whole: nothing can be claimed twice.
+        assert_eq!(store.ticks(quiet.id, None, None, 1000).await.unwrap().len(), 200);
+        let claim = store.claim(tick(quiet.id, "s", Timestamp::from_second(17).unwrap())).await.unwrap();
+        assert_eq!(claim, Claim::Taken);
+        assert_eq!(store.verify().await.unwrap().problems, [] as [String; 0]);
+        store.close().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn runs_are_found_while_their_segment_is_written_anew() {
+    let setup = Embedded::new(EmbeddedOptions { segment_rows: 50, ..EmbeddedOptions::default() });
+    let store = setup.store().await;
+    let (dropped, kept) = (workflow("dropped"), workflow("kept"));
+    store.create_workflow(dropped.clone()).await.unwrap();
+    store.create_workflow(kept.clone()).await.unwrap();
+    let mut ids = Vec::new();
+    for number in 0..600 {
+        let run = run(if number % 3 == 0 { kept.id } else { dropped.id });
+        ids.extend((number % 3 == 0).then_some(run.id));
+        store.append_run(Arc::new(run), log(1), Durability::Written).await.unwrap();
+    }
+    settle_keeper(&store).await;
+    let before = store.health().run_bytes;
+    let done = std::sync::atomic::AtomicBool::new(false);
+    let reading = async {
+        let mut rounds = 0;
+        while rounds < 2 || !done.load(std::sync::atomic::Ordering::Relaxed) {
+            let filter = RunFilter { workflow: Some(kept.id), ..RunFilter::default() };
+            assert_eq!(store.runs(filter.clone(), None, 1000).await.unwrap().runs.len(), 200);
+            let text = Some("line 0".to_owned());
+            let found = store.runs(RunFilter { text, ..filter }, None, 1000).await.unwrap();
+            assert_eq!(found.runs.len(), 200);
+            for id in &ids {
+                assert_eq!(store.run(*id).await.unwrap().unwrap().id, *id);
+                assert_eq!(store.run_log(*id).await.unwrap().unwrap(), log(1).to_vec());
+            }
+            rounds += 1;
+        }
+    };
+    let pruning = async {
+        for runs_max in (0..8).rev() {
+            store.prune(keep(dropped.id, 50 * runs_max)).await.unwrap();
+        }
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+    };
+    tokio::join!(reading, pruning);
+    assert_eq!(store.health().warnings, [] as [String; 0]);
+    assert!(store.health().run_bytes < before / 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn snapshot_holds_what_was_there_whatever_comes_afterwards() {
+    let setup = Embedded::new(small());
+    let store = setup.store().await;
+    let (own, busy) = (workflow("own"), workflow("busy"));
+    store.create_workflow(own.clone()).await.unwrap();
+    store.create_workflow(busy.clone()).await.unwrap();
+    let digest = store.put_blob(Bytes::from_static(b"component")).await.unwrap();
+    store.add_version(own.id, component(digest), None, String::new()).await.unwrap();
+    let mut ids = Vec::new();
+    for _ in 0..30 {
+        let run = run(own.id);
+        ids.push(run.id);
+        store.append_run(Arc::new(run), log(2), Durability::Written).await.unwrap();
+    }
+    let appending = async {
+        for _ in 0..200 {
+            store.append_run(Arc::new(run(busy.id)), log(1), Durability::Written).await.unwrap();
+        }
+    };
+    let (snapshot, ()) = tokio::join!(store.snapshot(), appending);
+    let snapshot = snapshot.unwrap();
+    // Everything of it goes, and its space.
+    store.archive_workflow(own.id).await.unwrap();
+    store.prune(keep(busy.id, 0)).await.unwrap();
+    store.verify().await.unwrap();
+    store.prune(Retention::default()).await.unwrap();
+    let temp = tempfile::tempdir().unwrap();
+    let data = temp.path().join("data");
+    for file in &snapshot.files {
+        let target = data.join(&file.path);
+        fs::create_dir_all(target.parent().unwrap()).unwrap();
+        let bytes = fs::read(&file.source).unwrap();
+        fs::write(target, &bytes[..file.bytes as usize]).unwrap();
+    }
+    let links = setup.data().join("snapshots");
+    assert_eq!(fs::read_dir(&links).unwrap().count(), 1);
+    let (workflows, runs) = (snapshot.workflows, snapshot.runs);
+    drop(snapshot);
+    assert_eq!(fs::read_dir(&links).unwrap().count(), 0);
+    let copy =
+        tokio::task::spawn_blocking(move || EmbeddedStore::open(&data, small())).await.unwrap().unwrap();
+    assert_eq!((copy.workflows().await.unwrap().len() as u64, copy.health().runs), (workflows, runs));
+    assert!((30..=230).contains(&runs));
+    for id in &ids {
+        assert_eq!(copy.run_log(*id).await.unwrap().unwrap(), log(2).to_vec());
+    }
+    assert_eq!(copy.blob(digest).await.unwrap(), "component");
+    assert_eq!(copy.verify().await.unwrap().problems, [] as [String; 0]);
+    copy.close().await.unwrap();
+    store.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn index_is_made_again_from_records_export_and_journal() {
+    let setup = Embedded::new(small());
+    let store = setup.store().await;
+    let own = workflow("own");
+    store.create_workflow(own.clone()).await.unwrap();
+    for _ in 0..30 {
+        store.append_run(Arc::new(run(own.id)), log(2), Durability::Written).await.unwrap();
+    }
+    store.close().await.unwrap();
+    for entry in fs::read_dir(setup.data().join("runs")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "idx") {
+            fs::write(path, "damaged").unwrap();
+        }
+    }
+    let rebuilt = Embedded { temp: setup.temp, options: EmbeddedOptions { rebuild_index: true, ..small() } };
+    let store = rebuilt.store().await;
+    assert_eq!((store.health().runs, store.workflows().await.unwrap().len()), (30, 1));
+    assert_eq!(store.verify().await.unwrap().problems, [] as [String; 0]);
+    store.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_crash_took_of_the_statistics_is_counted_again() {
+    let setup = Embedded::new(small());
+    let store = setup.store().await;
+    let own = workflow("own");
+    store.create_workflow(own.clone()).await.unwrap();
+    let (mut images, mut appended) = (Vec::new(), 0);
+    for round in 0..4 {
+        for _ in 0..23 {
+            store.append_run(Arc::new(run(own.id)), log(1), Durability::Durable).await.unwrap();
+            appended += 1;
+        }
+        // With some of it in files, and some in memory only.
+        if round % 2 == 0 {
+            store.prune(Retention::default()).await.unwrap();
+        }
+        let image = setup.temp.path().join(format!("image-{round}"));
+        super::crash_tests::copy(&setup.data(), &image);
+        images.push((image, appended));
+    }
+    store.close().await.unwrap();
+    for (image, appended) in images {
+        for _ in 0..2 {
+            let path = image.clone();
+            let store = tokio::task::spawn_blocking(move || EmbeddedStore::open(&path, small()))
+                .await
+                .unwrap()
+                .unwrap();
+            let (from, to) = (Timestamp::UNIX_EPOCH, Timestamp::now() + SignedDuration::from_mins(2));
+            let all = store.statistics(Some(own.id), from, to, u32::MAX).await.unwrap();
+            assert_eq!(all.iter().map(|(_, rollup)| rollup.runs()).sum::<u64>(), appended);
+            store.close().await.unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn folder_of_the_first_format_is_taken_over() {
+    let setup = Embedded::new(EmbeddedOptions::default());
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store/fixtures/format-1");
+    super::crash_tests::copy(&fixture, &setup.data());
+    for _ in 0..2 {
+        let store = setup.store().await;
+        assert_eq!(store.health().runs, 20);
+        let workflows = store.workflows().await.unwrap();
+        assert_eq!(workflows.len(), 2);
+        for workflow in &workflows {
+            assert_eq!(store.versions(workflow.id).await.unwrap().len(), 1);
+            let settings = store.settings(workflow.id).await.unwrap();
+            assert_eq!(settings.entries["CURSOR"].value.get(), "[1, 2]");
+            let states: Vec<_> = store
+                .ticks(workflow.id, None, None, 10)
+                .await
+                .unwrap()
+                .iter()
+                .map(|tick| tick.state)
+                .collect();
+            assert_eq!(states, [TickState::Claimed, TickState::Ran, TickState::Ran]);
+            let filter = RunFilter { workflow: Some(workflow.id), ..RunFilter::default() };
+            let runs = store.runs(filter, None, 100).await.unwrap().runs;
+            assert_eq!(runs.len(), 10);
+            assert_eq!(store.run_log(runs[0].id).await.unwrap().unwrap().len(), 2);
+        }
+        assert_eq!(store.verify().await.unwrap().problems, [] as [String; 0]);
+        store.close().await.unwrap();
+        let format = fs::read_to_string(setup.data().join("FORMAT")).unwrap();
+        assert!(format.contains("\nformat 2\n"), "{format}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -305,4 +564,56 @@ async fn claims_of_one_batch_know_of_each_other() {
         store.settle(workflow.id, "s", due(number), TickState::Ran, Duration::ZERO).await.unwrap();
     }
     assert_eq!(store.ticks(workflow.id, None, None, 100).await.unwrap().len(), 10);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn snapshot_has_the_queue_and_the_records_of_one_moment() {
+    let setup = Embedded::new(small());
+    let store = setup.store().await;
+    let own = workflow("own");
+    store.create_workflow(own.clone()).await.unwrap();
+    let before = event(own.id);
+    let entry = QueueEntry::waiting(before.clone(), Timestamp::now());
+    store.enqueue(entry, input("kept")).await.unwrap();
+    let is_over = std::sync::atomic::AtomicBool::new(false);
+    let driving = async {
+        while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+            let event = event(own.id);
+            let id = event.id;
+            store.enqueue(QueueEntry::waiting(event, Timestamp::now()), input("x")).await.unwrap();
+            store.take(id).await.unwrap().unwrap();
+            let run = crate::run::Run { id, ..run(own.id) };
+            store.append_run(Arc::new(run), log(1), Durability::Durable).await.unwrap();
+            store.settle_event(id, id, Settlement::End(end(Status::Succeeded, false))).await.unwrap();
+        }
+    };
+    let copying = async {
+        for _ in 0..10 {
+            let snapshot = store.snapshot().await.unwrap();
+            let temp = tempfile::tempdir().unwrap();
+            let data = temp.path().join("data");
+            for file in &snapshot.files {
+                let target = data.join(&file.path);
+                fs::create_dir_all(target.parent().unwrap()).unwrap();
+                let bytes = fs::read(&file.source).unwrap();
+                fs::write(target, &bytes[..file.bytes as usize]).unwrap();
+            }
+            drop(snapshot);
+            let open = move || EmbeddedStore::open(&data, small());
+            let copy = tokio::task::spawn_blocking(open).await.unwrap().unwrap();
+            assert_eq!(copy.event_input(before.id).await.unwrap(), Some(input("kept")));
+            let runs = copy.runs(RunFilter::default(), None, PAGE_MAX).await.unwrap().runs;
+            for run in &runs {
+                let entry = copy.event(run.id).await.unwrap().expect("an event whose run is recorded");
+                assert!(!matches!(entry.state, EventState::Waiting { .. }), "{entry:?}");
+            }
+            let (ended, recorded) = (copy.queue_figures().remembered, copy.health().runs);
+            assert!(ended <= recorded, "{ended} events are over, {recorded} runs are there");
+            assert_eq!(copy.verify().await.unwrap().problems, [] as [String; 0]);
+            copy.close().await.unwrap();
+        }
+        is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+    };
+    tokio::join!(driving, copying);
+    store.close().await.unwrap();
 }

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::folder::write_atomically;
 use super::keys::{Key, Position};
 use super::metadata::{Metadata, Snapshot};
+use crate::run::RunId;
 use crate::workflow::{Runtime, Settings, Version, Workflow};
 
 /// The version of the document's format.
@@ -34,6 +35,8 @@ struct Entry {
     workflow: Workflow,
     versions: Vec<Version>,
     settings: Settings,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    run_floor: Option<RunId>,
 }
 
 /// The export of some metadata.
@@ -47,6 +50,7 @@ impl Export {
             workflow: kept.workflow.clone(),
             versions: kept.versions.values().cloned().collect(),
             settings: kept.settings.clone(),
+            run_floor: kept.run_floor,
         });
         let document = Document {
             format: FORMAT,
@@ -90,6 +94,9 @@ pub(super) fn read(path: &Path) -> io::Result<Metadata> {
             load(Key::Setting(id, name.clone()), serde_json::to_vec(setting)?)?;
         }
         load(Key::SettingsRevision(id), serde_json::to_vec(&entry.settings.revision)?)?;
+        if let Some(floor) = entry.run_floor {
+            load(Key::RunFloor(id), serde_json::to_vec(&floor)?)?;
+        }
     }
     for runtime in &document.runtimes {
         load(Key::Runtime(runtime.name.clone()), serde_json::to_vec(runtime)?)?;

@@ -9,6 +9,8 @@
 //! runs/                  run records, logs and ticks: 00000001.seg, and 00000001.idx
 //!                        beside each segment that is complete
 //! queue/                 events, their inputs and what became of them: 00000001.log ...
+//! stats/                 rollups of runs by workflow and minute, a file a day
+//! snapshots/             links to files that a backup is being made of
 //! components/aa/         blobs by their SHA-256 digest, `aa` being its first two digits
 //! ```
 //!
@@ -20,11 +22,13 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+use super::disk::{self, Step};
 use super::frame::Salt;
 use super::{Result, StoreError};
 
-/// The version of the layout that this build reads and writes.
-pub(super) const FORMAT: u32 = 1;
+/// The version of the layout that this build writes. It takes older ones over when it
+/// opens them, see [`migrate`]; a newer one is refused.
+pub(super) const FORMAT: u32 = 2;
 
 const FORMAT_FILE: &str = "FORMAT";
 const FORMAT_TITLE: &str = "tidegate data folder";
@@ -59,15 +63,24 @@ impl Folder {
         let lock = lock(root)?;
         // Under the lock: another process may have laid the folder out meanwhile.
         let salt = match read_format(root)? {
-            Some(salt) => salt,
+            Some((FORMAT, salt)) => salt,
+            Some((older, salt)) => migrate(root, older, salt)?,
             None => lay_out(root)?,
         };
         let folder = Self { root: root.to_owned(), salt, lock: Mutex::new(Some(lock)) };
-        for path in [folder.metadata(), folder.journal(), folder.runs(), folder.queue(), folder.components()]
-        {
+        for path in [
+            folder.metadata(),
+            folder.journal(),
+            folder.runs(),
+            folder.statistics(),
+            folder.queue(),
+            folder.components(),
+        ] {
             create_folder(&path).map_err(|source| unusable(root, "it is not writable", Some(source)))?;
             remove_leftovers(&path);
         }
+        // Of a process that was killed while it took one.
+        let _ = fs::remove_dir_all(root.join(super::snapshot::FOLDER));
         sync_folder(&folder.metadata())
             .and_then(|()| sync_folder(root))
             .map_err(|source| unusable(root, "it cannot be flushed", Some(source)))?;
@@ -86,6 +99,14 @@ impl Folder {
     /// The salt of this folder's frames.
     pub(super) fn salt(&self) -> Salt {
         self.salt
+    }
+
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(super) fn format(&self) -> PathBuf {
+        self.root.join(FORMAT_FILE)
     }
 
     pub(super) fn metadata(&self) -> PathBuf {
@@ -108,18 +129,16 @@ impl Folder {
         self.root.join("runs")
     }
 
+    pub(super) fn statistics(&self) -> PathBuf {
+        self.root.join("stats")
+    }
+
     pub(super) fn queue(&self) -> PathBuf {
         self.root.join("queue")
     }
 
     pub(super) fn components(&self) -> PathBuf {
         self.root.join("components")
-    }
-
-    /// Bytes that the file system has free for unprivileged processes; 0 when it
-    /// cannot be asked.
-    pub(super) fn free_bytes(&self) -> u64 {
-        rustix::fs::statvfs(&self.root).map_or(0, |stat| stat.f_bavail.saturating_mul(stat.f_frsize))
     }
 }
 
@@ -179,7 +198,8 @@ fn lock(root: &Path) -> Result<File> {
     Ok(file)
 }
 
-fn read_format(root: &Path) -> Result<Option<Salt>> {
+/// The version and the salt; `None` where there is no format file.
+fn read_format(root: &Path) -> Result<Option<(u32, Salt)>> {
     let path = root.join(FORMAT_FILE);
     let text = match fs::read_to_string(&path) {
         Ok(text) => text,
@@ -196,21 +216,36 @@ fn read_format(root: &Path) -> Result<Option<Salt>> {
     }
     let mut value_of = |key: &str| lines.next().and_then(|line| line.strip_prefix(key)).map(str::trim);
     let version = value_of("format ").unwrap_or("unknown");
-    if version != FORMAT.to_string() {
-        return refuse(version);
-    }
+    let known = version.parse().ok().filter(|version| (1..=FORMAT).contains(version));
+    let Some(known) = known else { return refuse(version) };
     match value_of("salt ").and_then(|text| u64::from_str_radix(text, 16).ok()) {
-        Some(salt) => Ok(Some(Salt::new(salt))),
-        None => refuse("1, without a salt"),
+        Some(salt) => Ok(Some((known, Salt::new(salt)))),
+        None => refuse(&format!("{version}, without a salt")),
     }
 }
 
+/// Takes a folder of an older build over. Each step may be repeated: a crash may come
+/// before the format file says that it was done.
+fn migrate(root: &Path, older: u32, salt: Salt) -> Result<Salt> {
+    // 1 to 2: metadata may have floors of runs and limits of retention, which older builds
+    // cannot read, and index files count bytes. Nothing has to be rewritten: what is
+    // there is valid as it is, and index files of the old format are made anew when the
+    // segments are opened.
+    write_format(root, salt)?;
+    tracing::info!(from = older, to = FORMAT, "the data folder has a new format");
+    Ok(salt)
+}
+
 fn lay_out(root: &Path) -> Result<Salt> {
-    let salt: u64 = rand::random();
-    let text = format!("{FORMAT_TITLE}\nformat {FORMAT}\nsalt {salt:016x}\n");
+    let salt = Salt::new(rand::random());
+    write_format(root, salt)?;
+    Ok(salt)
+}
+
+fn write_format(root: &Path, salt: Salt) -> Result<()> {
+    let text = format!("{FORMAT_TITLE}\nformat {FORMAT}\nsalt {:016x}\n", salt.number());
     write_atomically(&root.join(FORMAT_FILE), text.as_bytes())
-        .map_err(|source| unusable(root, "it is not writable", Some(source)))?;
-    Ok(Salt::new(salt))
+        .map_err(|source| unusable(root, "it is not writable", Some(source)))
 }
 
 /// Creates a folder that only its owner can enter; one that is there stays.
@@ -223,12 +258,14 @@ pub(super) fn create_folder(path: &Path) -> io::Result<()> {
 
 /// Creates a file that must not exist yet and that only its owner can read.
 pub(super) fn create_file(path: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)
+    let create = || OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path);
+    disk::step(path, Step::Create, create)
 }
 
 /// Makes the names in a folder survive a power cut.
 pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
+    let folder = File::open(path)?;
+    disk::step(path, Step::SyncFolder, || folder.sync_all())
 }
 
 /// Writes a file so that, whatever happens, either the old or the new one is there,
@@ -237,19 +274,20 @@ pub(super) fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let parent = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     let temporary = parent.join(format!("{LEFTOVER_PREFIX}{:016x}", rand::random::<u64>()));
     let write = || -> io::Result<()> {
-        let mut file = create_file(&temporary)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)?;
+        let file = create_file(&temporary)?;
+        disk::write_at(parent, &file, bytes, 0)?;
+        disk::step(parent, Step::Sync, || file.sync_all())?;
+        disk::step(parent, Step::Rename, || fs::rename(&temporary, path))?;
         sync_folder(parent)
     };
     write().inspect_err(|_| {
         // Best effort: what stays is removed at the next open.
-        let _ = fs::remove_file(&temporary);
+        let _ = disk::step(parent, Step::Remove, || fs::remove_file(&temporary));
     })
 }
 
-const LEFTOVER_PREFIX: &str = ".writing-";
+/// Names of files that are not complete yet begin with this.
+pub(super) const LEFTOVER_PREFIX: &str = ".writing-";
 
 /// Removes what [`write_atomically`] left behind when the process was killed.
 pub(super) fn remove_leftovers(folder: &Path) {
@@ -297,7 +335,7 @@ mod tests {
     #[test]
     fn folder_of_a_newer_or_a_foreign_program_is_refused_and_left_alone() {
         let cases: [(&str, &str, &str); 4] = [
-            (FORMAT_FILE, "tidegate data folder\nformat 2\nsalt 00000000000000aa\n", "2"),
+            (FORMAT_FILE, "tidegate data folder\nformat 3\nsalt 00000000000000aa\n", "3"),
             (FORMAT_FILE, "something else", "unknown (its FORMAT file is not Tidegate's)"),
             (FORMAT_FILE, "tidegate data folder\nformat 1\n", "1, without a salt"),
             ("photos.zip", "", "unknown (there is no FORMAT file, but there is \"photos.zip\")"),

@@ -61,6 +61,8 @@ pub(super) enum Kind {
     Event,
     /// An event that the queue forgot.
     Gone,
+    /// Statistics.
+    Rollups,
 }
 
 impl Kind {
@@ -71,14 +73,14 @@ impl Kind {
             Kind::Change => 3,
             Kind::Event => 4,
             Kind::Gone => 5,
+            Kind::Rollups => 8,
         }
     }
 
     /// The kind; `None` for one of a later build, whose frames are skipped.
     fn of(code: u8) -> Option<Self> {
-        [Kind::Run, Kind::Tick, Kind::Change, Kind::Event, Kind::Gone]
-            .into_iter()
-            .find(|kind| kind.code() == code)
+        let all = [Kind::Run, Kind::Tick, Kind::Change, Kind::Event, Kind::Gone, Kind::Rollups];
+        all.into_iter().find(|kind| kind.code() == code)
     }
 }
 
@@ -186,6 +188,8 @@ pub(super) struct Found<'a> {
     pub(super) offset: u64,
     /// `None` for a kind of a later build.
     pub(super) kind: Option<Kind>,
+    /// The frame as it stands in the file.
+    pub(super) whole: &'a [u8],
     pub(super) body: &'a [u8],
     pub(super) tail: &'a [u8],
 }
@@ -239,7 +243,7 @@ pub(super) fn scan(
             if at > seen.end {
                 seen.gaps.push(seen.end..at);
             }
-            each(Found { offset: at, kind: Kind::of(header.kind), body, tail });
+            each(Found { offset: at, kind: Kind::of(header.kind), whole: bytes, body, tail });
             at += header.bytes() as u64;
             seen.end = at;
         } else if let Some(next) = window.find(at + 1, &salt.marker())? {

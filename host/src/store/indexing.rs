@@ -49,10 +49,11 @@ pub(super) fn build(number: u64, segment_bytes: u64, runs: &[RunRow], ticks: &[T
 
 fn shares(runs: &BTreeMap<RunId, &RunRow>, ticks: &BTreeMap<TickKey, &TickRow>) -> Vec<Share> {
     let mut shares: BTreeMap<WorkflowId, Share> = BTreeMap::new();
-    let empty = |workflow| Share { workflow, runs: 0, ticks: 0, classes: Classes::default() };
+    let empty = |workflow| Share { workflow, runs: 0, ticks: 0, bytes: 0, classes: Classes::default() };
     for row in runs.values() {
         let share = shares.entry(row.workflow).or_insert_with(|| empty(row.workflow));
         share.runs += 1;
+        share.bytes += row.place.bytes();
         share.classes.insert(row.class);
     }
     for key in ticks.keys() {
@@ -98,9 +99,10 @@ fn head_bytes(
     put(&mut head, shares.len());
     for share in shares {
         head.extend_from_slice(share.workflow.as_bytes());
-        for number in [share.runs, share.ticks, share.classes.0] {
-            head.extend_from_slice(&number.to_le_bytes());
-        }
+        head.extend_from_slice(&share.runs.to_le_bytes());
+        head.extend_from_slice(&share.ticks.to_le_bytes());
+        head.extend_from_slice(&share.bytes.to_le_bytes());
+        head.extend_from_slice(&share.classes.0.to_le_bytes());
     }
 
     let mut schedules: BTreeMap<(WorkflowId, &str), (Timestamp, u32)> = BTreeMap::new();

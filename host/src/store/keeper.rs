@@ -2,7 +2,8 @@
 //! checkpoint and the export of the metadata, and journals that they cover.
 //!
 //! Nothing that somebody waits for depends on it; when it fails, the store stops
-//! writing, because then the disk is in trouble.
+//! writing, because then the disk is in trouble. For want of space it tries again later:
+//! the journal and the rows in memory wait.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -10,13 +11,20 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::checkpoint::Checkpoint;
+use super::StoreError;
+use super::checkpoint::{Checkpoint, CheckpointError};
 use super::export::Export;
+use super::keys::Position;
 use super::logfile::{LogFile, Purpose};
 use super::segment::Segment;
 use super::shared::Shared;
+use super::space::SpaceLevel;
+use super::statistics;
 use super::status::{StopOnPanic, lock, read, write};
 use super::writer::{Command, Writer};
+
+/// A segment that is not written to any more, and its file.
+type Completed = (Arc<Segment>, Arc<LogFile>);
 
 /// The way to the thread.
 pub(super) struct Keeper {
@@ -27,10 +35,14 @@ pub(super) struct Keeper {
 
 #[derive(Default)]
 struct State {
-    complete: Vec<(Arc<Segment>, Arc<LogFile>)>,
+    complete: Vec<Completed>,
     /// When the metadata changed first since the last checkpoint.
     changed_at: Option<Instant>,
     is_urgent: bool,
+    /// Not before this: the last try found no room.
+    retry_at: Option<Instant>,
+    /// When statistics are written next.
+    count_at: Option<Instant>,
     comparisons: Vec<oneshot::Sender<Vec<String>>>,
     is_closing: bool,
     has_ended: bool,
@@ -82,17 +94,28 @@ impl Keeper {
     pub(super) fn run(&self, shared: &Shared, checkpoint: Checkpoint, commands: &mpsc::WeakSender<Command>) {
         let _guard = StopOnPanic { status: &shared.status, thread: "keeper" };
         let _ended = Ended(self);
+        let mut checkpoint = Some(checkpoint);
+        lock(&self.state).count_at = Some(Instant::now() + statistics::INTERVAL);
         loop {
             let due = self.next();
             let is_round = due.is_round || !due.comparisons.is_empty();
-            let result = complete(shared, &due.complete).and_then(|()| {
-                if is_round { round(shared, &checkpoint, commands, due.is_closing) } else { Ok(()) }
+            let left = complete(shared, due.complete);
+            let result = left.and_then(|left| {
+                self.put_off(left);
+                if is_round { round(shared, &mut checkpoint, commands, due.is_closing) } else { Ok(()) }
             });
-            if let Err(reason) = result {
-                shared.status.stop(reason);
+            let result = result.and_then(|()| match due.is_count_due {
+                true => statistics::flush(shared).map_err(|error| Trouble::of(&error)),
+                false => Ok(()),
+            });
+            match result {
+                Ok(()) => {}
+                Err(Trouble::Full) => self.changed(),
+                Err(Trouble::Broken(reason)) => shared.status.stop(reason),
             }
             for reply in due.comparisons {
-                let _ = reply.send(compare(shared, &checkpoint));
+                let differences = checkpoint.as_ref().map(|checkpoint| compare(shared, checkpoint));
+                let _ = reply.send(differences.unwrap_or_default());
             }
             if due.is_closing {
                 return;
@@ -100,24 +123,43 @@ impl Keeper {
         }
     }
 
+    /// Segments whose index has to wait for space.
+    fn put_off(&self, left: Vec<Completed>) {
+        if !left.is_empty() {
+            let mut state = lock(&self.state);
+            state.complete.splice(0..0, left);
+            state.retry_at = Some(Instant::now() + RETRY);
+        }
+    }
+
     fn next(&self) -> Due {
         let mut state = lock(&self.state);
         loop {
+            let until = |at: Instant| at.saturating_duration_since(Instant::now());
             let wait = state.changed_at.map(|at| self.interval.saturating_sub(at.elapsed()));
+            let retry = state.retry_at.map(until);
             let is_round = state.changed_at.is_some()
                 && (state.is_urgent || state.is_closing || wait.is_some_and(|wait| wait.is_zero()));
-            if is_round || state.is_closing || !state.complete.is_empty() || !state.comparisons.is_empty() {
+            let can_complete = !state.complete.is_empty() && retry.is_none_or(|wait| wait.is_zero());
+            let count = state.count_at.map(until);
+            let is_count_due = state.is_closing || count.is_some_and(|wait| wait.is_zero());
+            if is_round || is_count_due || can_complete || !state.comparisons.is_empty() {
                 if is_round || !state.comparisons.is_empty() {
                     (state.changed_at, state.is_urgent) = (None, false);
                 }
+                if is_count_due {
+                    state.count_at = Some(Instant::now() + statistics::INTERVAL);
+                }
+                state.retry_at = None;
                 return Due {
+                    is_count_due,
                     complete: std::mem::take(&mut state.complete),
                     comparisons: std::mem::take(&mut state.comparisons),
                     is_round,
                     is_closing: state.is_closing,
                 };
             }
-            state = match wait {
+            state = match wait.into_iter().chain(retry).chain(count).min() {
                 None => self.wake.wait(state).unwrap_or_else(PoisonError::into_inner),
                 Some(wait) => self.wake.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0,
             };
@@ -125,11 +167,31 @@ impl Keeper {
     }
 }
 
+/// Time until what failed for want of space is tried again.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// Free bytes without which the checkpoint waits, besides those for its values.
+const CHECKPOINT_FREE_BYTES_MIN: u64 = 2 << 20;
+
+/// Why something was not done.
+enum Trouble {
+    /// There is no room now.
+    Full,
+    Broken(String),
+}
+
+impl Trouble {
+    fn of(error: &StoreError) -> Self {
+        if error.is_full() { Trouble::Full } else { Trouble::Broken(with_source(error)) }
+    }
+}
+
 /// What is to be done now.
 struct Due {
-    complete: Vec<(Arc<Segment>, Arc<LogFile>)>,
+    complete: Vec<Completed>,
     comparisons: Vec<oneshot::Sender<Vec<String>>>,
     is_round: bool,
+    is_count_due: bool,
     is_closing: bool,
 }
 
@@ -144,23 +206,31 @@ impl Drop for Ended<'_> {
     }
 }
 
-/// Writes the index files of segments that are not written to any more.
-fn complete(shared: &Shared, segments: &[(Arc<Segment>, Arc<LogFile>)]) -> Result<(), String> {
-    for (segment, log) in segments {
+/// Writes the index files of segments that are not written to any more, and returns
+/// those for which there was no room.
+fn complete(shared: &Shared, segments: Vec<Completed>) -> Result<Vec<Completed>, Trouble> {
+    let mut segments = segments.into_iter();
+    while let Some((segment, log)) = segments.next() {
         // The index must never be on the disk before what it points to.
-        log.sync().map_err(|error| format!("flush of segment {} failed: {error}", segment.number))?;
-        shared.segments.complete(segment).map_err(|error| with_source(&error))?;
+        log.sync().map_err(|error| {
+            Trouble::Broken(format!("flush of segment {} failed: {error}", segment.number))
+        })?;
+        match shared.segments.complete(&segment).map_err(|error| Trouble::of(&error)) {
+            Ok(()) => {}
+            Err(Trouble::Full) => return Ok(std::iter::once((segment, log)).chain(segments).collect()),
+            Err(trouble) => return Err(trouble),
+        }
     }
-    Ok(())
+    Ok(Vec::new())
 }
 
 /// A checkpoint, an export, and an end to the journals that both cover.
 fn round(
     shared: &Shared,
-    checkpoint: &Checkpoint,
+    checkpoint: &mut Option<Checkpoint>,
     commands: &mpsc::WeakSender<Command>,
     is_closing: bool,
-) -> Result<(), String> {
+) -> Result<(), Trouble> {
     if shared.status.stopped().is_some() {
         return Ok(());
     }
@@ -168,16 +238,61 @@ fn round(
     if !is_closing {
         rotate_journal(commands);
     }
-    let (values, position) = write(&shared.metadata).take_dirty();
-    checkpoint.write(values, position).map_err(|error| with_source(&error))?;
+    let position = write_checkpoint(shared, checkpoint)?;
     let snapshot = read(&shared.metadata).snapshot();
-    let export = Export::of(&snapshot).map_err(|error| format!("export failed: {error}"))?;
+    let failed = |source: std::io::Error| {
+        Trouble::of(&StoreError::Io { action: "write the export".to_owned(), source })
+    };
+    let export = Export::of(&snapshot).map_err(failed)?;
     drop(snapshot);
-    export.write(&shared.folder.export()).map_err(|error| format!("export failed: {error}"))?;
+    export.write(&shared.folder.export()).map_err(failed)?;
     // The checkpoint is the older of the two.
-    delete_journals(shared, position.file).map_err(|error| with_source(&error))?;
+    delete_journals(shared, position.file).map_err(|error| Trouble::of(&error))?;
     measure(shared);
     Ok(())
+}
+
+/// Brings the checkpoint up to date, and returns what it covers. A database that failed
+/// for want of space is given up and made again: it does not say what it holds.
+fn write_checkpoint(shared: &Shared, checkpoint: &mut Option<Checkpoint>) -> Result<Position, Trouble> {
+    let made_dirty = |shared: &Shared| {
+        let result = write(&shared.metadata).make_dirty();
+        result.map_err(|error| Trouble::of(&error))
+    };
+    // sled never comes back from a write that found no room: it must not happen.
+    let wanted = CHECKPOINT_FREE_BYTES_MIN + 4 * read(&shared.metadata).dirty_bytes();
+    if shared.space.free_bytes_now() < wanted {
+        return Err(Trouble::Full);
+    }
+    let own = match checkpoint {
+        Some(own) => own,
+        None => {
+            let opened = Checkpoint::open(&shared.folder.sled()).map_err(|error| trouble(shared, &error))?;
+            made_dirty(shared)?;
+            checkpoint.insert(opened.0)
+        }
+    };
+    let (values, position) = write(&shared.metadata).take_dirty();
+    if let Err(error) = own.write(values, position) {
+        let trouble = trouble(shared, &error);
+        if let Some(broken) = checkpoint.take() {
+            broken.give_up();
+            // The export and the journal have everything; a new one is made of it.
+            let _ = std::fs::remove_dir_all(shared.folder.sled());
+        }
+        made_dirty(shared)?;
+        return Err(trouble);
+    }
+    Ok(position)
+}
+
+/// sled panics or reports other errors where the disk is full.
+fn trouble(shared: &Shared, error: &CheckpointError) -> Trouble {
+    let is_full = matches!(error, CheckpointError::Io(source) if super::is_full(source));
+    if is_full || shared.space.level() != SpaceLevel::Enough {
+        return Trouble::Full;
+    }
+    Trouble::Broken(with_source(error))
 }
 
 fn rotate_journal(commands: &mpsc::WeakSender<Command>) {

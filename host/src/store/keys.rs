@@ -8,6 +8,7 @@
 //! 4 | workflow id 16               the revision of the settings as JSON
 //! 5                                the ledger's floor as JSON
 //! 6 | name                         the runtime as JSON
+//! 7 | workflow id 16               the smallest id of its runs that is shown, as JSON
 //! 0                                the checkpoint's position in the journal
 //! ```
 //!
@@ -30,6 +31,7 @@ pub(super) enum Key {
     SettingsRevision(WorkflowId),
     LedgerFloor,
     Runtime(WorkflowName),
+    RunFloor(WorkflowId),
 }
 
 impl Key {
@@ -41,6 +43,7 @@ impl Key {
             Key::SettingsRevision(id) => [&[4], id.as_bytes().as_slice()].concat(),
             Key::LedgerFloor => vec![5],
             Key::Runtime(name) => [&[6], name.as_str().as_bytes()].concat(),
+            Key::RunFloor(id) => [&[7], id.as_bytes().as_slice()].concat(),
         }
     }
 
@@ -59,6 +62,7 @@ impl Key {
             2 => Some(Key::Version(id, u32::from_be_bytes(rest.try_into().ok()?))),
             3 => Some(Key::Setting(id, String::from_utf8(rest.to_vec()).ok()?)),
             4 => rest.is_empty().then_some(Key::SettingsRevision(id)),
+            7 => rest.is_empty().then_some(Key::RunFloor(id)),
             _ => None,
         }
     }
@@ -141,6 +145,7 @@ mod tests {
             (Key::SettingsRevision(id), None),
             (Key::LedgerFloor, Some(b"0".to_vec())),
             (Key::Runtime("python".parse().unwrap()), Some(b"{}".to_vec())),
+            (Key::RunFloor(id), Some(b"\"x\"".to_vec())),
         ];
         let mut body = Vec::new();
         encode_puts(&mut body, &puts);

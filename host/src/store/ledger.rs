@@ -30,6 +30,13 @@ pub(super) enum Answer {
     Unknown,
 }
 
+/// What the ledger knew of an instant before an entry was put.
+pub(super) struct Before {
+    key: TickKey,
+    newest: Option<Timestamp>,
+    unsettled: Option<Arc<Tick>>,
+}
+
 impl Ledger {
     /// Looks whether an instant can be claimed. `floor` is the latest instant whose
     /// entry may be deleted.
@@ -52,6 +59,27 @@ impl Ledger {
         match tick.state {
             TickState::Claimed => drop(self.unsettled.insert(key, tick.clone())),
             _ => drop(self.unsettled.remove(&key)),
+        }
+    }
+
+    /// What [`Ledger::put`] is about to change.
+    pub(super) fn before(&self, tick: &Tick) -> Before {
+        let key = TickKey::of(tick);
+        let newest = self.newest.get(&tick.workflow).and_then(|own| own.get(&tick.schedule)).copied();
+        Before { newest, unsettled: self.unsettled.get(&key).cloned(), key }
+    }
+
+    /// Takes an entry back that was not written after all.
+    pub(super) fn restore(&mut self, before: Before) {
+        let Before { key, newest, unsettled } = before;
+        let own = self.newest.entry(key.workflow).or_default();
+        match newest {
+            Some(newest) => drop(own.insert(key.schedule.clone(), newest)),
+            None => drop(own.remove(&key.schedule)),
+        }
+        match unsettled {
+            Some(tick) => drop(self.unsettled.insert(key, tick)),
+            None => drop(self.unsettled.remove(&key)),
         }
     }
 
@@ -101,6 +129,28 @@ mod tests {
         assert_eq!(ledger.ask(&samples::tick(workflow, "daily", at(9)), None), Answer::Free);
         ledger.forget(workflow);
         assert_eq!(ledger.ask(&tick(10), None), Answer::Free);
+    }
+
+    #[test]
+    fn entry_that_was_not_written_leaves_nothing_behind() {
+        let workflow = WorkflowId::new();
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let tick = |second| samples::tick(workflow, "hourly", at(second));
+        let mut ledger = Ledger::default();
+        let mut before = Vec::new();
+        for second in [10, 20, 10] {
+            let mut tick = tick(second);
+            if before.len() == 2 {
+                tick.state = TickState::Ran;
+            }
+            before.push(ledger.before(&tick));
+            ledger.put(&Arc::new(tick));
+        }
+        assert_eq!(ledger.all_unsettled().len(), 1);
+        ledger.restore(before.pop().unwrap());
+        assert_eq!(ledger.all_unsettled().len(), 2);
+        before.into_iter().rev().for_each(|before| ledger.restore(before));
+        assert_eq!((ledger.ask(&tick(10), None), ledger.all_unsettled().len()), (Answer::Free, 0));
     }
 
     #[test]

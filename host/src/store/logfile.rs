@@ -10,10 +10,10 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use super::disk::{self, Step};
 use super::folder::{create_file, sync_folder};
 use super::frame::{Salt, read_exactly};
 use super::{Result, StoreError};
@@ -31,6 +31,7 @@ pub(super) enum Purpose {
     Runs,
     Journal,
     Queue,
+    Statistics,
 }
 
 impl Purpose {
@@ -39,13 +40,14 @@ impl Purpose {
             Purpose::Runs => *b"runs",
             Purpose::Journal => *b"jrnl",
             Purpose::Queue => *b"queu",
+            Purpose::Statistics => *b"stat",
         }
     }
 
     fn extension(self) -> &'static str {
         match self {
             Purpose::Runs => "seg",
-            Purpose::Journal | Purpose::Queue => "log",
+            Purpose::Journal | Purpose::Queue | Purpose::Statistics => "log",
         }
     }
 
@@ -94,7 +96,11 @@ impl LogFile {
         let path = purpose.path(folder, number);
         let failed = |source| StoreError::Io { action: format!("create {}", path.display()), source };
         let file = create_file(&path).map_err(failed)?;
-        file.write_all_at(&header(purpose, number, salt), 0).map_err(failed)?;
+        disk::write_at(folder, &file, &header(purpose, number, salt), 0).map_err(|source| {
+            // Else its name would be taken when there is room again.
+            let _ = disk::step(folder, Step::Remove, || fs::remove_file(&path));
+            failed(source)
+        })?;
         Ok(Self::new(folder, number, file, HEADER_BYTES))
     }
 
@@ -104,7 +110,9 @@ impl LogFile {
         let path = purpose.path(folder, number);
         let failed = |source| StoreError::Io { action: format!("resume {}", path.display()), source };
         let file = OpenOptions::new().read(true).write(true).open(&path).map_err(failed)?;
-        file.set_len(end).and_then(|()| file.sync_all()).map_err(failed)?;
+        disk::step(folder, Step::Truncate, || file.set_len(end))
+            .and_then(|()| disk::step(folder, Step::Sync, || file.sync_all()))
+            .map_err(failed)?;
         Ok(Self::new(folder, number, file, end))
     }
 
@@ -128,9 +136,20 @@ impl LogFile {
 
     /// Hands bytes to the operating system and returns the place of the first. Only
     /// one thread may call this.
+    ///
+    /// # Errors
+    /// When it says that there is no room ([`super::is_full`]), the file is as it was;
+    /// after any other error what it holds behind its end is unknown.
     pub(super) fn append(&self, bytes: &[u8]) -> io::Result<u64> {
         let at = self.written.load(Ordering::Relaxed);
-        self.file.write_all_at(bytes, at)?;
+        if let Err(error) = disk::write_at(&self.folder, &self.file, bytes, at) {
+            if super::is_full(&error) {
+                // What was written of it could be taken for whole frames later.
+                disk::step(&self.folder, Step::Truncate, || self.file.set_len(at))
+                    .map_err(|error| io::Error::other(format!("cut off half a write: {error}")))?;
+            }
+            return Err(error);
+        }
         self.written.store(at + bytes.len() as u64, Ordering::Release);
         Ok(at)
     }
@@ -141,7 +160,7 @@ impl LogFile {
         if self.synced() >= written {
             return Ok(());
         }
-        self.file.sync_data()?;
+        disk::step(&self.folder, Step::Sync, || self.file.sync_data())?;
         if !self.is_named.load(Ordering::Acquire) {
             self.directory.as_ref().map_or_else(|| sync_folder(&self.folder), File::sync_all)?;
             self.is_named.store(true, Ordering::Release);
@@ -161,7 +180,8 @@ impl LogFile {
     }
 }
 
-fn header(purpose: Purpose, number: u64, salt: Salt) -> [u8; HEADER_BYTES as usize] {
+/// The bytes in front of the first frame.
+pub(super) fn header(purpose: Purpose, number: u64, salt: Salt) -> [u8; HEADER_BYTES as usize] {
     let mut bytes = [0; HEADER_BYTES as usize];
     bytes[0..8].copy_from_slice(&MAGIC);
     bytes[8..12].copy_from_slice(&purpose.word());

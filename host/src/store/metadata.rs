@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::keys::{Key, Position, Put};
 use super::{Result, StoreError};
+use crate::run::RunId;
 use crate::workflow::{
     Code, Digest, Revision, Runtime, Setting, SettingChange, SettingWriter, Settings, Version, Workflow,
     WorkflowId, WorkflowName,
@@ -34,6 +35,8 @@ pub(super) struct Kept {
     /// By number.
     pub(super) versions: BTreeMap<u32, Version>,
     pub(super) settings: Settings,
+    /// Its runs with smaller ids are not shown any more.
+    pub(super) run_floor: Option<RunId>,
 }
 
 /// All metadata.
@@ -61,6 +64,13 @@ pub(super) struct Snapshot {
 }
 
 impl Snapshot {
+    /// Every blob that a version or a runtime names.
+    pub(super) fn blobs(&self) -> BTreeSet<Digest> {
+        let versions = self.kept.iter().flat_map(|kept| kept.versions.values());
+        let of_versions = versions.flat_map(|version| version.code.blobs());
+        of_versions.chain(self.runtimes.iter().map(|runtime| runtime.component)).collect()
+    }
+
     /// Everything as values to put.
     pub(super) fn puts(&self) -> Result<Vec<Put>> {
         let mut puts = Vec::new();
@@ -75,6 +85,9 @@ impl Snapshot {
             }
             if kept.settings.revision != Revision::default() {
                 puts.push(put(Key::SettingsRevision(id), &kept.settings.revision)?);
+            }
+            if let Some(floor) = kept.run_floor {
+                puts.push(put(Key::RunFloor(id), &floor)?);
             }
         }
         for runtime in &self.runtimes {
@@ -121,6 +134,11 @@ impl Metadata {
         self.ledger_floor
     }
 
+    /// The smallest ids of runs that are shown.
+    pub(super) fn run_floors(&self) -> impl Iterator<Item = (WorkflowId, RunId)> {
+        self.kept.iter().filter_map(|(id, kept)| Some((*id, kept.run_floor?)))
+    }
+
     pub(super) fn position(&self) -> Position {
         self.position
     }
@@ -128,6 +146,13 @@ impl Metadata {
     /// Whether the checkpoint lacks something.
     pub(super) fn is_dirty(&self) -> bool {
         !self.dirty.is_empty()
+    }
+
+    /// Bytes of what the checkpoint lacks.
+    pub(super) fn dirty_bytes(&self) -> u64 {
+        let bytes =
+            |(key, value): (&Vec<u8>, &Option<Vec<u8>>)| key.len() + value.as_ref().map_or(0, Vec::len);
+        self.dirty.iter().map(bytes).sum::<usize>() as u64
     }
 
     /// Every blob that a version or a runtime names.
@@ -196,7 +221,7 @@ impl Metadata {
                 } else {
                     self.names.insert(workflow.name.clone(), *id);
                     let (versions, settings) = (BTreeMap::new(), Settings::default());
-                    self.kept.insert(*id, Arc::new(Kept { workflow, versions, settings }));
+                    self.kept.insert(*id, Arc::new(Kept { workflow, versions, settings, run_floor: None }));
                 }
             }
             (Key::Workflow(id), None) => {
@@ -220,6 +245,12 @@ impl Metadata {
                 let revision = value.map(|value| parse(&key, value)).transpose()?;
                 if let Some(kept) = self.kept.get_mut(id) {
                     Arc::make_mut(kept).settings.revision = revision.unwrap_or_default();
+                }
+            }
+            (Key::RunFloor(id), value) => {
+                let floor = value.map(|value| parse(&key, value)).transpose()?;
+                if let Some(kept) = self.kept.get_mut(id) {
+                    Arc::make_mut(kept).run_floor = floor;
                 }
             }
             (Key::Runtime(name), value) => {
@@ -282,7 +313,10 @@ impl Metadata {
         let kept = self.get(id)?;
         let versions = kept.versions.keys().map(|number| Key::Version(id, *number));
         let settings = kept.settings.entries.keys().map(|name| Key::Setting(id, name.clone()));
-        let keys = [Key::Workflow(id), Key::SettingsRevision(id)].into_iter().chain(versions).chain(settings);
+        let keys = [Key::Workflow(id), Key::SettingsRevision(id), Key::RunFloor(id)]
+            .into_iter()
+            .chain(versions)
+            .chain(settings);
         Ok(keys.map(|key| (key, None)).collect())
     }
 
@@ -351,6 +385,14 @@ impl Metadata {
     /// Adds a runtime, or replaces the one of that name.
     pub(super) fn plan_runtime(&self, runtime: &Runtime) -> Result<Vec<Put>> {
         Ok(vec![put(Key::Runtime(runtime.name.clone()), runtime)?])
+    }
+
+    /// Raises the floors of workflows' runs.
+    pub(super) fn plan_run_floors(&self, floors: &[(WorkflowId, RunId)]) -> Result<Vec<Put>> {
+        let is_news = |(id, floor): &&(WorkflowId, RunId)| {
+            self.kept.get(id).is_some_and(|kept| kept.run_floor < Some(*floor))
+        };
+        floors.iter().filter(is_news).map(|(id, floor)| put(Key::RunFloor(*id), floor)).collect()
     }
 
     /// Raises the ledger's floor.

@@ -10,11 +10,14 @@
 
 mod blobs;
 mod checkpoint;
+mod compaction;
+mod disk;
 mod embedded;
 mod export;
 mod flusher;
 mod folder;
 mod frame;
+mod hidden;
 mod indexing;
 mod keeper;
 mod keys;
@@ -25,11 +28,16 @@ mod metadata;
 mod queue;
 mod records;
 mod recovery;
+mod retention;
 mod rows;
+mod search;
 mod segment;
 mod segments;
 mod shared;
 mod sidecar;
+mod snapshot;
+mod space;
+mod statistics;
 mod status;
 mod verbs;
 mod verify;
@@ -43,6 +51,8 @@ mod crash_tests;
 mod damage_tests;
 #[cfg(test)]
 mod embedded_tests;
+#[cfg(test)]
+mod fault_tests;
 #[cfg(test)]
 pub(crate) mod samples;
 
@@ -62,10 +72,13 @@ pub use queue::{
     QueueEntry, QueueFigures, QueueLimits, Redrive, Room, Settlement, Wanted,
 };
 pub use shared::EmbeddedOptions;
+pub use snapshot::{Snapshot, SnapshotFile};
+pub use space::SpaceLevel;
 pub use verbs::PAGE_MAX;
 
 use crate::run::{LogLine, Run, RunId, Status};
 use crate::schedule::Cadence;
+use crate::statistics::Rollup;
 use crate::workflow::{
     Code, Digest, Revision, Runtime, SettingChange, SettingWriter, Settings, Version, Workflow, WorkflowId,
     WorkflowName,
@@ -158,10 +171,38 @@ pub enum StoreError {
         #[source]
         source: std::io::Error,
     },
+    /// The file system has no room left for this. The store goes on by itself when there
+    /// is room again.
+    #[error("the disk is full: {free_bytes} bytes are free")]
+    Full {
+        /// Bytes that are free.
+        free_bytes: u64,
+    },
     /// An earlier write or flush failed: nothing is written any more until restart,
     /// because what the disk holds is unknown.
     #[error("the store stopped writing after an error: {0}")]
     Stopped(String),
+}
+
+impl StoreError {
+    /// Whether a file was gone: its segment was deleted since it was found.
+    fn is_gone(&self) -> bool {
+        matches!(self, StoreError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound)
+    }
+
+    /// Whether there was no room on the file system.
+    fn is_full(&self) -> bool {
+        match self {
+            StoreError::Full { .. } => true,
+            StoreError::Io { source, .. } => is_full(source),
+            _ => false,
+        }
+    }
+}
+
+/// Whether the system says that there is no room, or no quota, left.
+fn is_full(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
 }
 
 /// When [`Store::append_run`] returns.
@@ -187,6 +228,10 @@ pub struct RunFilter {
     pub since: Option<Timestamp>,
     /// Runs accepted before this instant.
     pub until: Option<Timestamp>,
+    /// Runs with this text in their log, their error or its trace; letters of ASCII
+    /// match in either case. Runs are read for it, so that a page has a budget: see
+    /// [`Store::runs`].
+    pub text: Option<String>,
 }
 
 /// A page of runs, newest first.
@@ -196,6 +241,17 @@ pub struct RunPage {
     pub runs: Vec<Run>,
     /// Ask with this for the page behind it; `None` when there is none.
     pub next: Option<RunId>,
+    /// How far the search for [`RunFilter::text`] came; `None` without one.
+    pub searched: Option<Searched>,
+}
+
+/// How far the search of one page came.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Searched {
+    /// Runs that were read.
+    pub runs: u64,
+    /// When the oldest of them was accepted; `None` when there were none.
+    pub back_to: Option<Timestamp>,
 }
 
 /// One due instant of a schedule, as the ledger keeps it.
@@ -304,14 +360,56 @@ pub enum Claim {
     Taken,
 }
 
-/// What is removed by [`Store::prune`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What is removed by [`Store::prune`]. What is `None` removes nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Retention {
     /// Runs that were accepted before this instant.
     pub accepted_before: Option<Timestamp>,
     /// The oldest runs while records and logs take more than this many bytes. Never so
     /// many that less than that stays.
     pub bytes_max: Option<u64>,
+    /// The oldest runs while there are more than this many. Never so many that fewer
+    /// stay.
+    pub runs_max: Option<u64>,
+    /// Limits of single workflows.
+    pub workflows: Vec<WorkflowRetention>,
+    /// Statistics of days before this instant.
+    pub statistics_before: Option<Timestamp>,
+    /// The oldest statistics while all take more than this many bytes.
+    pub statistics_bytes_max: Option<u64>,
+}
+
+/// What of one workflow's runs is kept at most. What is `None` is not limited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WorkflowRetention {
+    /// The workflow.
+    pub workflow: WorkflowId,
+    /// Runs that were accepted before this instant go.
+    pub accepted_before: Option<Timestamp>,
+    /// So many bytes of records and logs, the newest.
+    pub bytes_max: Option<u64>,
+    /// So many runs, the newest.
+    pub runs_max: Option<u64>,
+}
+
+/// What [`Store::prune`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Pruned {
+    /// Runs that are not there any more.
+    pub runs: u64,
+    /// Bytes that the file system got back.
+    pub bytes: u64,
+}
+
+/// The runs that are kept of one workflow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WorkflowUsage {
+    /// The workflow.
+    pub workflow: WorkflowId,
+    /// Their number.
+    pub runs: u64,
+    /// Bytes of their records and logs.
+    pub bytes: u64,
 }
 
 /// How the store is.
@@ -324,12 +422,25 @@ pub struct StoreHealth {
     pub warnings: Vec<String>,
     /// Bytes of run records and logs.
     pub run_bytes: u64,
+    /// Of these, bytes of runs that are not shown any more and whose space has not come
+    /// back yet.
+    #[serde(default)]
+    pub dead_bytes: u64,
     /// Bytes of the index and the metadata.
     pub index_bytes: u64,
+    /// Bytes of statistics.
+    #[serde(default)]
+    pub statistics_bytes: u64,
+    /// Bytes of the queue's files.
+    #[serde(default)]
+    pub queue_bytes: u64,
     /// Bytes of blobs.
     pub blob_bytes: u64,
     /// Bytes free on the file system.
     pub free_bytes: u64,
+    /// Whether that is enough.
+    #[serde(default)]
+    pub space: SpaceLevel,
     /// Runs that are indexed.
     pub runs: u64,
     /// Entries waiting for the writer.
@@ -406,6 +517,9 @@ pub trait Store: EventQueue + Send + Sync + 'static {
 
     /// Keeps these bytes and returns their digest. Bytes that are there already are not
     /// written again, unless what is there is damaged.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`] while there is little room, and other verbs go on.
     async fn put_blob(&self, bytes: Bytes) -> Result<Digest>;
 
     /// The bytes with this digest, checked against it.
@@ -456,7 +570,8 @@ pub trait Store: EventQueue + Send + Sync + 'static {
     ///
     /// # Errors
     /// [`StoreError::Missing`] when its workflow was archived meanwhile, or never was;
-    /// [`StoreError::Limit`] when record and log are over 32 MiB.
+    /// [`StoreError::Limit`] when record and log are over 32 MiB; [`StoreError::Full`]
+    /// while there is hardly any room: nothing is kept of the run then.
     async fn append_run(&self, run: Arc<Run>, log: Arc<[LogLine]>, durability: Durability) -> Result<()>;
 
     /// The record of a run; `None` when it is unknown, deleted, or of an archived
@@ -475,12 +590,34 @@ pub trait Store: EventQueue + Send + Sync + 'static {
     /// Runs that pass the filter, newest first by id, behind `cursor`, at most `limit`
     /// (1 to [`PAGE_MAX`]). A damaged record is left out, and reported by
     /// [`Store::health`].
+    ///
+    /// A search for a text reads about 8 MiB of records at most; then the page ends,
+    /// full or not, and [`RunPage::next`] is where the next one goes on.
     async fn runs(&self, filter: RunFilter, cursor: Option<RunId>, limit: usize) -> Result<RunPage>;
 
-    /// Deletes runs, and ledger entries of their time, and returns the number of runs.
-    /// Space comes back by whole segments, so runs may stay a while longer, never
-    /// shorter, than the policy says.
-    async fn prune(&self, retention: Retention) -> Result<u64>;
+    /// Deletes runs, and the ledger entries of the host's retention with them.
+    ///
+    /// By the host's limits whole segments go, so that runs may stay a while longer,
+    /// never shorter, than they say. By a workflow's limits its runs are gone at once;
+    /// their space comes back when at least half of their segment is gone.
+    async fn prune(&self, retention: Retention) -> Result<Pruned>;
+
+    /// What is kept of each workflow that has runs, in the order of their ids.
+    async fn usage(&self) -> Result<Vec<WorkflowUsage>>;
+
+    // ---- statistics ----------------------------------------------------------------
+
+    /// The runs that ended from an instant on and before another, added up in steps of so
+    /// many minutes (at least 1), each with its beginning: of a workflow, or of all, the
+    /// archived ones among them. Steps without runs are left out. Statistics stay when
+    /// their runs are deleted.
+    async fn statistics(
+        &self,
+        workflow: Option<WorkflowId>,
+        from: Timestamp,
+        to: Timestamp,
+        step_minutes: u32,
+    ) -> Result<Vec<(Timestamp, Rollup)>>;
 
     // ---- the schedule's ledger -----------------------------------------------------
 
@@ -545,6 +682,10 @@ pub trait Store: EventQueue + Send + Sync + 'static {
     /// Reads everything back and checks checksums and references. At most 1,000
     /// problems are listed.
     async fn verify(&self) -> Result<Verification>;
+
+    /// Everything that is kept at this moment, as the files of a data folder, while the
+    /// store goes on. They stay until the snapshot is dropped.
+    async fn snapshot(&self) -> Result<Snapshot>;
 
     /// Writes what is buffered, and stops. Verbs that change something fail afterwards.
     async fn close(&self) -> Result<()>;

@@ -335,6 +335,8 @@ pub trait EventQueue: Send + Sync {
     ///
     /// # Errors
     /// [`StoreError::QueueFull`](super::StoreError::QueueFull);
+    /// [`StoreError::Full`](super::StoreError::Full) for a request while there is little room
+    /// on the disk, for one whose caller waits while there is hardly any;
     /// [`StoreError::Missing`](super::StoreError::Missing) for an unknown workflow.
     async fn enqueue(&self, entry: QueueEntry, input: EventInput) -> Result<Enqueued>;
 

@@ -6,24 +6,43 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use jiff::Timestamp;
 
 use super::checkpoint::{Checkpoint, CheckpointError};
 use super::folder::Folder;
 use super::frame::{self, Kind};
+use super::hidden::Hidden;
 use super::keys::{Key, Position, decode_puts};
 use super::ledger::Ledger;
 use super::logfile::{self, LogFile, Purpose};
 use super::metadata::Metadata;
+use super::retention::Survey;
 use super::rows::{Place, TickKey};
-use super::segment::{self, Rows, Segment};
+use super::segment::{self, Segment};
 use super::segments::Segments;
 use super::sidecar::{self, Head};
 use super::status::Status;
 use super::{Result, StoreError, export};
-use crate::workflow::WorkflowId;
+
+/// Deletes what can be made again: the index files, and the checkpoint where export and
+/// journal have everything.
+pub(super) fn forget_indexes(folder: &Folder) -> Result<()> {
+    let failed = |source| StoreError::Io { action: "delete the index".to_owned(), source };
+    for number in Purpose::Runs.numbers(&folder.runs())? {
+        match std::fs::remove_file(sidecar::path(&folder.runs(), number)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
+            _ => {}
+        }
+    }
+    let journals = Purpose::Journal.numbers(&folder.journal())?;
+    let is_complete = export::read(&folder.export())
+        .is_ok_and(|export| journals.first().is_none_or(|first| *first <= export.position().file.max(1)));
+    if is_complete && folder.sled().exists() {
+        std::fs::remove_dir_all(folder.sled()).map_err(failed)?;
+    }
+    Ok(())
+}
 
 /// The metadata, and the database that will hold it from now on.
 pub(super) struct OpenedMetadata {
@@ -226,13 +245,8 @@ fn complete_segment(folder: &Folder, number: u64, segments: &Segments, status: &
         }
     };
     let index_bytes = std::fs::metadata(sidecar::path(&path, number)).map_or(0, |file| file.len());
-    segments.put(Arc::new(Segment {
-        number,
-        salt: read.salt,
-        rows: Rows::Complete(head.summary.clone()),
-        bytes: AtomicU64::new(read.bytes),
-        index_bytes,
-    }));
+    let summary = head.summary.clone();
+    segments.put(Arc::new(Segment::complete(number, read.salt, summary, read.bytes, index_bytes)));
     Ok(head)
 }
 
@@ -309,11 +323,15 @@ pub(super) fn ledger(opened: &OpenedRuns, metadata: &Metadata) -> Result<Ledger>
         let ticks = live.rows().1.into_iter().map(|row| row.tick);
         ticks.filter(|tick| metadata.contains(tick.workflow)).for_each(|tick| ledger.put(&tick));
     }
-    let unknown = |(workflow, _): &(WorkflowId, u64)| !metadata.contains(*workflow);
-    for segment in &list {
-        for (workflow, _) in segment.runs_by_workflow().into_iter().filter(unknown) {
-            segments.hide(workflow, true);
-        }
+    let mut hidden = Hidden::default();
+    for (workflow, floor) in metadata.run_floors() {
+        hidden.raise(workflow, floor);
     }
+    for segment in &list {
+        let workflows = segment.portions().into_iter().map(|(workflow, _)| workflow);
+        workflows.filter(|id| !metadata.contains(*id)).for_each(|id| hidden.archive(id));
+    }
+    Survey::new(segments).count_dead(&hidden)?;
+    segments.hide(|own| *own = hidden);
     Ok(ledger)
 }

@@ -1,10 +1,12 @@
 //! Index rows: what a listing needs to know of a run or a tick without its record.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::hidden::Hidden;
 use super::{RunFilter, Tick};
 use crate::run::{RunId, Status, Trigger};
 use crate::workflow::WorkflowId;
@@ -15,6 +17,22 @@ pub(super) struct Place {
     pub(super) offset: u32,
     pub(super) body_bytes: u32,
     pub(super) tail_bytes: u32,
+}
+
+impl Place {
+    /// The bytes of the whole frame. A frame has 32 MiB at most, and begins within the
+    /// first GiB and a bit.
+    pub(super) fn range(self) -> Range<u32> {
+        let bytes = super::frame::HEADER_BYTES as u32;
+        let bytes = bytes.saturating_add(self.body_bytes).saturating_add(self.tail_bytes);
+        self.offset..self.offset.saturating_add(bytes)
+    }
+
+    /// Bytes of the whole frame.
+    pub(super) fn bytes(self) -> u64 {
+        let range = self.range();
+        u64::from(range.end - range.start)
+    }
 }
 
 /// Status and trigger of a run in one small number.
@@ -131,12 +149,12 @@ pub(super) struct Selection {
     pub(super) until: Option<Timestamp>,
     /// Only runs with a smaller id.
     pub(super) before: Option<RunId>,
-    /// Workflows whose runs are not shown any more.
-    pub(super) hidden: Arc<HashSet<WorkflowId>>,
+    /// What is not shown any more.
+    pub(super) hidden: Arc<Hidden>,
 }
 
 impl Selection {
-    pub(super) fn new(filter: &RunFilter, before: Option<RunId>, hidden: Arc<HashSet<WorkflowId>>) -> Self {
+    pub(super) fn new(filter: &RunFilter, before: Option<RunId>, hidden: Arc<Hidden>) -> Self {
         Self {
             workflow: filter.workflow,
             classes: Classes::of(filter),
@@ -153,7 +171,7 @@ impl Selection {
             && self.workflow.is_none_or(|workflow| row.workflow == workflow)
             && self.since.is_none_or(|since| row.accepted_at >= since)
             && self.until.is_none_or(|until| row.accepted_at < until)
-            && (self.hidden.is_empty() || !self.hidden.contains(&row.workflow))
+            && (self.hidden.is_empty() || !self.hidden.hides(row.workflow, row.id))
     }
 }
 
@@ -192,6 +210,8 @@ impl<R> Newest<R> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     #[test]

@@ -67,7 +67,10 @@ pub(crate) fn run(workflow: WorkflowId) -> Run {
         value: None,
         log: LogSummary { lines: 3, bytes: 60, dropped_bytes: 0 },
         exchanges: Vec::new(),
+        settings_read: vec!["CURSOR".to_owned()],
         settings_changed: vec!["CURSOR".to_owned()],
+        lateness_us: None,
+        node: Some("here".into()),
         usage: Usage {
             memory_peak_bytes: 1 << 20,
             cpu_us: 900,

@@ -1,17 +1,21 @@
 //! One segment of run records: what is known of it, and how its file is read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::iter::Sum;
+use std::ops::{Add, Sub};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
 
 use super::frame::{self, Kind, Salt, Scan};
+use super::hidden::Hidden;
 use super::live::Live;
 use super::logfile::{self, Purpose};
 use super::rows::{Place, RunRow, TickRow};
-use super::sidecar::Summary;
+use super::sidecar::{Share, Summary};
+use super::status::lock;
 use super::{Result, StoreError, records};
 use crate::workflow::WorkflowId;
 
@@ -24,6 +28,50 @@ pub(super) struct Segment {
     pub(super) bytes: AtomicU64,
     /// Bytes of the index file.
     pub(super) index_bytes: u64,
+    /// What is below the floors, by workflow.
+    dead: Mutex<HashMap<WorkflowId, Portion>>,
+}
+
+/// Some runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Portion {
+    pub(super) runs: u64,
+    /// Bytes of their frames.
+    pub(super) bytes: u64,
+}
+
+impl Portion {
+    pub(super) fn of(row: &RunRow) -> Self {
+        Self { runs: 1, bytes: row.place.bytes() }
+    }
+
+    /// Whether `other` is not more than this, in either number.
+    pub(super) fn covers(self, other: Self) -> bool {
+        other.runs <= self.runs && other.bytes <= self.bytes
+    }
+}
+
+impl Add for Portion {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self { runs: self.runs + other.runs, bytes: self.bytes + other.bytes }
+    }
+}
+
+impl Sub for Portion {
+    type Output = Self;
+
+    fn sub(self, other: Self) -> Self {
+        let bytes = self.bytes.saturating_sub(other.bytes);
+        Self { runs: self.runs.saturating_sub(other.runs), bytes }
+    }
+}
+
+impl Sum for Portion {
+    fn sum<I: Iterator<Item = Self>>(portions: I) -> Self {
+        portions.fold(Self::default(), Add::add)
+    }
 }
 
 /// What is known of a segment's rows without reading a file.
@@ -38,7 +86,13 @@ impl Segment {
     /// A segment without rows yet.
     pub(super) fn live(number: u64, salt: Salt, bytes: u64) -> Self {
         let rows = Rows::Live(Live::default());
-        Self { number, salt, rows, bytes: AtomicU64::new(bytes), index_bytes: 0 }
+        Self { number, salt, rows, bytes: AtomicU64::new(bytes), index_bytes: 0, dead: Mutex::default() }
+    }
+
+    /// A segment that is not written to any more, with its index file.
+    pub(super) fn complete(number: u64, salt: Salt, summary: Summary, bytes: u64, index_bytes: u64) -> Self {
+        let rows = Rows::Complete(summary);
+        Self { number, salt, rows, bytes: AtomicU64::new(bytes), index_bytes, dead: Mutex::default() }
     }
 
     /// The rows, while they are in memory.
@@ -73,18 +127,61 @@ impl Segment {
         }
     }
 
-    /// The number of runs, for each workflow.
-    pub(super) fn runs_by_workflow(&self) -> Vec<(WorkflowId, u64)> {
+    /// The earliest instant at which a run was accepted.
+    pub(super) fn accepted_oldest(&self) -> Option<Timestamp> {
+        match &self.rows {
+            Rows::Complete(summary) => summary.accepted_oldest,
+            Rows::Live(live) => live.rows().0.iter().map(|row| row.accepted_at).min(),
+        }
+    }
+
+    /// The runs of each workflow.
+    pub(super) fn portions(&self) -> Vec<(WorkflowId, Portion)> {
         match &self.rows {
             Rows::Complete(summary) => {
-                summary.shares.iter().map(|share| (share.workflow, u64::from(share.runs))).collect()
+                let portion = |share: &Share| Portion { runs: share.runs.into(), bytes: share.bytes };
+                summary.shares.iter().map(|share| (share.workflow, portion(share))).collect()
             }
             Rows::Live(live) => {
-                let mut counts = BTreeMap::new();
-                live.rows().0.iter().for_each(|row| *counts.entry(row.workflow).or_default() += 1);
-                counts.into_iter().collect()
+                let mut portions: BTreeMap<_, Portion> = BTreeMap::new();
+                for row in &live.rows().0 {
+                    let own = portions.entry(row.workflow).or_default();
+                    *own = *own + Portion::of(row);
+                }
+                portions.into_iter().collect()
             }
         }
+    }
+
+    /// The runs of each workflow that are shown.
+    pub(super) fn shown(&self, hidden: &Hidden) -> Vec<(WorkflowId, Portion)> {
+        let mut portions = self.portions();
+        portions.retain(|(workflow, _)| !hidden.is_archived(*workflow));
+        let dead = lock(&self.dead);
+        for (workflow, portion) in &mut portions {
+            *portion = *portion - dead.get(workflow).copied().unwrap_or_default();
+        }
+        portions
+    }
+
+    /// Bytes of runs that are not shown any more.
+    pub(super) fn dead_bytes(&self, hidden: &Hidden) -> u64 {
+        if hidden.is_empty() {
+            return 0;
+        }
+        let all: Portion = self.portions().into_iter().map(|(_, portion)| portion).sum();
+        let shown: Portion = self.shown(hidden).into_iter().map(|(_, portion)| portion).sum();
+        (all - shown).bytes
+    }
+
+    /// Notes what is below the floors.
+    pub(super) fn set_dead(&self, dead: HashMap<WorkflowId, Portion>) {
+        *lock(&self.dead) = dead;
+    }
+
+    /// What is below the floors.
+    pub(super) fn dead(&self) -> HashMap<WorkflowId, Portion> {
+        lock(&self.dead).clone()
     }
 
     /// The number of runs.
@@ -120,7 +217,7 @@ pub(super) fn scan(folder: &Path, number: u64, salt: Salt) -> Result<Scanned> {
                 let tick = records::decode_tick(found.body).ok().map(Arc::new);
                 ticks.extend(tick.map(|tick| TickRow { tick, place }));
             }
-            Some(Kind::Change | Kind::Event | Kind::Gone) | None => {}
+            Some(Kind::Change | Kind::Event | Kind::Gone | Kind::Rollups) | None => {}
         }
     };
     let range = logfile::HEADER_BYTES.min(read.bytes)..read.bytes;

@@ -4,15 +4,17 @@
 //! segment's rows are in memory while it is written and until its index file is there;
 //! afterwards only a summary is.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Mutex, RwLock, RwLockReadGuard};
 
 use jiff::Timestamp;
 use lru::LruCache;
 
+use super::disk::{self, Step};
 use super::frame;
+use super::hidden::Hidden;
 use super::logfile::Purpose;
 use super::records;
 use super::rows::{Newest, Place, RunRow, Selection, TickKey};
@@ -30,7 +32,10 @@ const CACHE_BYTES_MAX: usize = 64 << 20;
 pub(super) struct Segments {
     folder: PathBuf,
     list: RwLock<BTreeMap<u64, Arc<Segment>>>,
-    hidden: RwLock<Arc<HashSet<WorkflowId>>>,
+    hidden: RwLock<Arc<Hidden>>,
+    /// Held by readers from the search for a row until its frame is read, and by whoever
+    /// puts another file under a segment's name.
+    files: RwLock<()>,
     cache: Mutex<Cache>,
     status: Arc<Status>,
 }
@@ -43,7 +48,14 @@ struct Cache {
 impl Segments {
     pub(super) fn new(folder: PathBuf, status: Arc<Status>) -> Self {
         let cache = Mutex::new(Cache { sidecars: LruCache::unbounded(), bytes: 0 });
-        Self { folder, list: RwLock::default(), hidden: RwLock::default(), cache, status }
+        Self {
+            folder,
+            list: RwLock::default(),
+            hidden: RwLock::default(),
+            files: RwLock::default(),
+            cache,
+            status,
+        }
     }
 
     /// Adds a segment, or puts it in the place of the one with the same number.
@@ -63,23 +75,51 @@ impl Segments {
         })
     }
 
-    /// Workflows whose rows are not shown.
-    pub(super) fn hidden(&self) -> Arc<HashSet<WorkflowId>> {
+    /// What is not shown.
+    pub(super) fn hidden(&self) -> Arc<Hidden> {
         read(&self.hidden).clone()
     }
 
-    /// Shows the rows of a workflow no more, or again.
-    pub(super) fn hide(&self, workflow: WorkflowId, is_hidden: bool) {
-        let mut hidden = write(&self.hidden);
-        if hidden.contains(&workflow) == is_hidden {
-            return;
+    /// Changes what is not shown.
+    pub(super) fn hide(&self, change: impl FnOnce(&mut Hidden)) {
+        change(Arc::make_mut(&mut write(&self.hidden)));
+    }
+
+    /// Places of rows are right as long as this is held. Not to be asked for twice by one
+    /// thread.
+    pub(super) fn reading(&self) -> RwLockReadGuard<'_, ()> {
+        read(&self.files)
+    }
+
+    /// The lock for putting another file under a segment's name.
+    pub(super) fn files(&self) -> &RwLock<()> {
+        &self.files
+    }
+
+    /// Whether this is what is known of the segment.
+    pub(super) fn is_current(&self, segment: &Arc<Segment>) -> bool {
+        read(&self.list).get(&segment.number).is_some_and(|own| Arc::ptr_eq(own, segment))
+    }
+
+    /// Puts a segment that was written anew in the place of the old one.
+    pub(super) fn replace(&self, segment: Arc<Segment>) {
+        let mut cache = lock(&self.cache);
+        if let Some(before) = cache.sidecars.pop(&segment.number) {
+            cache.bytes -= before.bytes();
         }
-        let hidden = Arc::make_mut(&mut hidden);
-        if is_hidden {
-            hidden.insert(workflow)
-        } else {
-            hidden.remove(&workflow)
-        };
+        drop(cache);
+        self.put(segment);
+    }
+
+    /// A workflow's rows in a complete segment, by id.
+    pub(super) fn rows_of(&self, segment: &Segment, workflow: WorkflowId) -> Result<Vec<RunRow>> {
+        Ok(self.sidecar(segment)?.map(|sidecar| sidecar.runs_of(workflow)).unwrap_or_default())
+    }
+
+    /// Bytes of runs that are not shown any more.
+    pub(super) fn dead_bytes(&self) -> u64 {
+        let hidden = self.hidden();
+        read(&self.list).values().map(|segment| segment.dead_bytes(&hidden)).sum()
     }
 
     /// The number of runs that are shown.
@@ -88,11 +128,8 @@ impl Segments {
         if hidden.is_empty() {
             return self.list().iter().map(|segment| segment.runs_len()).sum();
         }
-        let shown = |segment: &Arc<Segment>| -> u64 {
-            let counts = segment.runs_by_workflow().into_iter();
-            counts.filter(|(workflow, _)| !hidden.contains(workflow)).map(|(_, runs)| runs).sum()
-        };
-        self.list().iter().map(shown).sum()
+        let portions = self.list().into_iter().flat_map(|segment| segment.shown(&hidden));
+        portions.map(|(_, portion)| portion.runs).sum()
     }
 
     /// The newest rows that the selection takes, newest first, at most `limit`.
@@ -144,7 +181,7 @@ impl Segments {
                 },
             };
             if let Some(row) = row {
-                return Ok((!self.hidden().contains(&row.workflow)).then_some((segment, row)));
+                return Ok((!self.hidden().hides(row.workflow, row.id)).then_some((segment, row)));
             }
         }
         Ok(None)
@@ -159,6 +196,7 @@ impl Segments {
         up_to: Option<&TickPlace>,
         limit: usize,
     ) -> Result<Vec<Tick>> {
+        let _reading = self.reading();
         // What was written later says what became of an instant: newer segments first.
         let mut found: BTreeMap<(Timestamp, String), (Arc<Segment>, Place)> = BTreeMap::new();
         for segment in self.list() {
@@ -193,6 +231,7 @@ impl Segments {
 
     /// A tick as it was written last.
     pub(super) fn tick(&self, key: &TickKey) -> Result<Option<Tick>> {
+        let _reading = self.reading();
         for segment in self.list() {
             let place = match &segment.rows {
                 Rows::Live(live) => live.tick(key),
@@ -219,23 +258,26 @@ impl Segments {
 
     /// Header and body of a frame, as they are.
     pub(super) fn read_body(&self, segment: &Segment, place: Place) -> Result<Vec<u8>> {
-        self.read_bytes(segment, place, frame::HEADER_BYTES + place.body_bytes as usize)
+        let start = place.offset;
+        self.read_range(segment, start..start + frame::HEADER_BYTES as u32 + place.body_bytes)
     }
 
     /// A whole frame, as it is.
     pub(super) fn read_frame(&self, segment: &Segment, place: Place) -> Result<Vec<u8>> {
-        let bytes = frame::HEADER_BYTES + place.body_bytes as usize + place.tail_bytes as usize;
-        self.read_bytes(segment, place, bytes)
+        self.read_range(segment, place.range())
     }
 
-    fn read_bytes(&self, segment: &Segment, place: Place, bytes: usize) -> Result<Vec<u8>> {
+    /// Bytes of a segment, as they are.
+    pub(super) fn read_range(&self, segment: &Segment, range: Range<u32>) -> Result<Vec<u8>> {
         let path = Purpose::Runs.path(&self.folder, segment.number);
+        let bytes = (range.end - range.start) as usize;
         std::fs::File::open(&path)
-            .and_then(|file| frame::read_exactly(&file, place.offset.into(), bytes))
+            .and_then(|file| frame::read_exactly(&file, range.start.into(), bytes))
             .map_err(|source| match source.kind() {
-                std::io::ErrorKind::UnexpectedEof => {
-                    self.damaged(segment, place, "the file ends before it".to_owned())
-                }
+                std::io::ErrorKind::UnexpectedEof => StoreError::Damaged {
+                    what: format!("the record at {} of segment {}", range.start, segment.number),
+                    reason: "the file ends before it".to_owned(),
+                },
                 _ => StoreError::Io { action: format!("read {}", path.display()), source },
             })
     }
@@ -284,12 +326,13 @@ impl Segments {
             action: format!("write the index of segment {}", segment.number),
             source,
         })?;
-        self.parse(file, segment).map(Some)
+        self.parse(file, segment.number, segment.bytes()).map(Some)
     }
 
-    fn parse(&self, file: Vec<u8>, segment: &Segment) -> Result<Sidecar> {
-        Sidecar::parse(file, segment.number, segment.bytes()).map_err(|error| StoreError::Damaged {
-            what: format!("the index of segment {}", segment.number),
+    /// Takes an index that was just built.
+    pub(super) fn parse(&self, file: Vec<u8>, number: u64, segment_bytes: u64) -> Result<Sidecar> {
+        Sidecar::parse(file, number, segment_bytes).map_err(|error| StoreError::Damaged {
+            what: format!("the index of segment {number}"),
             reason: error.to_string(),
         })
     }
@@ -305,14 +348,10 @@ impl Segments {
             source,
         })?;
         let index_bytes = file.len() as u64;
-        let summary = self.parse(file, segment)?.head.summary;
-        let complete = Arc::new(Segment {
-            number: segment.number,
-            salt: segment.salt,
-            rows: Rows::Complete(summary),
-            bytes: AtomicU64::new(segment.bytes()),
-            index_bytes,
-        });
+        let summary = self.parse(file, segment.number, segment.bytes())?.head.summary;
+        let complete = Segment::complete(segment.number, segment.salt, summary, segment.bytes(), index_bytes);
+        complete.set_dead(segment.dead());
+        let complete = Arc::new(complete);
         match write(&self.list).get_mut(&segment.number) {
             Some(own) => *own = complete,
             // It was deleted in between.
@@ -322,12 +361,13 @@ impl Segments {
     }
 
     /// The segments that a policy deletes: the oldest ones, without gaps, so that what
-    /// became of an instant never goes before its claim. By size only as long as what
-    /// stays is not less than the policy's bytes. The newest segment comes last in the
+    /// became of an instant never goes before its claim. By size and number only as long as
+    /// what stays is not less than the policy's. The newest segment comes last in the
     /// list if it is among them.
     pub(super) fn victims(&self, retention: &Retention) -> Vec<Arc<Segment>> {
         let list = self.list();
         let mut total: u64 = list.iter().map(|segment| segment.bytes()).sum();
+        let mut runs: u64 = list.iter().map(|segment| segment.runs_len()).sum();
         let mut victims = Vec::new();
         for segment in list.into_iter().rev() {
             let is_old = retention
@@ -336,9 +376,13 @@ impl Segments {
             let is_too_much = retention
                 .bytes_max
                 .is_some_and(|bytes_max| total.saturating_sub(segment.bytes()) >= bytes_max);
-            if !is_old && !is_too_much {
+            let are_too_many = retention
+                .runs_max
+                .is_some_and(|runs_max| runs.saturating_sub(segment.runs_len()) >= runs_max);
+            if !is_old && !is_too_much && !are_too_many {
                 break;
             }
+            runs = runs.saturating_sub(segment.runs_len());
             total = total.saturating_sub(segment.bytes());
             victims.push(segment);
         }
@@ -360,7 +404,7 @@ impl Segments {
         for segment in victims {
             let index = sidecar::path(&self.folder, segment.number);
             for path in [Purpose::Runs.path(&self.folder, segment.number), index] {
-                match std::fs::remove_file(&path) {
+                match disk::step(&self.folder, Step::Remove, || std::fs::remove_file(&path)) {
                     Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
                         return Err(StoreError::Io { action: format!("delete {}", path.display()), source });
                     }

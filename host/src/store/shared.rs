@@ -9,6 +9,8 @@ use super::ledger::Ledger;
 use super::metadata::{Metadata, SettingLimits};
 use super::queue::QueueLimits;
 use super::segments::Segments;
+use super::space::Space;
+use super::statistics::Statistics;
 use super::status::Status;
 use crate::config::Config;
 
@@ -39,6 +41,14 @@ pub struct EmbeddedOptions {
     pub queue_bytes_max: usize,
     /// Limits of the queue of events.
     pub events: QueueLimits,
+    /// Makes the index files and the checkpoint again from what they were made of.
+    pub rebuild_index: bool,
+    /// Free bytes below which deploys are refused; a tenth of the file system if that is
+    /// less.
+    pub space_low_bytes: u64,
+    /// Free bytes below which records of runs are not kept; a twentieth of the file
+    /// system if that is less.
+    pub space_full_bytes: u64,
 }
 
 impl EmbeddedOptions {
@@ -50,6 +60,8 @@ impl EmbeddedOptions {
             settings_max: config.run.settings_max,
             setting_bytes_max: config.run.setting_bytes_max,
             events: QueueLimits::from_config(&config.queue),
+            space_low_bytes: config.store.space_low_bytes,
+            space_full_bytes: config.store.space_full_bytes,
             ..Self::default()
         }
     }
@@ -72,6 +84,9 @@ impl Default for EmbeddedOptions {
             queue_max: 4096,
             queue_bytes_max: 64 << 20,
             events: QueueLimits::default(),
+            rebuild_index: false,
+            space_low_bytes: 1 << 30,
+            space_full_bytes: 256 << 20,
         }
     }
 }
@@ -80,9 +95,11 @@ impl Default for EmbeddedOptions {
 pub(super) struct Shared {
     pub(super) options: EmbeddedOptions,
     pub(super) status: Arc<Status>,
+    pub(super) space: Arc<Space>,
     pub(super) metadata: RwLock<Metadata>,
     pub(super) ledger: Mutex<Ledger>,
     pub(super) segments: Segments,
+    pub(super) statistics: Statistics,
     pub(super) blobs: Blobs,
     /// Holds the lock of the data folder; last, so that it goes last.
     pub(super) folder: Folder,

@@ -23,7 +23,8 @@ use crate::run::RunId;
 use crate::workflow::WorkflowId;
 
 pub(super) const MAGIC: [u8; 8] = *b"tidegidx";
-pub(super) const FORMAT: u32 = 1;
+/// Since 2 a share has the bytes of its runs.
+pub(super) const FORMAT: u32 = 2;
 pub(super) const FIXED_BYTES: usize = 44;
 pub(super) const RUN_ROW_BYTES: usize = 48;
 pub(super) const TICK_ROW_BYTES: usize = 20;
@@ -51,6 +52,8 @@ pub(super) struct Share {
     pub(super) workflow: WorkflowId,
     pub(super) runs: u32,
     pub(super) ticks: u32,
+    /// Bytes of the runs' frames.
+    pub(super) bytes: u64,
     pub(super) classes: Classes,
 }
 
@@ -72,6 +75,10 @@ impl Summary {
         }
         match selection.workflow {
             Some(workflow) => {
+                let floor = selection.hidden.floor(workflow);
+                if floor.is_some_and(|floor| self.ids.is_some_and(|(_, largest)| largest < floor)) {
+                    return false;
+                }
                 self.share(workflow).is_some_and(|(_, share)| share.classes.intersects(selection.classes))
             }
             None => self.shares.iter().any(|share| share.classes.intersects(selection.classes)),
@@ -198,6 +205,7 @@ fn parse_head(mut from: &[u8]) -> Result<Head, SidecarError> {
             workflow: WorkflowId::from_bytes(take(from)?),
             runs: from.try_get_u32_le()?,
             ticks: from.try_get_u32_le()?,
+            bytes: from.try_get_u64_le()?,
             classes: Classes(from.try_get_u32_le()?),
         });
     }
@@ -296,6 +304,13 @@ impl Sidecar {
         let runs = self.head.summary.runs as usize;
         let at = partition_point(runs, |at| self.run_id(at) < id);
         (at < runs).then(|| self.run_row(at)).flatten().filter(|row| row.id == id)
+    }
+
+    /// A workflow's rows, by id.
+    pub(super) fn runs_of(&self, workflow: WorkflowId) -> Vec<RunRow> {
+        let Some((index, share)) = self.head.summary.share(workflow) else { return Vec::new() };
+        let first = self.first_postings[index];
+        (first..first + share.runs as usize).filter_map(|at| self.run_row(self.posting(at))).collect()
     }
 
     /// All rows of runs, by id.

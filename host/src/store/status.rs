@@ -22,6 +22,8 @@ pub(super) struct Status {
     pub(super) flush_us: AtomicU64,
     /// Runs that can be listed.
     pub(super) runs: AtomicU64,
+    /// Bytes of runs that are not shown any more.
+    pub(super) dead_bytes: AtomicU64,
     /// Bytes of the checkpoint, the journal and the export.
     pub(super) metadata_bytes: AtomicU64,
 }

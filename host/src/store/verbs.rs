@@ -10,16 +10,22 @@ use jiff::Timestamp;
 use tokio::sync::oneshot;
 
 use super::embedded::EmbeddedStore;
+use super::retention::Survey;
 use super::rows::{RunRow, Selection, TickKey};
+use super::search::{self, Needle};
 use super::segment::Segment;
 use super::shared::Shared;
+use super::snapshot::Taken;
+use super::space::SpaceLevel;
 use super::status::{lock, read};
 use super::writer::{Command, answer};
 use super::{
-    Claim, Durability, Result, Retention, RunFilter, RunPage, Store, StoreError, StoreHealth, Tick,
-    TickPlace, TickState, Verification, frame, records, verify,
+    Claim, Durability, Pruned, Result, Retention, RunFilter, RunPage, Snapshot, Store, StoreError,
+    StoreHealth, Tick, TickPlace, TickState, Verification, WorkflowUsage, compaction, frame, records,
+    snapshot, statistics, verify,
 };
 use crate::run::{LogLine, Run, RunId};
+use crate::statistics::{Minute, Rollup, Sample};
 use crate::workflow::{
     Code, Digest, Runtime, SettingChange, SettingWriter, Settings, Version, Workflow, WorkflowId,
 };
@@ -32,11 +38,6 @@ fn read_run(shared: &Shared, segment: &Segment, row: &RunRow) -> Result<Run> {
     let damaged = |reason| shared.segments.damaged(segment, row.place, reason);
     let body = frame::body(&bytes, segment.salt).ok_or_else(|| damaged("its checksum differs".to_owned()))?;
     records::decode_run(body).map_err(damaged)
-}
-
-/// A segment that was deleted since its row was found.
-fn is_deleted(error: &StoreError) -> bool {
-    matches!(error, StoreError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound)
 }
 
 #[async_trait]
@@ -53,8 +54,8 @@ impl Store for EmbeddedStore {
                 Err(error) => answer(reply, Err(error)),
                 Ok(puts) => {
                     writer.commit(puts, (), reply);
-                    if writer.shared.segments.hidden().contains(&workflow.id) {
-                        writer.shared.segments.hide(workflow.id, false);
+                    if writer.shared.segments.hidden().is_archived(workflow.id) {
+                        writer.shared.segments.hide(|hidden| hidden.unarchive(workflow.id));
                         writer.count_runs();
                     }
                 }
@@ -76,7 +77,7 @@ impl Store for EmbeddedStore {
                     Ok(puts) => {
                         writer.commit(puts, (), reply);
                         if !read(&writer.shared.metadata).contains(id) {
-                            writer.shared.segments.hide(id, true);
+                            writer.shared.segments.hide(|hidden| hidden.archive(id));
                             lock(&writer.shared.ledger).forget(id);
                             writer.count_runs();
                         }
@@ -119,7 +120,14 @@ impl Store for EmbeddedStore {
 
     async fn put_blob(&self, bytes: Bytes) -> Result<Digest> {
         self.shared.status.check()?;
-        self.blocking(move |shared| shared.blobs.put(&bytes)).await
+        self.blocking(move |shared| {
+            shared.space.check(SpaceLevel::Low)?;
+            shared
+                .blobs
+                .put(&bytes)
+                .map_err(|error| if error.is_full() { shared.space.full() } else { error })
+        })
+        .await
     }
 
     async fn blob(&self, digest: Digest) -> Result<Bytes> {
@@ -166,8 +174,9 @@ impl Store for EmbeddedStore {
 
     async fn append_run(&self, run: Arc<Run>, log: Arc<[LogLine]>, durability: Durability) -> Result<()> {
         let (frame, row) = records::encode_run(&run, &log, self.shared.folder.salt())?;
+        let sample = Sample::from(&*run);
         if durability == Durability::Written
-            && let Some(result) = self.append_now(&frame, row)
+            && let Some(result) = self.append_now(&frame, row, sample)
         {
             // Nothing was awaited: who appends in a loop must let others have their turn.
             tokio::task::coop::consume_budget().await;
@@ -176,14 +185,15 @@ impl Store for EmbeddedStore {
         let bytes = frame.len().min(self.shared.options.queue_bytes_max).max(1) as u32;
         let room = self.room.clone().acquire_many_owned(bytes).await.map_err(|_| self.ended())?;
         let (reply, receiver) = oneshot::channel();
-        self.send(Command::Append { frame, row, durability, room, reply }, receiver).await
+        self.send(Command::Append { frame, row, sample, durability, room, reply }, receiver).await
     }
 
     async fn run(&self, id: RunId) -> Result<Option<Run>> {
         self.blocking(move |shared| {
+            let _reading = shared.segments.reading();
             let Some((segment, row)) = shared.segments.run(id)? else { return Ok(None) };
             match read_run(shared, &segment, &row) {
-                Err(error) if is_deleted(&error) => Ok(None),
+                Err(error) if error.is_gone() => Ok(None),
                 result => result.map(Some),
             }
         })
@@ -192,9 +202,10 @@ impl Store for EmbeddedStore {
 
     async fn run_log(&self, id: RunId) -> Result<Option<Vec<LogLine>>> {
         self.blocking(move |shared| {
+            let _reading = shared.segments.reading();
             let Some((segment, row)) = shared.segments.run(id)? else { return Ok(None) };
             let bytes = match shared.segments.read_frame(&segment, row.place) {
-                Err(error) if is_deleted(&error) => return Ok(None),
+                Err(error) if error.is_gone() => return Ok(None),
                 result => result?,
             };
             let damaged = |reason| shared.segments.damaged(&segment, row.place, reason);
@@ -208,7 +219,11 @@ impl Store for EmbeddedStore {
     async fn runs(&self, filter: RunFilter, cursor: Option<RunId>, limit: usize) -> Result<RunPage> {
         let limit = limit.clamp(1, PAGE_MAX);
         self.blocking(move |shared| {
+            let _reading = shared.segments.reading();
             let selection = Selection::new(&filter, cursor, shared.segments.hidden());
+            if let Some(text) = &filter.text {
+                return search::search(shared, selection, &Needle::new(text), limit);
+            }
             let mut rows = shared.segments.select(&selection, limit + 1)?;
             let next = (rows.len() > limit).then(|| rows[limit - 1].1.id);
             rows.truncate(limit);
@@ -216,34 +231,71 @@ impl Store for EmbeddedStore {
             for (segment, row) in rows {
                 match read_run(shared, &segment, &row) {
                     Ok(run) => runs.push(run),
-                    Err(error) if is_deleted(&error) => {}
+                    Err(error) if error.is_gone() => {}
                     // One damaged record must not hide a page of others.
                     Err(error @ StoreError::Damaged { .. }) => shared.status.warn(error.to_string()),
                     Err(error) => return Err(error),
                 }
             }
-            Ok(RunPage { runs, next })
+            Ok(RunPage { runs, next, searched: None })
         })
         .await
     }
 
-    async fn prune(&self, retention: Retention) -> Result<u64> {
+    async fn prune(&self, retention: Retention) -> Result<Pruned> {
+        let _alone = self.pruning.lock().await;
+        let mut pruned = Pruned { runs: self.raise_floors(retention.workflows.clone()).await?, bytes: 0 };
         let (carried, is_carried) = oneshot::channel();
+        let (before, bytes_max) = (retention.statistics_before, retention.statistics_bytes_max);
+        self.blocking(move |shared| {
+            // What is about to go is counted first.
+            match statistics::flush(shared) {
+                Err(error) if !error.is_full() => return Err(error),
+                _ => {}
+            }
+            statistics::prune(shared, before, bytes_max)
+        })
+        .await?;
         let victims = self.ask(move |writer, reply| writer.prune(&retention, carried, reply)).await?;
         is_carried.await.unwrap_or_else(|_| Err(self.ended()))?;
         let deleted = self
             .blocking(move |shared| {
                 let hidden = shared.segments.hidden();
-                let counts = victims.iter().flat_map(|segment| segment.runs_by_workflow());
-                let shown = counts.filter(|(workflow, _)| !hidden.contains(workflow));
-                let deleted = shown.map(|(_, runs)| runs).sum();
+                let shown = victims.iter().flat_map(|segment| segment.shown(&hidden));
+                let runs = shown.map(|(_, portion)| portion.runs).sum();
+                let bytes = victims.iter().map(|segment| segment.bytes()).sum::<u64>();
                 shared.segments.delete(&victims)?;
-                Ok(deleted)
+                Ok(Pruned { runs, bytes: bytes + compaction::compact(shared)? })
             })
             .await?;
+        pruned.runs += deleted.runs;
+        pruned.bytes += deleted.bytes;
         self.ask(move |writer, reply| {
             writer.count_runs();
-            answer(reply, Ok(deleted));
+            answer(reply, Ok(pruned));
+        })
+        .await
+    }
+
+    async fn usage(&self) -> Result<Vec<WorkflowUsage>> {
+        self.blocking(|shared| {
+            let _reading = shared.segments.reading();
+            Ok(Survey::new(&shared.segments).usage(&shared.segments.hidden()))
+        })
+        .await
+    }
+
+    async fn statistics(
+        &self,
+        workflow: Option<WorkflowId>,
+        from: Timestamp,
+        to: Timestamp,
+        step_minutes: u32,
+    ) -> Result<Vec<(Timestamp, Rollup)>> {
+        self.blocking(move |shared| {
+            let (from, to) = (Minute::of(from), Minute::of(to));
+            let points = statistics::query(shared, workflow, from, to, step_minutes)?;
+            Ok(points.into_iter().map(|(minute, rollup)| (minute.start(), rollup)).collect())
         })
         .await
     }
@@ -299,16 +351,20 @@ impl Store for EmbeddedStore {
     }
 
     fn health(&self) -> StoreHealth {
-        let Shared { status, segments, blobs, folder, .. } = &*self.shared;
+        let Shared { status, segments, statistics, blobs, space, .. } = &*self.shared;
         let load = |figure: &AtomicU64| figure.load(Ordering::Relaxed);
         let (run_bytes, index_bytes) = segments.bytes();
         StoreHealth {
             stopped: status.stopped().map(str::to_owned),
             warnings: status.warnings(),
             run_bytes,
+            dead_bytes: load(&status.dead_bytes),
             index_bytes: index_bytes + load(&status.metadata_bytes),
+            statistics_bytes: statistics.bytes(),
+            queue_bytes: self.queue.shared.file_bytes(),
             blob_bytes: blobs.bytes(),
-            free_bytes: folder.free_bytes(),
+            space: space.level(),
+            free_bytes: space.free_bytes(),
             runs: load(&status.runs),
             queued: (self.commands.max_capacity() - self.commands.capacity()) as u64,
             flush_us: load(&status.flush_us),
@@ -322,6 +378,28 @@ impl Store for EmbeddedStore {
         found.problems.extend(differences.await.unwrap_or_default());
         found.problems.truncate(verify::PROBLEMS_MAX);
         Ok(found)
+    }
+
+    async fn snapshot(&self) -> Result<Snapshot> {
+        // Nothing is deleted or written anew until the links are there.
+        let _alone = self.pruning.lock().await;
+        let statistics = self
+            .blocking(|shared| {
+                statistics::flush(shared)?;
+                statistics::files(shared)
+            })
+            .await?;
+        let (shared, writer) = (self.shared.clone(), self.writer.clone());
+        let (taken, moment) = self
+            .queue
+            .ask(move |queue| {
+                let taken = Taken::of_queue(&shared, &queue.files()?)?;
+                // No event goes on before the records are taken too.
+                let moment = lock(&writer).moment()?;
+                Ok((taken, moment))
+            })
+            .await?;
+        self.blocking(move |shared| snapshot::link(shared, taken, &moment, &statistics)).await
     }
 
     async fn close(&self) -> Result<()> {

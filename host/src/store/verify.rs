@@ -1,6 +1,7 @@
 //! Reads everything back: every frame, every index, every blob, every reference.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::frame::{self, Kind};
 use super::logfile::{self, Purpose};
@@ -9,7 +10,7 @@ use super::segment::{Rows, Segment};
 use super::shared::Shared;
 use super::sidecar::Sidecar;
 use super::status::read;
-use super::{Result, StoreError, Verification, records};
+use super::{Result, StoreError, Verification, records, statistics};
 use crate::run::RunId;
 
 /// Problems that are listed; there may be more.
@@ -26,14 +27,22 @@ pub(super) fn verify(shared: &Shared) -> Result<Verification> {
             Ok(()) => {}
         }
     }
+    match statistics::gaps(shared) {
+        Ok(gaps) => found.problems.extend(gaps),
+        Err(error) => found.problems.push(format!("statistics: {error}")),
+    }
     verify_blobs(shared, &mut found);
     found.problems.extend(super::queue::log::verify(&shared.folder.queue(), shared.folder.salt())?);
     found.problems.truncate(PROBLEMS_MAX);
     Ok(found)
 }
 
-fn verify_segment(shared: &Shared, segment: &Segment, found: &mut Verification) -> Result<()> {
+fn verify_segment(shared: &Shared, segment: &Arc<Segment>, found: &mut Verification) -> Result<()> {
     let number = segment.number;
+    let _reading = shared.segments.reading();
+    if !shared.segments.is_current(segment) {
+        return Ok(()); // It was deleted or written anew in between.
+    }
     // The rows first: what is written meanwhile is in the file, not among them.
     let indexed = indexed_rows(shared, segment)?;
     let read = logfile::open(&shared.folder.runs(), Purpose::Runs, number, segment.salt)?;
@@ -57,7 +66,7 @@ fn verify_segment(shared: &Shared, segment: &Segment, found: &mut Verification) 
                 records::decode_run(frame.body).and(records::decode_log(frame.tail).map(drop))
             }
             Some(Kind::Tick) => records::decode_tick(frame.body).map(drop),
-            Some(Kind::Change | Kind::Event | Kind::Gone) | None => {
+            Some(Kind::Change | Kind::Event | Kind::Gone | Kind::Rollups) | None => {
                 Err("it is of a kind that has no place here".to_owned())
             }
         };

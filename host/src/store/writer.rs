@@ -16,14 +16,17 @@ use super::flusher::{Ack, Flusher};
 use super::frame::{Builder, Kind};
 use super::keeper::Keeper;
 use super::keys::{self, Position, Put};
-use super::ledger::Answer;
+use super::ledger::{Answer, Before};
 use super::logfile::{LogFile, Purpose};
 use super::records;
 use super::rows::{Place, RunRow, TickKey, TickRow};
 use super::segment::Segment;
 use super::shared::Shared;
+use super::snapshot::Moment;
+use super::space::SpaceLevel;
 use super::status::{CLOSED, lock, read, write};
-use super::{Claim, Durability, Result, Retention, StoreError, Tick, TickState};
+use super::{Claim, Durability, Result, Retention, StoreError, Tick, TickState, compaction, is_full};
+use crate::statistics::Sample;
 use crate::workflow::WorkflowId;
 
 /// Commands that are taken together.
@@ -42,6 +45,8 @@ pub(super) enum Command {
     Append {
         frame: Vec<u8>,
         row: RunRow,
+        /// What statistics take of it.
+        sample: Sample,
         durability: Durability,
         /// Its part of the queue's bytes, given back when it is written.
         room: OwnedSemaphorePermit,
@@ -75,10 +80,13 @@ pub(super) struct Writer {
 pub(super) struct Batch {
     bytes: Vec<u8>,
     runs: Vec<RunRow>,
+    samples: Vec<Sample>,
     ticks: Vec<TickRow>,
     written: Vec<Reply<()>>,
     flushed: Vec<Ack>,
     rooms: Vec<OwnedSemaphorePermit>,
+    /// What the ledger knew before the ticks of this batch.
+    undo: Vec<Before>,
 }
 
 /// The thread: works until the channel is closed, then lets the other threads end.
@@ -88,8 +96,8 @@ pub(super) fn run(writer: &Mutex<Writer>, mut commands: mpsc::Receiver<Command>)
         let mut writer = lock(writer);
         for command in taken.drain(..) {
             match command {
-                Command::Append { frame, row, durability, room, reply } => {
-                    writer.append(&frame, row, durability, room, reply);
+                Command::Append { frame, row, sample, durability, room, reply } => {
+                    writer.append(&frame, (row, sample), durability, room, reply);
                 }
                 Command::Claim { tick, frame, place, reply } => writer.claim(tick, &frame, place, reply),
                 Command::Do(action) => action(&mut writer),
@@ -110,14 +118,21 @@ pub(super) fn run(writer: &Mutex<Writer>, mut commands: mpsc::Receiver<Command>)
 
 impl Writer {
     /// Writes the frame of a run at once: on return the operating system has it.
-    pub(super) fn append_now(&mut self, frame: &[u8], row: RunRow) -> Result<()> {
+    pub(super) fn append_now(&mut self, frame: &[u8], row: RunRow, sample: Sample) -> Result<()> {
         if self.has_ended {
             return Err(StoreError::Stopped(CLOSED.to_owned()));
         }
-        self.check_workflow(row.workflow)?;
+        self.check_append(row.workflow)?;
         let place = self.push(frame, row.place);
         self.batch.runs.push(RunRow { place, ..row });
+        self.batch.samples.push(sample);
         self.try_write_out()
+    }
+
+    /// Whether a run of this workflow is kept now.
+    fn check_append(&self, id: WorkflowId) -> Result<()> {
+        self.check_workflow(id)?;
+        self.shared.space.check(SpaceLevel::Full)
     }
 
     fn check_workflow(&self, id: WorkflowId) -> Result<()> {
@@ -128,16 +143,17 @@ impl Writer {
     fn append(
         &mut self,
         frame: &[u8],
-        row: RunRow,
+        (row, sample): (RunRow, Sample),
         durability: Durability,
         room: OwnedSemaphorePermit,
         reply: Reply<()>,
     ) {
-        if let Err(error) = self.check_workflow(row.workflow) {
+        if let Err(error) = self.check_append(row.workflow) {
             return answer(reply, Err(error));
         }
         let place = self.push(frame, row.place);
         self.batch.runs.push(RunRow { place, ..row });
+        self.batch.samples.push(sample);
         self.batch.rooms.push(room);
         match durability {
             Durability::Written => self.batch.written.push(reply),
@@ -234,7 +250,10 @@ impl Writer {
 
     fn push_tick(&mut self, tick: Arc<Tick>, frame: &[u8], place: Place) {
         let place = self.push(frame, place);
-        lock(&self.shared.ledger).put(&tick);
+        let mut ledger = lock(&self.shared.ledger);
+        self.batch.undo.push(ledger.before(&tick));
+        ledger.put(&tick);
+        drop(ledger);
         self.batch.ticks.push(TickRow { tick, place });
     }
 
@@ -262,6 +281,9 @@ impl Writer {
         }
         let result = self.shared.status.check().and_then(|()| {
             self.log.append(&self.batch.bytes).map(drop).map_err(|error| {
+                if is_full(&error) {
+                    return self.shared.space.full();
+                }
                 let reason = format!("write to segment {} failed: {error}", self.log.number);
                 self.shared.status.stop(reason.clone());
                 StoreError::Stopped(reason)
@@ -271,14 +293,21 @@ impl Writer {
         batch.bytes.clear();
         batch.rooms.clear();
         if let Err(error) = result {
-            let reason = error.to_string();
-            let stopped = || Err(StoreError::Stopped(reason.clone()));
+            let mut ledger = lock(&self.shared.ledger);
+            batch.undo.drain(..).rev().for_each(|before| ledger.restore(before));
+            drop(ledger);
+            let again = || match &error {
+                StoreError::Full { free_bytes } => StoreError::Full { free_bytes: *free_bytes },
+                other => StoreError::Stopped(other.to_string()),
+            };
             batch.runs.clear();
+            batch.samples.clear();
             batch.ticks.clear();
-            batch.written.drain(..).for_each(|reply| answer(reply, stopped()));
-            batch.flushed.drain(..).for_each(|ack| ack(stopped()));
+            batch.written.drain(..).for_each(|reply| answer(reply, Err(again())));
+            batch.flushed.drain(..).for_each(|ack| ack(Err(again())));
             return Err(error);
         }
+        batch.undo.clear();
         self.segment.bytes.store(self.log.written(), Ordering::Relaxed);
         self.shared.status.runs.fetch_add(batch.runs.len() as u64, Ordering::Relaxed);
         let rows = self.segment.live_rows().map_or(0, |live| {
@@ -287,6 +316,9 @@ impl Writer {
         });
         batch.written.drain(..).for_each(|reply| answer(reply, Ok(())));
         self.log_flusher.written(&self.log, batch.flushed.drain(..));
+        // Last: nobody waits for it.
+        let position = Position { file: self.log.number, offset: self.log.written() };
+        self.shared.statistics.add(batch.samples.drain(..), position);
         let options = &self.shared.options;
         if self.log.written() >= options.segment_bytes || rows >= options.segment_rows {
             self.rotate();
@@ -299,6 +331,8 @@ impl Writer {
         let (folder, salt) = (self.shared.folder.runs(), self.shared.folder.salt());
         let number = self.log.number + 1;
         match LogFile::create(&folder, Purpose::Runs, number, salt) {
+            // The segment grows on until there is room.
+            Err(error) if error.is_full() => {}
             Err(error) => self.shared.status.stop(with_source(&error)),
             Ok(log) => {
                 let log = std::mem::replace(&mut self.log, Arc::new(log));
@@ -320,6 +354,10 @@ impl Writer {
         victims: Reply<Vec<Arc<Segment>>>,
     ) {
         self.write_out();
+        let segments = &self.shared.segments;
+        if compaction::should_end(&self.segment, &segments.hidden(), self.shared.options.segment_bytes) {
+            self.rotate();
+        }
         let mut chosen = self.shared.segments.victims(retention);
         if chosen.last().is_some_and(|last| last.number == self.segment.number) {
             if self.segment.live_rows().is_none_or(|live| live.len() == 0) {
@@ -394,10 +432,12 @@ impl Writer {
             self.shared.status.stop(reason.clone());
             StoreError::Stopped(reason)
         };
-        let at = self
-            .journal
-            .append(&frame)
-            .map_err(|error| stop(format!("write to the journal failed: {error}")))?;
+        let at = self.journal.append(&frame).map_err(|error| {
+            if is_full(&error) {
+                return self.shared.space.full();
+            }
+            stop(format!("write to the journal failed: {error}"))
+        })?;
         let position = Position { file: self.journal.number, offset: at + frame.len() as u64 };
         // These values were made from what they are now parsed to.
         write(&self.shared.metadata).apply(puts, position).map_err(|error| stop(error.to_string()))
@@ -408,6 +448,8 @@ impl Writer {
         let (folder, salt) = (self.shared.folder.journal(), self.shared.folder.salt());
         let number = self.journal.number + 1;
         match LogFile::create(&folder, Purpose::Journal, number, salt) {
+            // The journal grows on until there is room.
+            Err(error) if error.is_full() => {}
             Err(error) => self.shared.status.stop(with_source(&error)),
             Ok(journal) => {
                 let position = Position { file: number, offset: journal.written() };
@@ -417,10 +459,24 @@ impl Writer {
         }
     }
 
+    /// What there is, in one step.
+    pub(super) fn moment(&mut self) -> Result<Moment> {
+        self.write_out();
+        self.shared.status.check()?;
+        let segments = self.shared.segments.list();
+        Ok(Moment {
+            metadata: read(&self.shared.metadata).snapshot(),
+            segments: segments.into_iter().map(|segment| (segment.clone(), segment.bytes())).collect(),
+            runs: self.shared.segments.count_runs(),
+        })
+    }
+
     /// Counts the runs that are shown again, after many went or came at once.
     pub(super) fn count_runs(&mut self) {
         self.write_out();
-        self.shared.status.runs.store(self.shared.segments.count_runs(), Ordering::Relaxed);
+        let (status, segments) = (&self.shared.status, &self.shared.segments);
+        status.runs.store(segments.count_runs(), Ordering::Relaxed);
+        status.dead_bytes.store(segments.dead_bytes(), Ordering::Relaxed);
     }
 }
 

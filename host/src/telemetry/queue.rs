@@ -77,6 +77,7 @@ impl QueueMetrics {
             Ok(Enqueued::New) => "new",
             Ok(Enqueued::Known(_)) => "known",
             Err(StoreError::QueueFull { .. }) => "full",
+            Err(StoreError::Full { .. }) => "disk-full",
             Err(_) => "failed",
         };
         self.accepted.get_or_create(&ResultLabels { result }).inc();

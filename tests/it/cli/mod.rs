@@ -1,6 +1,7 @@
 //! The binary: exit codes, what goes to standard output and what to standard error, and
 //! each command against a host that really runs.
 
+mod backup;
 mod bad_input;
 mod demo;
 mod doctor;

@@ -229,7 +229,7 @@ impl Script<'_> {
 
 /// The newest run of a workflow that has ended.
 fn ended_run(client: &Client, name: &WorkflowName) -> Result<Option<String>> {
-    let runs = pages(client, &Query { name, status: None, since: None, limit: 10 })?.runs;
+    let runs = pages(client, &Query::newest(name, 10))?.runs;
     let ended = runs.into_iter().find(|run| run.get("finished_at").is_some_and(Value::is_string));
     Ok(ended.and_then(|run| run.get("id").and_then(Value::as_str).map(str::to_owned)))
 }

@@ -133,6 +133,7 @@ mod tests {
                 started_at: None,
                 finished_at: None,
                 duration_ms: None,
+                lateness_ms: None,
                 reply_status: None,
                 memory_peak_bytes: 0,
             },

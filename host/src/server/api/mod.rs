@@ -6,6 +6,7 @@
 //! [`super::reply`].
 
 mod auth;
+mod backup;
 mod error;
 mod events;
 mod extract;
@@ -18,6 +19,7 @@ mod runs;
 mod runtimes;
 mod schedules;
 mod settings;
+mod statistics;
 mod versions;
 mod view;
 mod workflows;
@@ -105,6 +107,8 @@ fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(schedules::upcoming))
         .routes(routes!(schedules::preview))
         .routes(routes!(schedules::ticks))
+        .routes(routes!(statistics::of_all))
+        .routes(routes!(statistics::of_workflow))
         .routes(routes!(runs::list))
         .routes(routes!(runs::show))
         .routes(routes!(runs::log))
@@ -118,6 +122,8 @@ fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(runtimes::install))
         .routes(routes!(probes::version))
         .routes(routes!(probes::health))
+        .routes(routes!(probes::usage))
+        .routes(routes!(backup::backup))
         .routes(routes!(openapi::document))
         .routes(routes!(probes::healthz))
         .routes(routes!(probes::readyz))

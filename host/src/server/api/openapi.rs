@@ -11,7 +11,9 @@ use utoipa::openapi::{
 use utoipa::{PartialSchema, ToSchema};
 
 use super::{Shared, auth};
-use crate::api::{AsyncAccepted, CallbackBody, ErrorBody, EventsLost, RunError, RunEvent};
+use crate::api::{
+    AsyncAccepted, BackupFile, BackupManifest, CallbackBody, ErrorBody, EventsLost, RunError, RunEvent,
+};
 use crate::server::catch;
 
 /// The name of the security scheme.
@@ -44,6 +46,8 @@ pub(super) fn complete(mut document: OpenApi) -> OpenApi {
         (EventsLost::name(), EventsLost::schema()),
         (AsyncAccepted::name(), AsyncAccepted::schema()),
         (CallbackBody::name(), CallbackBody::schema()),
+        (BackupManifest::name(), BackupManifest::schema()),
+        (BackupFile::name(), BackupFile::schema()),
     ] {
         components.schemas.insert(name.into_owned(), schema);
     }

@@ -5,8 +5,8 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 
-use super::{Api, Shared};
-use crate::api::{About, ErrorBody, HealthView};
+use super::{Api, ApiError, Shared};
+use crate::api::{About, ErrorBody, HealthView, UsageView, WorkflowUsageView};
 use crate::engine::WASMTIME_VERSION;
 use crate::telemetry::{self, Gauges};
 
@@ -83,6 +83,35 @@ pub(super) async fn version(State(api): Shared) -> Json<About> {
         wasmtime: WASMTIME_VERSION.to_owned(),
         started_at: api.app.started_at,
     })
+}
+
+/// What the disk is used for.
+#[utoipa::path(
+    get, path = "/api/v1/usage", operation_id = "showUsage", tag = "host",
+    responses((status = 200, description = "The bytes", body = UsageView)),
+)]
+pub(super) async fn usage(State(api): Shared) -> Result<Json<UsageView>, ApiError> {
+    let app = &api.app;
+    let kept = app.store.usage().await?;
+    let mut workflows: Vec<_> = kept
+        .into_iter()
+        .filter_map(|own| {
+            let name = app.registry.by_id(own.workflow)?.workflow.name.clone();
+            Some(WorkflowUsageView { name, runs: own.runs, run_bytes: own.bytes })
+        })
+        .collect();
+    workflows.sort_by(|a, b| a.name.cmp(&b.name));
+    let health = app.store.health();
+    Ok(Json(UsageView {
+        workflows,
+        run_bytes: health.run_bytes,
+        dead_bytes: health.dead_bytes,
+        index_bytes: health.index_bytes,
+        statistics_bytes: health.statistics_bytes,
+        queue_bytes: health.queue_bytes,
+        blob_bytes: health.blob_bytes,
+        free_bytes: health.free_bytes,
+    }))
 }
 
 /// How the host is, in detail.

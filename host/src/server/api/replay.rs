@@ -109,6 +109,7 @@ pub(super) async fn replay_many(
         trigger: asked.trigger.map(runs::trigger).transpose()?,
         since: asked.since,
         until: asked.until,
+        text: None,
     };
     let limit = runs::limit(Some(asked.limit.unwrap_or(REPLAYS_MAX)))?;
     let page = api.app.store.runs(filter, asked.cursor, limit).await?;
@@ -117,11 +118,13 @@ pub(super) async fn replay_many(
     for run in &page.runs {
         match queue_again(&api, &entry, run, asked.version).await {
             Ok(new) => replayed.queued.push(Replayed { run: new, replay_of: run.id }),
-            Err(ApiError::Store(error @ StoreError::QueueFull { .. })) if last.is_none() => {
+            Err(ApiError::Store(error @ (StoreError::QueueFull { .. } | StoreError::Full { .. })))
+                if last.is_none() =>
+            {
                 return Err(error.into());
             }
             // The caller goes on from here when there is room again.
-            Err(ApiError::Store(StoreError::QueueFull { .. })) => {
+            Err(ApiError::Store(StoreError::QueueFull { .. } | StoreError::Full { .. })) => {
                 replayed.next = last;
                 break;
             }

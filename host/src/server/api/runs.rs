@@ -10,20 +10,22 @@ use utoipa::IntoParams;
 
 use super::extract::{OptionalJson, Params, Segments};
 use super::{Api, ApiError, Shared, request};
-use crate::api::{ErrorBody, RunDetail, RunList, RunLog, RunView, TestRequest};
+use crate::api::{self, ErrorBody, RunDetail, RunList, RunLog, RunView, TestRequest};
 use crate::engine::Input;
 use crate::invoker::Invocation;
 use crate::registry::Entry;
 use crate::run::{Fault, FaultKind, Run, RunId, Status, Trigger};
 use crate::server::catch;
 use crate::server::reply::Problem;
-use crate::store::RunFilter;
+use crate::store::{RunFilter, Searched};
 use crate::workflow::{Kind, WorkflowId};
 
 /// Rows of a page when the caller names no number.
 const LIMIT_DEFAULT: usize = 50;
 /// Most rows of a page.
 const LIMIT_MAX: usize = 500;
+/// Longest text that is searched for.
+const TEXT_BYTES_MAX: usize = 256;
 /// The schedule's name that a test run of a pull is given.
 const TEST_SCHEDULE: &str = "test";
 
@@ -46,6 +48,11 @@ pub(super) struct RunParams {
     /// Runs accepted before this instant (RFC 3339).
     #[param(value_type = Option<String>, format = DateTime)]
     until: Option<Timestamp>,
+    /// Runs with this text in their log, their error or its trace; ASCII letters match in
+    /// either case. A page reads about 8 MiB of records at most: it may not be full, or be
+    /// empty, and have a `next` all the same; `searched` says how far it came.
+    #[param(min_length = 1, max_length = 256)]
+    text: Option<String>,
     /// Runs of a page, 1 to 500; 50 when it is left out. Runs that have not ended come on
     /// top of it: all that run, and at most as many that wait in the queue.
     #[param(minimum = 1, maximum = 500)]
@@ -90,17 +97,22 @@ async fn page(api: &Api, workflow: Option<WorkflowId>, params: RunParams) -> Res
     let limit = limit(params.limit)?;
     let cursor = params.cursor.as_deref().map(str::parse::<RunId>).transpose();
     let cursor = cursor.map_err(|error| ApiError::Query(format!("cursor: {error}")))?;
+    let text = params.text.filter(|text| !text.is_empty());
+    if text.as_ref().is_some_and(|text| text.len() > TEXT_BYTES_MAX) {
+        return Err(ApiError::Query(format!("text: must be at most {TEXT_BYTES_MAX} bytes")));
+    }
     let filter = RunFilter {
         workflow,
         statuses: statuses(params.status.as_deref().unwrap_or_default())?,
         trigger: params.trigger.map(trigger).transpose()?,
         since: params.since,
         until: params.until,
+        text,
     };
     // First those that wait, then those that run, then those that have ended: one that
     // moves on in between is seen twice, and not never.
     let mut runs: Vec<RunView> = Vec::new();
-    if cursor.is_none() {
+    if cursor.is_none() && filter.text.is_none() {
         let mut waiting = api.app.queue.unended(workflow, limit).await?;
         let running = api.app.invoker.running(workflow);
         waiting.retain(|run| !running.iter().any(|other| other.id == run.id));
@@ -110,7 +122,8 @@ async fn page(api: &Api, workflow: Option<WorkflowId>, params: RunParams) -> Res
     let ended = api.app.store.runs(filter, cursor, limit).await?;
     runs.retain(|run| !ended.runs.iter().any(|other| other.id == run.id));
     runs.extend(ended.runs.iter().map(RunView::from));
-    Ok(RunList { runs, next: ended.next })
+    let searched = ended.searched.map(|Searched { runs, back_to }| api::Searched { runs, back_to });
+    Ok(RunList { runs, next: ended.next, searched })
 }
 
 /// How many rows a page has.

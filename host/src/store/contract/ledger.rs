@@ -147,7 +147,10 @@ pub(crate) async fn prune_never_makes_an_instant_free_again(setup: &impl Setup) 
         }
     }
     let everything = Timestamp::now() + SignedDuration::from_hours(1);
-    store.prune(Retention { accepted_before: Some(everything), bytes_max: Some(0) }).await.unwrap();
+    store
+        .prune(Retention { accepted_before: Some(everything), bytes_max: Some(0), ..Retention::default() })
+        .await
+        .unwrap();
     store.close().await.unwrap();
     let store = setup.open().await;
     for number in 0..50 {

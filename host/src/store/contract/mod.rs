@@ -52,8 +52,11 @@ macro_rules! contract_tests {
                 appended_run_is_read_at_once
                 run_needs_its_workflow
                 runs_are_listed_newest_first_through_every_filter
+                text_is_found_in_logs_and_errors
+                statistics_outlive_their_runs
                 pages_have_every_run_once_while_others_are_appended
                 prune_deletes_what_it_counts_and_nothing_younger
+                own_limits_of_a_workflow_take_its_runs_at_once
                 instant_is_claimed_once_for_ever
                 older_instant_can_be_claimed_after_a_newer_one
                 claims_of_a_batch_are_like_single_ones
@@ -111,7 +114,7 @@ fn user() -> SettingWriter {
 async fn all_runs(store: &dyn Store, filter: RunFilter, page: usize) -> Vec<RunId> {
     let (mut ids, mut cursor) = (Vec::new(), None);
     loop {
-        let RunPage { runs, next } = store.runs(filter.clone(), cursor, page).await.unwrap();
+        let RunPage { runs, next, .. } = store.runs(filter.clone(), cursor, page).await.unwrap();
         assert!(runs.len() <= page);
         ids.extend(runs.iter().map(|run| run.id));
         match next {

@@ -121,6 +121,6 @@ pub(crate) async fn closed_store_takes_no_changes(setup: &impl Setup) {
     is_stopped(store.append_run(Arc::new(run(workflow.id)), log(0), Durability::Written).await);
     is_stopped(store.claim(tick(workflow.id, "s", due)).await.map(drop));
     is_stopped(store.settle(workflow.id, "s", due, TickState::Ran, Duration::ZERO).await);
-    is_stopped(store.prune(Retention { accepted_before: Some(due), bytes_max: None }).await.map(drop));
+    is_stopped(store.prune(Retention { accepted_before: Some(due), ..Retention::default() }).await.map(drop));
     is_stopped(store.collect_garbage(&[]).await.map(drop));
 }

@@ -153,7 +153,7 @@ fn read_file(folder: &Path, number: u64, salt: Salt, book: &mut Book, status: &S
             Ok(id) => book.remove(RunId::from_bytes(id)),
             Err(_) => unreadable += 1,
         },
-        Some(Kind::Run | Kind::Tick | Kind::Change) | None => unreadable += 1,
+        Some(Kind::Run | Kind::Tick | Kind::Change | Kind::Rollups) | None => unreadable += 1,
     };
     let range = logfile::HEADER_BYTES.min(read.bytes)..read.bytes;
     let scan = frame::scan(&read.file, range, read.salt, each)

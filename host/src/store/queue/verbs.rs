@@ -120,7 +120,7 @@ fn ended(entry: &QueueEntry, end: EventEnd) -> EventState {
 #[async_trait]
 impl EventQueue for EmbeddedStore {
     async fn enqueue(&self, entry: QueueEntry, input: EventInput) -> Result<Enqueued> {
-        let input = log::encode_input(&input)?;
+        let bytes = log::encode_input(&input)?;
         let shared = self.shared.clone();
         self.queue
             .ask(move |writer| {
@@ -130,8 +130,9 @@ impl EventQueue for EmbeddedStore {
                 if let Some(known) = writer.book(|book| book.known(&entry, now, limits.remember)) {
                     return Ok(known);
                 }
-                writer.book(|book| book.check_room(input.len(), &limits))?;
-                writer.put(entry, Some(&input))?;
+                writer.book(|book| book.check_room(bytes.len(), &limits))?;
+                writer.check_space(&entry, &input)?;
+                writer.put(entry, Some(&bytes))?;
                 Ok(Enqueued::New)
             })
             .await

@@ -7,24 +7,31 @@
 //! Files are deleted from the oldest on: before that, the events that still need one are
 //! written once more. A file that is gone can then never have said something about an
 //! event that an older one would bring back.
+//!
+//! What was applied in memory cannot be taken back. While the disk is full, the thread and
+//! all who asked it for something wait; new events are refused before it comes to that.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 
 use super::book::{Book, InputPlace};
 use super::log::{self, OldFile};
-use super::{EventInput, Leased, QueueEntry, QueueFigures, QueueLimits};
+use super::{EventInput, EventState, Leased, QueueEntry, QueueFigures, QueueLimits};
 use crate::run::RunId;
-use crate::store::folder::{Folder, sync_folder};
+use crate::store::disk::{self, Step};
+use crate::store::folder::sync_folder;
 use crate::store::frame::Salt;
 use crate::store::logfile::{LogFile, Purpose};
+use crate::store::shared::Shared;
+use crate::store::space::{Space, SpaceLevel};
 use crate::store::status::{Status, StopOnPanic, lock};
-use crate::store::{Result, StoreError};
+use crate::store::{Result, StoreError, is_full};
 
 /// Commands that are taken together.
 const BATCH_MAX: usize = 1024;
@@ -40,6 +47,8 @@ const SPARE_FILES_MAX: u64 = 8;
 const FREED_MAX: usize = 4;
 /// What an event takes in a file without its input, roughly.
 const ENTRY_BYTES: u64 = 512;
+/// Time until a write that found no room is tried again.
+const RETRY: Duration = Duration::from_millis(200);
 
 type Command = Box<dyn FnOnce(&mut QueueWriter) + Send>;
 type Ack = Box<dyn FnOnce(Result<()>) + Send>;
@@ -51,6 +60,9 @@ pub(in crate::store) struct QueueShared {
     folder: PathBuf,
     salt: Salt,
     status: Arc<Status>,
+    space: Arc<Space>,
+    /// Nobody waits for room any more.
+    is_closing: AtomicBool,
     file_bytes: AtomicU64,
     dead_dropped: AtomicU64,
 }
@@ -58,10 +70,15 @@ pub(in crate::store) struct QueueShared {
 impl QueueShared {
     pub(in crate::store) fn figures(&self) -> QueueFigures {
         QueueFigures {
-            file_bytes: self.file_bytes.load(Ordering::Relaxed),
+            file_bytes: self.file_bytes(),
             dead_dropped: self.dead_dropped.load(Ordering::Relaxed),
             ..lock(&self.book).figures()
         }
+    }
+
+    /// Bytes of the files.
+    pub(in crate::store) fn file_bytes(&self) -> u64 {
+        self.file_bytes.load(Ordering::Relaxed)
     }
 
     pub(super) fn status(&self) -> &Status {
@@ -84,22 +101,23 @@ impl QueueHandle {
     /// Reads the files and starts the thread. Events of workflows that `is_known` does
     /// not know are forgotten.
     pub(in crate::store) fn open(
-        folder: &Folder,
-        limits: QueueLimits,
-        status: Arc<Status>,
+        store: &Shared,
         is_known: impl Fn(crate::workflow::WorkflowId) -> bool,
     ) -> Result<Self> {
-        let (path, salt) = (folder.queue(), folder.salt());
+        let (path, salt) = (store.folder.queue(), store.folder.salt());
+        let status = store.status.clone();
         let (book, old) = log::read_all(&path, salt, &status)?;
         let number = old.last().map_or(0, |file| file.number) + 1;
         let file = LogFile::create(&path, Purpose::Queue, number, salt)?;
         let unknown: Vec<_> = book.workflows().into_iter().filter(|id| !is_known(*id)).collect();
         let shared = Arc::new(QueueShared {
             book: Mutex::new(book),
-            limits,
+            limits: store.options.events,
             folder: path,
             salt,
             status,
+            space: store.space.clone(),
+            is_closing: AtomicBool::new(false),
             file_bytes: AtomicU64::default(),
             dead_dropped: AtomicU64::default(),
         });
@@ -144,7 +162,12 @@ impl QueueHandle {
     /// Lets the thread finish what was asked for, and end.
     pub(in crate::store) fn take_thread(&self) -> Option<JoinHandle<()>> {
         lock(&self.commands).take();
-        lock(&self.thread).take()
+        self.shared.is_closing.store(true, Ordering::Release);
+        let thread = lock(&self.thread).take();
+        if let Some(thread) = &thread {
+            thread.thread().unpark();
+        }
+        thread
     }
 
     /// The file that is written to, and how much of it is on the disk.
@@ -213,7 +236,7 @@ impl QueueWriter {
     /// An entry with its input.
     pub(super) fn with_input(&mut self, entry: QueueEntry) -> Result<Leased> {
         // It may be among what is about to be written.
-        self.write_out();
+        self.write_out()?;
         let place = self.book(|book| book.input(entry.event.id));
         let input = match place {
             None => EventInput::Nothing,
@@ -235,21 +258,52 @@ impl QueueWriter {
     fn push(&mut self, frame: &[u8]) {
         self.buffer.extend_from_slice(frame);
         if self.buffer.len() >= WRITE_BYTES_MAX {
-            self.write_out();
+            // Who waits is told by the flush that follows.
+            let _ = self.write_out();
         }
     }
 
     // ---- files ---------------------------------------------------------------------------
 
-    /// Hands what was collected to the system.
-    fn write_out(&mut self) {
-        if self.buffer.is_empty() || self.shared.status.check().is_err() {
-            return;
+    /// Fails when there is too little room for an event like this. An event by which a tick
+    /// is tried again is always taken, and one whose caller waits while runs are recorded.
+    pub(super) fn check_space(&self, entry: &QueueEntry, input: &EventInput) -> Result<()> {
+        let level = match input {
+            EventInput::Tick { .. } => return Ok(()),
+            _ if matches!(entry.state, EventState::Leased { .. }) => SpaceLevel::Full,
+            EventInput::Request(_) | EventInput::Nothing => SpaceLevel::Low,
+        };
+        self.shared.space.check(level)
+    }
+
+    /// Hands what was collected to the system, and waits while there is no room for it.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`] when the store closes before there is room: it is kept for a
+    /// later try. [`StoreError::Stopped`].
+    fn write_out(&mut self) -> Result<()> {
+        if self.buffer.is_empty() {
+            return Ok(());
         }
-        if let Err(error) = self.file.append(&self.buffer) {
-            self.shared.status.stop(format!("write to queue file {} failed: {error}", self.file.number));
-        }
+        self.shared.status.check()?;
+        let written = loop {
+            match self.file.append(&self.buffer) {
+                Err(error) if is_full(&error) => {
+                    if self.shared.is_closing.load(Ordering::Acquire) {
+                        return Err(self.shared.space.full());
+                    }
+                    self.shared.space.free_bytes_now();
+                    std::thread::park_timeout(RETRY);
+                }
+                written => break written,
+            }
+        };
         self.buffer.clear();
+        written.map(drop).map_err(|error| {
+            let reason = format!("write to queue file {} failed: {error}", self.file.number);
+            self.shared.status.stop(reason.clone());
+            StoreError::Stopped(reason)
+        })
     }
 
     /// Brings everything to the disk, and tells those who wait.
@@ -262,11 +316,14 @@ impl QueueWriter {
         for ack in std::mem::take(&mut self.acks) {
             ack(match &flushed {
                 Ok(()) => Ok(()),
+                Err(StoreError::Full { free_bytes }) => Err(StoreError::Full { free_bytes: *free_bytes }),
                 Err(error) => Err(StoreError::Stopped(error.to_string())),
             });
         }
+        // For want of room the files grow on until there is some.
         if flushed.is_ok()
             && let Err(error) = self.make_room()
+            && !error.is_full()
         {
             let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
             self.shared.status.stop(format!("{error}{}", cause.unwrap_or_default()));
@@ -275,7 +332,7 @@ impl QueueWriter {
     }
 
     fn flush(&mut self) -> Result<()> {
-        self.write_out();
+        self.write_out()?;
         self.shared.status.check()?;
         self.file.sync().map_err(|error| {
             let reason = format!("flush of queue file {} failed: {error}", self.file.number);
@@ -327,13 +384,21 @@ impl QueueWriter {
         self.flush()?;
         let path = Purpose::Queue.path(&self.shared.folder, oldest.number);
         let delete = || {
-            std::fs::remove_file(&path)?;
+            disk::step(&self.shared.folder, Step::Remove, || std::fs::remove_file(&path))?;
             // In this order for ever: see above.
             sync_folder(&self.shared.folder)
         };
         delete().map_err(|source| StoreError::Io { action: format!("delete {}", path.display()), source })?;
         self.old.remove(0);
         Ok(())
+    }
+
+    /// Brings everything to the disk and says what the files are: their numbers, and their
+    /// bytes so far.
+    pub(in crate::store) fn files(&mut self) -> Result<Vec<(u64, u64)>> {
+        self.flush()?;
+        let old = self.old.iter().map(|file| (file.number, file.bytes));
+        Ok(old.chain([(self.file.number, self.file.written())]).collect())
     }
 
     fn bytes(&self) -> u64 {

@@ -1,0 +1,120 @@
+//! `backup` and `restore`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::*;
+
+/// What a host answers about everything that it keeps.
+fn contents(machine: &Machine) -> Vec<Value> {
+    let list = machine.run(&["list", "--json"]).json();
+    let mut all = Vec::new();
+    for name in ["echo", "settings"] {
+        all.push(machine.run(&["versions", name, "--json"]).json());
+        all.push(machine.run(&["settings", "list", name, "--json"]).json());
+        let runs = machine.run(&["runs", name, "--limit", "1000", "--json"]).json();
+        let newest = runs["runs"][0]["id"].as_str().unwrap().to_owned();
+        all.push(runs);
+        all.push(machine.run(&["show-run", &newest, "--json"]).json());
+    }
+    // Addresses differ from host to host.
+    let keys = list["workflows"].as_array().unwrap().iter().map(|workflow| {
+        let url = workflow["url"].as_str().unwrap();
+        (workflow["name"].clone(), url.rsplit('/').next().unwrap().to_owned())
+    });
+    all.push(keys.map(|(name, key)| serde_json::json!([name, key])).collect());
+    all
+}
+
+#[test]
+fn a_restored_folder_answers_like_the_one_that_was_backed_up() {
+    let host = Host::start();
+    for name in ["echo", "settings"] {
+        host.run(&["deploy", &guest(name), "--kind", "catch"]).ok();
+    }
+    host.run(&["settings", "set", "echo", "TOKEN=secret"]).ok();
+    let url = |machine: &Machine, name: &str| {
+        machine.run(&["show", name, "--json"]).json()["url"].as_str().unwrap().to_owned()
+    };
+    let (echo, settings) = (url(&host.machine, "echo"), url(&host.machine, "settings"));
+    for _ in 0..5 {
+        assert_eq!(post(&echo, r#"{"n": 1}"#).0, 200);
+        assert_eq!(post(&settings, "{}").0, 200);
+    }
+    let before = contents(&host.machine);
+
+    // Nobody else hears of it while the host is backed up: requests go on.
+    let backup = host.machine.path("backup");
+    let backup = backup.to_str().unwrap();
+    let done = Arc::new(AtomicBool::new(false));
+    let calling = std::thread::spawn({
+        let (done, echo) = (done.clone(), echo.clone());
+        move || {
+            let mut calls = 0;
+            while !done.load(Ordering::Relaxed) {
+                assert_eq!(post(&echo, "{}").0, 200);
+                calls += 1;
+            }
+            calls
+        }
+    });
+    let taken = host.run(&["backup", backup, "--json"]).json();
+    done.store(true, Ordering::Relaxed);
+    let calls = calling.join().unwrap();
+    let runs = taken["runs"].as_u64().unwrap();
+    assert!((10..=10 + calls).contains(&runs), "{runs} of 10 and {calls}");
+    assert_eq!(taken["workflows"], 2);
+    host.run(&["backup", backup]).failed(1, "is not empty");
+    // What comes later is not in it.
+    post(&settings, "{}");
+
+    let machine = Machine::new();
+    let data = machine.path("restored");
+    let data = data.to_str().unwrap();
+    let restored = machine.run(&["restore", backup, "--data", data, "--json"]).json();
+    assert_eq!(restored["runs"], runs);
+    machine.run(&["restore", backup, "--data", data]).failed(1, "is not empty");
+    let serving = Going::start(machine.command(&["serve", "--data", data, "--listen", "127.0.0.1:0"]));
+    serving.line_with("listening on");
+    let machine = machine.with("TIDEGATE_DATA", data);
+    let after = contents(&machine);
+    // Those of the backup's own time come on top of the ones before.
+    assert_eq!(after.len(), before.len());
+    for (after, before) in after.iter().zip(&before) {
+        match before["runs"].as_array() {
+            Some(runs) => {
+                let all = after["runs"].as_array().unwrap();
+                assert_eq!(&all[all.len() - runs.len()..], &runs[..]);
+            }
+            None if before.get("request").is_some() && after["id"] != before["id"] => {}
+            None => assert_eq!(after, before),
+        }
+    }
+    assert_eq!(post(&url(&machine, "settings"), "{}").0, 200);
+    assert!(machine.run(&["doctor"]).ok().contains("2 workflows"));
+    assert_eq!(serving.terminate(), Some(0));
+    let ended = machine.run(&["doctor", "--rebuild-index"]);
+    assert!(ended.ok().contains("it was made again from the records"), "{ended:#?}");
+}
+
+#[test]
+fn a_damaged_or_cut_backup_is_refused() {
+    let host = Host::start();
+    host.run(&["deploy", &guest("echo"), "--kind", "catch"]).ok();
+    let folder = host.machine.path("backup");
+    host.run(&["backup", folder.to_str().unwrap()]).ok();
+    let restore = |name: &str| {
+        host.run(&["restore", folder.to_str().unwrap(), "--data", host.machine.path(name).to_str().unwrap()])
+    };
+    let export = folder.join("metadata/export.json");
+    let mut bytes = std::fs::read(&export).unwrap();
+    bytes[40] ^= 1;
+    std::fs::write(&export, bytes).unwrap();
+    restore("damaged").failed(1, "metadata/export.json is not as it was");
+    let manifest = folder.join("manifest.json");
+    let text = std::fs::read_to_string(&manifest).unwrap();
+    std::fs::write(&manifest, text.replace("metadata/export.json", "../export.json")).unwrap();
+    restore("escaping").failed(1, "is none of a data folder");
+    std::fs::remove_file(&manifest).unwrap();
+    restore("cut").failed(1, "no whole backup");
+}
