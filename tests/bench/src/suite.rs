@@ -7,6 +7,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::cases::deploying::{self, Deploying};
+use crate::cases::python::{self, Python};
+use crate::cases::python_memory::{self, PythonMemory};
 use crate::cases::recording::{self, Recording};
 use crate::cases::schedules::{self, Schedules};
 use crate::cases::spinning::{self, Spinning};
@@ -33,6 +35,11 @@ pub enum Case {
     Schedules,
     /// A guest that never ends.
     Spinning,
+    /// Hello in Python beside gunicorn with Flask and pyeryx, and from a paste to the
+    /// first reply.
+    Python,
+    /// Memory of Python workflows.
+    PythonMemory,
 }
 
 /// What to measure.
@@ -73,6 +80,10 @@ pub struct Results {
     pub schedules: Option<Schedules>,
     /// See [`Case::Spinning`].
     pub spinning: Option<Spinning>,
+    /// See [`Case::Python`].
+    pub python: Option<Python>,
+    /// See [`Case::PythonMemory`].
+    pub python_memory: Option<PythonMemory>,
     /// The figures to reach.
     pub checks: Vec<Check>,
 }
@@ -95,6 +106,8 @@ impl Suite {
             starting: None,
             schedules: None,
             spinning: None,
+            python: None,
+            python_memory: None,
             checks: Vec::new(),
         };
         for case in &self.cases {
@@ -140,6 +153,18 @@ impl Suite {
                 let measured = spinning::measure(built, rounds)?;
                 results.checks.extend(measured.checks());
                 results.spinning = Some(measured);
+            }
+            Case::Python => {
+                say("hello in Python beside gunicorn with Flask and pyeryx");
+                let measured = python::measure(built, &self.cache, self.plan)?;
+                results.checks.extend(measured.checks());
+                results.python = Some(measured);
+            }
+            Case::PythonMemory => {
+                say("memory of Python workflows");
+                let measured = python_memory::measure(built)?;
+                results.checks.extend(measured.checks());
+                results.python_memory = Some(measured);
             }
         }
         Ok(())

@@ -3,6 +3,8 @@
 //! checks that follow from it.
 
 pub mod deploying;
+pub mod python;
+pub mod python_memory;
 pub mod recording;
 pub mod schedules;
 pub mod spinning;
