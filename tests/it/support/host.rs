@@ -20,6 +20,8 @@ pub(crate) struct Host {
     /// Where the catch endpoints listen.
     pub(crate) catch: SocketAddr,
     token: String,
+    /// Keys of the configuration and their values.
+    settings: Vec<(String, String)>,
 }
 
 /// A workflow of a host.
@@ -40,12 +42,26 @@ impl Host {
     /// `("server.body_bytes_max", "100")`.
     pub(crate) fn with(settings: &[(&str, &str)]) -> Self {
         let data = tempfile::tempdir().unwrap();
+        let own = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+        Self::on(data, settings.iter().map(own).collect())
+    }
+
+    /// Kills the host, as a power cut would, and starts it again on the same data. It
+    /// listens on other ports then.
+    pub(crate) fn crash(mut self) -> Self {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        let data = std::mem::replace(&mut self.data, tempfile::tempdir().unwrap());
+        Self::on(data, std::mem::take(&mut self.settings))
+    }
+
+    fn on(data: TempDir, settings: Vec<(String, String)>) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
         command.arg("serve").arg("--data").arg(data.path()).args(["--listen", "127.0.0.1:0"]);
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("TIDEGATE_")) {
             command.env_remove(name);
         }
-        for (key, value) in settings {
+        for (key, value) in &settings {
             let name = key.to_uppercase().replace('.', "__");
             command.env(format!("TIDEGATE_{name}"), value);
         }
@@ -56,7 +72,7 @@ impl Host {
         let address =
             |key: &str| host[key].as_str().unwrap().strip_prefix("http://").unwrap().parse().unwrap();
         let token = read("admin.token").trim().to_owned();
-        Self { child, api: address("url"), catch: address("catch_url"), token, data }
+        Self { child, api: address("url"), catch: address("catch_url"), token, data, settings }
     }
 
     /// A request to the management API with the token.
