@@ -73,11 +73,12 @@ lint: setup ## Check formatting, lints and dependencies
 .PHONY: bench
 # Arguments for the benchmark, for example BENCH="--only throughput --rounds 3 --strict".
 BENCH ?=
-bench: build guests ## Measure beside the peers, in one run (BENCH="--help" lists what can be chosen)
+bench: build guests runtime ## Measure beside the peers, in one run (BENCH="--help" lists what can be chosen)
 	$(call say,"Building the benchmark")
 	@cargo build --release --locked --package tidegate-bench
-	$(call say,"Measuring for about ten minutes; leave the machine alone meanwhile")
-	@$(RELEASE)/tidegate-bench run --tidegate $(BIN) --guests $(TIDEGATE_GUESTS) --cache $(TIDEGATE_CACHE) \
+	$(call say,"Measuring for about fifteen minutes; leave the machine alone meanwhile")
+	@$(RELEASE)/tidegate-bench run --tidegate $(BIN) --guests $(TIDEGATE_GUESTS) \
+		--runtimes $(TIDEGATE_RUNTIMES) --cache $(TIDEGATE_CACHE) \
 		--output $(CARGO_TARGET_DIR)/bench/$$(date -u +%Y-%m-%dT%H%M%SZ).json $(BENCH)
 
 .PHONY: soak

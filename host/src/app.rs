@@ -303,6 +303,7 @@ pub async fn serve(
     // All end with the same token, scheduler and queue when their runs are settled. A panic
     // in them was logged when it happened.
     let _ = tokio::join!(housekeeping, ticking, queueing);
+    app.queue.settled().await;
     app.egress.close().await;
     let telemetry = app.telemetry.clone();
     // What is left may take a few seconds to send; a panic in it was logged.

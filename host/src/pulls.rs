@@ -82,7 +82,10 @@ impl Parts {
 
     async fn recover_tick(self: Arc<Self>, tick: Tick) -> TickState {
         // The record is written before the ledger is: it may be there.
-        if let Ok(Some(_)) = self.store.run(tick.run).await {
+        if let Ok(Some(run)) = self.store.run(tick.run).await {
+            if let Some(entry) = self.entry(tick.workflow) {
+                self.queue.take_over(&entry, &run, input_of(&tick)).await;
+            }
             return TickState::Ran;
         }
         self.telemetry.ticks_settled(TickState::Interrupted, 1);

@@ -127,7 +127,36 @@ async fn a_message_is_sent_when_a_profile_is_indexed() {
         let failed = sms.catch(&webhook).await;
         assert!(failure(&failed).contains(says), "{faults}: {}", failure(&failed));
     }
+    // Nobody answers: the deadline ends it.
+    services.fail(json!({ "sms": ["slow"] }));
+    let source = Some(sms.source.clone());
+    let ran = host.run(request(&webhook), source, &sms.settings, Some(1500)).await;
+    assert_eq!(ran.report.end.expect_err("it is to fail").kind, FaultKind::Deadline);
     assert_eq!(services.state()["messages"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cursor_is_kept_after_each_page_that_was_read() {
+    let services = Services::start();
+    let host = Arc::new(Host::new("").await);
+    let settings = json!({ "FEED_URL": services.url("/feed") });
+    let mut feed = Deployed::new(&host, "cursor", settings).await;
+    for (fault, says) in
+        [("500", "500 Server Error"), ("nonsense", "JSONDecodeError"), ("429", "429 Client Error")]
+    {
+        services.fail(json!({ "feed": [fault] }));
+        let failed = feed.pull().await;
+        assert!(failure(&failed).contains(says), "{fault}: {}", failure(&failed));
+    }
+    services.fail(json!({ "feed": ["", "500"] }));
+    let broken = feed.pull().await;
+    assert!(failure(&broken).contains("500 Server Error"), "{}", failure(&broken));
+    assert_eq!(feed.settings["CURSOR"], "i-2", "the page that was read");
+    let rest = feed.pull().await;
+    assert_eq!(value(&rest), json!({ "read": 3, "cursor": "i-5" }));
+    let log: Vec<_> = rest.report.log.iter().map(|line| line.text.as_str()).collect();
+    assert_eq!(log, ["i-3: Item 3", "i-4: Item 4", "i-5: Item 5"]);
+    assert_eq!(value(&feed.pull().await), json!({ "read": 0, "cursor": "i-5" }));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -103,3 +103,40 @@ fn run(within: &Path, arguments: &[&str]) -> String {
     let ended = command.output().unwrap();
     String::from_utf8([ended.stdout, ended.stderr].concat()).unwrap()
 }
+
+#[test]
+fn a_runtime_of_ones_own_is_built_and_native_code_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let build = |requirements: &str| {
+        std::fs::write(folder.path().join("requirements.txt"), requirements).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+        let arguments = ["runtime", "build", "--no-install", "--name", "small", "-r", "requirements.txt"];
+        command.args(arguments).args(["--output", "made"]).current_dir(folder.path());
+        command.env("HOME", folder.path()).env("TIDEGATE_CACHE", python::cache()).output().unwrap()
+    };
+    // Pinned, but not hashed: the build finds out the hash, and writes it down.
+    let ended = build("six==1.17.0\n");
+    let (stdout, stderr) =
+        (String::from_utf8(ended.stdout).unwrap(), String::from_utf8(ended.stderr).unwrap());
+    assert!(ended.status.success(), "{stderr}");
+    assert_eq!(stdout, "made/small.wasm\n");
+    for step in ["building the runtime small", "making the component small.wasm ...", "small.wasm: done in "]
+    {
+        assert!(stderr.contains(step), "{step:?} is not in {stderr}");
+    }
+    let wasm = std::fs::read(folder.path().join("made/small.wasm")).unwrap();
+    assert!(wasm.starts_with(b"\0asm\x0d\0\x01\0"), "a component");
+    let locked = std::fs::read_to_string(folder.path().join("made/small.requirements.txt")).unwrap();
+    assert!(locked.contains("six==1.17.0 --hash=sha256:4721f391ed90"), "{locked}");
+
+    let ended = build("six==1.17.0\nujson==5.10.0\n");
+    let stderr = String::from_utf8(ended.stderr).unwrap();
+    assert_eq!((ended.status.code(), ended.stdout.as_slice()), (Some(1), &b""[..]), "{stderr}");
+    for part in [
+        "error: ujson 5.10.0 holds native code for one kind of machine (ujson.",
+        "which cannot run in WebAssembly",
+        "hint: use a package that is Python only",
+    ] {
+        assert!(stderr.contains(part), "{part:?} is not in {stderr}");
+    }
+}

@@ -1,12 +1,13 @@
-"""Stand-ins for the services of the case studies: an HR API, an SMS service, an ATS.
+"""Stand-ins for the services of the examples: an HR API, an SMS service, an ATS, a feed.
 
 They keep what they receive and fail on demand. Listens on a free port of 127.0.0.1 and
 prints the port.
 
 GET  /state    everything that was received, and the profiles with their tags
 POST /faults   a list of faults for each service, one for each of its next requests:
-               a status as text, "reset", "nonsense" (an answer that is not JSON), or
-               "lost" (the request is carried out, and its answer never arrives)
+               a status as text, "reset", "nonsense" (an answer that is not JSON),
+               "slow" (no answer), "lost" (the request is carried out, and its answer
+               never arrives), or "held" (the same, and the connection stays open)
 """
 
 import http.server
@@ -16,7 +17,8 @@ import threading
 import urllib.parse
 
 KEYS = {"hr": "hr-key", "sms": "sms-key", "ats": "ats-key"}
-FAULTS = {"hr": [], "sms": [], "ats": []}
+FAULTS = {"hr": [], "sms": [], "ats": [], "feed": []}
+FEED = [{"id": f"i-{number}", "title": f"Item {number}"} for number in range(1, 6)]
 LOCK = threading.Lock()
 
 
@@ -64,7 +66,17 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.close_connection = True
         self.connection.shutdown(socket.SHUT_RDWR)
 
+    def wait_for_the_caller(self):
+        """Returns when the caller has given up, or is no more."""
+        self.connection.settimeout(60)
+        self.connection.recv(1)
+        self.close_connection = True
+
     def respond(self):
+        if self.answer_or_fault() in ("slow", "held"):
+            self.wait_for_the_caller()
+
+    def answer_or_fault(self):
         data = self.rfile.read(int(self.headers.get("content-length") or 0))
         url = urllib.parse.urlsplit(self.path)
         with LOCK:
@@ -74,22 +86,26 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 for service, faults in json.loads(data).items():
                     FAULTS[service].extend(faults)
                 return self.answer(200, {})
-            service = {"/sms": "sms", "/profiles": "ats"}.get(url.path, "hr")
+            service = {"/sms": "sms", "/profiles": "ats", "/feed": "feed"}.get(url.path, "hr")
             fault = FAULTS[service].pop(0) if FAULTS[service] else None
             if fault == "reset":
                 return self.hang_up()
+            if fault == "slow":
+                return fault
             if fault == "nonsense":
                 return self.answer(200, b"<html>down for maintenance</html>")
             if fault and fault.isdigit():
                 return self.answer(int(fault), {"code": int(fault), "message": "on demand"})
-            if self.headers.get("x-api-key") != KEYS[service]:
+            if self.headers.get("x-api-key") != KEYS.get(service):
                 return self.answer(401, {"code": 401, "message": "Unauthorized"})
             query = dict(urllib.parse.parse_qsl(url.query))
             handle = getattr(self, f"{service}_{self.command.lower()}")
             status, value = handle(url.path, query, data)
             if fault == "lost":
                 return self.hang_up()
-            self.answer(status, value)
+            if fault != "held":
+                self.answer(status, value)
+            return fault
 
     do_GET = do_POST = do_PUT = respond
 
@@ -114,6 +130,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         STATE["profiles"][edited["key"]]["tags"] = edited["tags"]
         STATE["edits"].append(edited["key"])
         return 200, {"code": 200, "message": "", "data": {}}
+
+    def feed_get(self, path, query, data):
+        seen = [item["id"] for item in FEED].index(query["after"]) + 1 if "after" in query else 0
+        return 200, {"items": FEED[seen : seen + 2], "more": seen + 2 < len(FEED)}
 
     def sms_post(self, path, query, data):
         STATE["messages"].append(json.loads(data)["text"])

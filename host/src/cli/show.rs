@@ -74,6 +74,10 @@ fn fields(view: &WorkflowView, out: &super::output::Output, now: jiff::Timestamp
             origins => format!("browsers of {}", origins.join(", ")),
         };
         fields.add("callable by", clean(&origins));
+        fields.maybe("delivery id", endpoint.delivery_id_header.as_deref().map(clean));
+        if !endpoint.callback_hosts.is_empty() {
+            fields.add("calls back", clean(&endpoint.callback_hosts.join(", ")));
+        }
     }
     let limits = [
         view.limits.deadline_ms.map(|ms| format!("deadline {}", duration_ms(ms))),

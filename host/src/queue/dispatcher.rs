@@ -60,6 +60,11 @@ impl Queue {
         self.stopping.cancel();
         while runs.join_next().await.is_some() {}
         while callbacks.join_next().await.is_some() {}
+    }
+
+    /// Waits until the runs of callers who waited are settled: they may outlast both
+    /// [`Queue::run`] and their callers.
+    pub async fn settled(&self) {
         self.calls.close();
         self.calls.wait().await;
     }

@@ -12,7 +12,7 @@ impl Queue {
     /// there is nothing more to try, or the host stops. The next ticks of its schedule are
     /// judged by then.
     pub async fn follow_up(&self, entry: &Entry, run: &Run, input: Input) {
-        if !self.take_over(entry, run, input).await {
+        if !self.enqueue_failed(entry, run, input, Began::AsRecorded).await {
             return;
         }
         let is_over = self.flights.end_of(run.id);
@@ -28,9 +28,18 @@ impl Queue {
         }
     }
 
+    /// The host ended before it was decided whether a pull's run is tried again: decides
+    /// it now, once.
+    pub async fn take_over(&self, entry: &Entry, run: &Run, input: Input) {
+        // It may be in the queue already.
+        if matches!(self.store.event(run.id).await, Ok(None)) {
+            self.enqueue_failed(entry, run, input, Began::Perhaps).await;
+        }
+    }
+
     /// Puts a pull's run that failed into the queue, as an event whose first attempt was
     /// made. Returns whether it did.
-    pub async fn take_over(&self, entry: &Entry, run: &Run, input: Input) -> bool {
+    async fn enqueue_failed(&self, entry: &Entry, run: &Run, input: Input, began: Began) -> bool {
         let policy = &entry.workflow.retry;
         if policy.attempts <= 1 || !matches!(run.status, Status::Failed | Status::Interrupted) {
             return false;
@@ -53,7 +62,7 @@ impl Queue {
             tracing::error!(run = %run.id, error, "a run that failed cannot be tried again");
             return false;
         }
-        let settlement = settlement(&leased, policy, run, Began::Perhaps);
+        let settlement = settlement(&leased, policy, run, began);
         self.settle(&leased, settlement).await;
         self.wake.notify_one();
         true

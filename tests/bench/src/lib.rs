@@ -13,6 +13,7 @@ pub mod machine;
 pub mod parallel;
 pub mod peer;
 pub mod process;
+pub mod python;
 pub mod report;
 pub mod rounds;
 pub mod server;

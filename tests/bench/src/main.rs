@@ -42,6 +42,9 @@ struct RunArguments {
     /// The folder with the Rust guests' components.
     #[arg(long)]
     guests: PathBuf,
+    /// The folder with the Python runtimes' components.
+    #[arg(long)]
+    runtimes: PathBuf,
     /// Where peers are installed.
     #[arg(long)]
     cache: PathBuf,
@@ -99,13 +102,23 @@ fn main() -> ExitCode {
 
 #[allow(clippy::print_stdout, clippy::print_stderr)]
 fn run(arguments: RunArguments) -> anyhow::Result<ExitCode> {
-    let RunArguments { tidegate, guests, cache, output, only, rounds, seconds, connections, strict } =
-        arguments;
+    let RunArguments {
+        tidegate,
+        guests,
+        runtimes,
+        cache,
+        output,
+        only,
+        rounds,
+        seconds,
+        connections,
+        strict,
+    } = arguments;
     let suite = Suite {
         cases: if only.is_empty() { Case::value_variants().to_vec() } else { only },
         plan: Plan { rounds, seconds, warm_up_seconds: 1.0 },
         connections,
-        built: Built { program: tidegate, guests },
+        built: Built { program: tidegate, guests, runtimes },
         cache,
     };
     let results = suite.run()?;

@@ -26,6 +26,10 @@ pub fn report(results: &Results) -> String {
     if let Some(recording) = &results.recording {
         section(&mut text, "Recording", &comparison(&recording.series));
     }
+    if let Some(python) = &results.python {
+        section(&mut text, "Hello in Python, in turns", &comparison(&python.series));
+        section(&mut text, "Hello in Python, with and without imports", &comparison(&python.imports));
+    }
     let single = single_figures(results);
     if single.row_count() > 0 {
         section(&mut text, "Tidegate alone", &single);
@@ -110,6 +114,9 @@ fn single_figures(results: &Results) -> Table {
         spread(&with("events accepted a second"), load.accepted_per_s, "");
         spread(&with("events run a second"), load.run_per_s, "");
     }
+    if let Some(python) = &results.python {
+        spread("paste of Python source to first reply, beside a load", python.paste_ms, "ms");
+    }
     let mut one = |what: &str, value: String, unit: &str| {
         table.add_row([what, &value, "", "", unit]);
     };
@@ -129,6 +136,12 @@ fn single_figures(results: &Results) -> Table {
         one("lateness of their starts, p99", format!("{:.1}", schedules.late_p99_ms), "ms");
         one("lateness of their starts, largest", format!("{:.1}", schedules.late_max_ms), "ms");
         one("processor meanwhile", format!("{:.0}", schedules.cores * 100.0), "% of a core");
+    }
+    if let Some(memory) = &results.python_memory {
+        let megabytes = |bytes: f64| format!("{:.2}", bytes / 1e6);
+        one("private memory of a waiting Python instance", megabytes(memory.instance_bytes), "MB");
+        one("memory of 500 Python workflows over none", megabytes(memory.workflows_bytes), "MB");
+        one("the same, once each was called", megabytes(memory.called_bytes), "MB");
     }
     table
 }

@@ -8,6 +8,8 @@ use serde::Serialize;
 
 use crate::cases::accepting::{self, Accepting};
 use crate::cases::deploying::{self, Deploying};
+use crate::cases::python::{self, Python};
+use crate::cases::python_memory::{self, PythonMemory};
 use crate::cases::recording::{self, Recording};
 use crate::cases::schedules::{self, Schedules};
 use crate::cases::spinning::{self, Spinning};
@@ -36,6 +38,11 @@ pub enum Case {
     Spinning,
     /// Requests that are answered before they ran.
     Accepting,
+    /// Hello in Python beside gunicorn with Flask and pyeryx, and from a paste to the
+    /// first reply.
+    Python,
+    /// Memory of Python workflows.
+    PythonMemory,
 }
 
 /// What to measure.
@@ -78,6 +85,10 @@ pub struct Results {
     pub spinning: Option<Spinning>,
     /// See [`Case::Accepting`].
     pub accepting: Option<Accepting>,
+    /// See [`Case::Python`].
+    pub python: Option<Python>,
+    /// See [`Case::PythonMemory`].
+    pub python_memory: Option<PythonMemory>,
     /// The figures to reach.
     pub checks: Vec<Check>,
 }
@@ -101,6 +112,8 @@ impl Suite {
             schedules: None,
             spinning: None,
             accepting: None,
+            python: None,
+            python_memory: None,
             checks: Vec::new(),
         };
         for case in &self.cases {
@@ -152,6 +165,18 @@ impl Suite {
                 let measured = accepting::measure(built, rounds)?;
                 results.checks.extend(measured.checks());
                 results.accepting = Some(measured);
+            }
+            Case::Python => {
+                say("hello in Python beside gunicorn with Flask and pyeryx");
+                let measured = python::measure(built, &self.cache, self.plan)?;
+                results.checks.extend(measured.checks());
+                results.python = Some(measured);
+            }
+            Case::PythonMemory => {
+                say("memory of Python workflows");
+                let measured = python_memory::measure(built)?;
+                results.checks.extend(measured.checks());
+                results.python_memory = Some(measured);
             }
         }
         Ok(())

@@ -25,6 +25,8 @@ pub struct Built {
     pub program: PathBuf,
     /// The folder with the Rust guests' components.
     pub guests: PathBuf,
+    /// The folder with the stock Python runtimes' components.
+    pub runtimes: PathBuf,
 }
 
 impl Built {
@@ -35,6 +37,16 @@ impl Built {
     pub fn guest(&self, name: &str) -> anyhow::Result<Vec<u8>> {
         let path = self.guests.join(format!("{name}.wasm"));
         std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))
+    }
+
+    /// The bytes of a Python runtime's component.
+    ///
+    /// # Errors
+    /// When it was not built.
+    pub fn runtime(&self, name: &str) -> anyhow::Result<Vec<u8>> {
+        let path = self.runtimes.join(format!("{name}.wasm"));
+        std::fs::read(&path)
+            .with_context(|| format!("cannot read {}: `make runtime` makes it", path.display()))
     }
 }
 
@@ -90,6 +102,36 @@ impl Tidegate {
         let request = self.agent.post(format!("{}/api/v1/workflows/{name}/versions", self.url));
         let request = request.header("authorization", &self.token).content_type("application/wasm");
         answer("deploying", request.send(component))
+    }
+
+    /// Installs a language runtime.
+    ///
+    /// # Errors
+    /// When the host refuses.
+    pub fn install_runtime(&self, name: &str, component: &[u8]) -> anyhow::Result<()> {
+        let request = self.agent.put(format!("{}/api/v1/runtimes/{name}", self.url));
+        let request = request.header("authorization", &self.token).content_type("application/wasm");
+        answer("installing a runtime", request.send(component)).map(drop)
+    }
+
+    /// Deploys Python source to a workflow and returns the answer.
+    ///
+    /// # Errors
+    /// When the host refuses.
+    pub fn paste(&self, name: &str, source: &str) -> anyhow::Result<Value> {
+        let request = self.agent.post(format!("{}/api/v1/workflows/{name}/versions", self.url));
+        let request = request.header("authorization", &self.token).content_type("text/x-python");
+        answer("deploying source", request.send(source))
+    }
+
+    /// Creates a catch workflow, deploys Python source to it, and returns how to ask it
+    /// for a hello.
+    ///
+    /// # Errors
+    /// When the host refuses.
+    pub fn python_catch(&self, name: &str, source: &str) -> anyhow::Result<Target> {
+        self.create(&json!({"name": name, "kind": "catch"}))?;
+        target_of(&self.paste(name, source)?)
     }
 
     /// Deploys a component to a catch workflow, and returns how to ask it for a hello.

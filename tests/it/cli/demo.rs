@@ -13,6 +13,8 @@ fn the_demo_shows_a_catch_and_a_pull_and_goes_on_serving() {
         "HTTP/1.1 200 OK",
         "HTTP/1.1 201 Created",
         "trigger   pull, schedule default",
+        "The messaging service sent: [\"Ada Martin just applied! Call +33 1 00 00 00 01.\"]",
+        "The applicant tracking system has them, each once: [\"p-1\",\"p-2\",\"p-3\",\"p-4\"]",
         "The other system has them now: [\"Ada\",\"Grace\",\"Barbara\"",
         "The host goes on serving at http://127.0.0.1:",
         &format!(

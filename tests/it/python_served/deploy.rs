@@ -13,6 +13,10 @@ pub(super) const CASES: &[Case] = &[
     ("A module that fails at import is reported at deploy with file, line and message.", refused),
     ("An infinite loop at import; non-UTF-8 source; a 2 MB source; tabs, CRLF and a BOM.", odd_files),
     ("`tidegate deploy workflow.py --kind catch`, a folder with `workflow.toml`.", by_command),
+    (
+        "The two case studies are examples in the project; a third keeps a cursor, a fourth verifies.",
+        examples,
+    ),
     ("A second stock runtime, `hrflow-4`, has the newest SDK.", other_runtime),
     ("A folder with its own `requirements.txt`, and a component made elsewhere, run alike.", components),
 ];
@@ -145,6 +149,16 @@ fn by_command(served: &Served) {
     let stderr = String::from_utf8(ended.stderr).unwrap();
     assert!(!ended.status.success() && stderr.contains("there is no function named 'workflow'"), "{stderr}");
     served.host.get("/api/v1/workflows/nothing").expect(404);
+}
+
+fn examples(served: &Served) {
+    let folder = python::repository().join("examples");
+    for name in ["cursor", "python-catch", "python-pull", "signed-webhook", "sms-on-profile", "sync-to-ats"] {
+        let project = folder.join(name);
+        let deployed = cli(served, &["deploy", project.to_str().unwrap(), "--json"]);
+        let deployed: Value = serde_json::from_str(&deployed).unwrap();
+        assert_eq!(deployed["name"], name);
+    }
 }
 
 fn other_runtime(served: &Served) {

@@ -4,6 +4,7 @@
 //! One host for all of it, because each has to compile the runtime. Every case quotes
 //! the line of the product's contract that it proves.
 
+mod crash;
 mod deploy;
 mod reply;
 mod request;
@@ -110,6 +111,9 @@ fn a_host_keeps_each_line_of_the_contract() {
         if catch_unwind(AssertUnwindSafe(|| case(&served))).is_err() {
             failed.push(*line);
         }
+    }
+    if catch_unwind(AssertUnwindSafe(|| crash::between_the_call_and_the_tag(served))).is_err() {
+        failed.push(crash::LINE);
     }
     assert!(failed.is_empty(), "these lines do not hold:\n{}", failed.join("\n"));
 }

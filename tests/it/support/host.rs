@@ -20,6 +20,7 @@ pub(crate) struct Host {
     /// Where the catch endpoints listen.
     pub(crate) catch: SocketAddr,
     token: String,
+    /// Keys of the configuration and their values.
     settings: Vec<(String, String)>,
 }
 

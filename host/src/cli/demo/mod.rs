@@ -5,6 +5,7 @@
 //! line that is printed is parsed and run.
 
 mod script;
+mod services;
 mod stand_in;
 
 use std::net::TcpListener;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use serde_json::{Value, json};
 
+use super::services::{ATS_KEY, HR_KEY, SMS_KEY, SOURCE};
 use super::stand_in::{API_KEY, StandIn};
 use crate::api::{RuntimeList, WorkflowList, WorkflowView};
 use crate::cli::client::Client;
@@ -19,6 +20,16 @@ use crate::workflow::{Digest, Kind, WorkflowName};
 const RUNTIME: &str = "python";
 const GREETING: &str = "greeting";
 const HEARTBEAT: &str = "heartbeat";
+const SMS: &str = "sms-on-profile";
+const SMS_FILES: &[(&str, &str)] = &[
+    ("workflow.toml", include_str!("../../../../examples/sms-on-profile/workflow.toml")),
+    ("workflow.py", include_str!("../../../../examples/sms-on-profile/workflow.py")),
+];
+const SYNC: &str = "sync-to-ats";
+const SYNC_FILES: &[(&str, &str)] = &[
+    ("workflow.toml", include_str!("../../../../examples/sync-to-ats/workflow.toml")),
+    ("workflow.py", include_str!("../../../../examples/sync-to-ats/workflow.py")),
+];
 const APPLICATIONS: &str = "applications";
 const IMPORT: &str = "import";
 /// The first due instant of a schedule of five seconds is at most so far away, even on a
@@ -59,10 +70,46 @@ impl Script<'_> {
         self.wait_for_run(HEARTBEAT)?;
         self.show_last_run(HEARTBEAT)?;
 
+        self.play_case_studies()?;
         self.play_rust()?;
         self.say("All of them:")?;
         self.tidegate(&["list"])?;
         self.farewell(url, data, &url_of_greeting)
+    }
+
+    /// The case studies, against stand-ins for the services that they connect.
+    fn play_case_studies(&mut self) -> Result<()> {
+        let at = format!("http://{}", self.stand_in.address);
+        self.say("A case study: when HrFlow.ai has indexed a profile, HR gets a text message.")?;
+        let folder = self.write_example(SMS, SMS_FILES)?;
+        let settings = [
+            format!("API_KEY={HR_KEY}"),
+            "USER_EMAIL=ann@corp.example".to_owned(),
+            format!("API_URL={at}/v1/"),
+            format!("MESSAGE_API_KEY={SMS_KEY}"),
+            format!("MESSAGE_URL={at}/sms"),
+        ];
+        let url = self.deploy(SMS, &with_settings(&[&folder], &settings))?;
+        self.post(&url, &json!({"profile": {"key": "p-1", "source": {"key": SOURCE}}}))?;
+        self.show_last_run(SMS)?;
+        let messages = Value::Array(self.stand_in.services.messages());
+        self.say(&format!("The messaging service sent: {messages}"))?;
+
+        self.say("Another one: new profiles are copied to an applicant tracking system, and tagged.")?;
+        let folder = self.write_example(SYNC, SYNC_FILES)?;
+        let settings = [
+            format!("API_KEY={HR_KEY}"),
+            "USER_EMAIL=ann@corp.example".to_owned(),
+            format!("API_URL={at}/v1/"),
+            format!("SOURCE_KEY={SOURCE}"),
+            format!("ATS_API_KEY={ATS_KEY}"),
+            format!("ATS_URL={at}/profiles"),
+        ];
+        self.deploy(SYNC, &with_settings(&[&folder, "--every", "5s"], &settings))?;
+        self.wait_for_run(SYNC)?;
+        self.show_last_run(SYNC)?;
+        let people = Value::Array(self.stand_in.services.people());
+        self.say(&format!("The applicant tracking system has them, each once: {people}"))
     }
 
     /// The Rust examples, where they were built.
@@ -107,6 +154,7 @@ impl Script<'_> {
             "tidegate list".to_owned(),
             format!("tidegate logs {HEARTBEAT} --follow"),
             format!("curl -i -H 'content-type: application/json' -d '{{\"name\": \"Grace\"}}' {address}"),
+            format!("curl http://{}/received", self.stand_in.address),
         ]) {
             out.line(format!("    {line}"))?;
         }
@@ -152,6 +200,16 @@ impl Script<'_> {
         out.line("")?;
         for line in clean_lines(&code).lines() {
             out.line(out.paint.dim(format!("    {line}")))?;
+        }
+        Ok(folder.display().to_string())
+    }
+
+    /// Writes an example of this repository, and returns its folder.
+    fn write_example(&mut self, name: &str, files: &[(&str, &str)]) -> Result<String> {
+        let folder = self.folder.join(name);
+        std::fs::create_dir_all(&folder).context("write the examples")?;
+        for (file, text) in files {
+            std::fs::write(folder.join(file), text).context("write the examples")?;
         }
         Ok(folder.display().to_string())
     }
@@ -225,6 +283,12 @@ impl Script<'_> {
         dispatch(cli.command, self.context)?;
         self.context.out.flush()
     }
+}
+
+/// The arguments of a deploy with these settings.
+fn with_settings<'a>(first: &[&'a str], settings: &'a [String]) -> Vec<&'a str> {
+    let pairs = settings.iter().flat_map(|setting| ["--set", setting.as_str()]);
+    first.iter().copied().chain(pairs).collect()
 }
 
 /// The newest run of a workflow that has ended.

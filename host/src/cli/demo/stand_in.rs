@@ -1,7 +1,6 @@
 //! What stands in for other people's systems in the demo: one that has candidates to
 //! fetch, and one that takes them.
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
@@ -16,6 +15,7 @@ use hyper_util::server::conn::auto;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
+use super::services::{Asked, Services, Told};
 use crate::cli::error::{Explain, Result};
 
 /// The key that both systems want.
@@ -43,10 +43,12 @@ const PAGE: usize = 2;
 /// Bytes of an import.
 const BODY_BYTES_MAX: usize = 64 << 10;
 
-/// Two systems at one address.
+/// Two systems, and the services of the case studies, at one address.
 pub(super) struct StandIn {
     /// Where they are.
     pub(super) address: SocketAddr,
+    /// The services of the case studies.
+    pub(super) services: Arc<Services>,
     imported: Arc<Mutex<Vec<Value>>>,
 }
 
@@ -55,6 +57,7 @@ struct Systems {
     /// When it was first asked.
     began: Arc<OnceLock<Instant>>,
     imported: Arc<Mutex<Vec<Value>>>,
+    services: Arc<Services>,
 }
 
 impl StandIn {
@@ -65,8 +68,9 @@ impl StandIn {
     pub(super) async fn start() -> Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.context("start the stand-ins")?;
         let address = listener.local_addr()?;
-        let imported = Arc::default();
-        let systems = Systems { began: Arc::default(), imported: Arc::clone(&imported) };
+        let (imported, services): (_, Arc<Services>) = Default::default();
+        let systems =
+            Systems { began: Arc::default(), imported: Arc::clone(&imported), services: services.clone() };
         // Ends with the process, as the demo does.
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -79,7 +83,7 @@ impl StandIn {
                 });
             }
         });
-        Ok(Self { address, imported })
+        Ok(Self { address, services, imported })
     }
 
     /// What arrived at the system that takes candidates.
@@ -88,26 +92,55 @@ impl StandIn {
     }
 }
 
+/// The connection is closed without an answer.
+#[derive(Debug, thiserror::Error)]
+#[error("the stand-in hangs up on demand")]
+struct HangUp;
+
 async fn answer(
     systems: Systems,
     request: Request<Incoming>,
-) -> std::result::Result<Response<Full<Bytes>>, Infallible> {
+) -> std::result::Result<Response<Full<Bytes>>, HangUp> {
     let (head, body) = request.into_parts();
-    let key = head.headers.get("x-api-key").map(|key| key.as_bytes());
-    let (status, document) = match (&head.method, head.uri.path()) {
-        _ if key != Some(API_KEY.as_bytes()) => (StatusCode::UNAUTHORIZED, Value::Null),
-        (&Method::GET, "/candidates") => (StatusCode::OK, systems.page(head.uri.query().unwrap_or_default())),
-        (&Method::POST, "/import") => {
-            let body = Limited::new(body, BODY_BYTES_MAX).collect().await;
-            let bytes = body.map(|body| body.to_bytes()).unwrap_or_default();
-            (systems.import(&bytes), Value::Null)
+    let body = Limited::new(body, BODY_BYTES_MAX).collect().await;
+    let bytes = body.map(|body| body.to_bytes()).unwrap_or_default();
+    let header = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok());
+    let asked = Asked {
+        method: &head.method,
+        path: head.uri.path(),
+        query: head.uri.query().unwrap_or_default(),
+        key: header("x-api-key"),
+        batch: header("idempotency-key"),
+        body: &bytes,
+    };
+    match systems.services.answer(&asked) {
+        Some(Told::Answer(status, document)) => return Ok(json_response(status, &document)),
+        Some(Told::Nonsense) => return Ok(Response::new("<html>down for maintenance</html>".into())),
+        Some(Told::HangUp) => return Err(HangUp),
+        Some(Told::Slow(how)) => {
+            tokio::time::sleep(how).await;
+            return Err(HangUp);
         }
+        None => {}
+    }
+    let key = header("x-api-key");
+    let (status, document) = match (&head.method, head.uri.path()) {
+        _ if key != Some(API_KEY) => (StatusCode::UNAUTHORIZED, Value::Null),
+        (&Method::GET, "/candidates") => (StatusCode::OK, systems.page(head.uri.query().unwrap_or_default())),
+        (&Method::POST, "/import") => (systems.import(&bytes), Value::Null),
         _ => (StatusCode::NOT_FOUND, Value::Null),
     };
+    Ok(json_response(status, &document))
+}
+
+fn json_response(status: StatusCode, document: &Value) -> Response<Full<Bytes>> {
     let body = if document.is_null() { Bytes::new() } else { document.to_string().into() };
     let mut response = Response::new(Full::new(body));
     *response.status_mut() = status;
-    Ok(response)
+    // HrFlow.ai's SDK looks for this very text.
+    let json = http::HeaderValue::from_static("application/json");
+    response.headers_mut().insert(http::header::CONTENT_TYPE, json);
+    response
 }
 
 impl Systems {

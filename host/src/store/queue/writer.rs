@@ -43,6 +43,8 @@ const WRITE_BYTES_MAX: usize = 4 << 20;
 pub(super) const FILE_BYTES: u64 = 4 << 20;
 /// Files beside those that living events fill.
 const SPARE_FILES_MAX: u64 = 8;
+/// Files that are freed in one go.
+const FREED_MAX: usize = 4;
 /// What an event takes in a file without its input, roughly.
 const ENTRY_BYTES: u64 = 512;
 /// Time until a write that found no room is tried again.
@@ -347,8 +349,8 @@ impl QueueWriter {
             let full = std::mem::replace(&mut self.file, next);
             self.old.push(OldFile { number: full.number, bytes: full.written() });
         }
-        // At most once round: what is carried cannot be carried again.
-        for _ in 0..self.old.len() {
+        // A few at a time: those who wait for the next flush wait for this too.
+        for _ in 0..FREED_MAX.min(self.old.len()) {
             if !self.is_wasteful() {
                 break;
             }

@@ -4,6 +4,8 @@
 
 pub mod accepting;
 pub mod deploying;
+pub mod python;
+pub mod python_memory;
 pub mod recording;
 pub mod schedules;
 pub mod spinning;
