@@ -4,38 +4,39 @@
 //! The server's catch path, the scheduler and test runs call [`Invoker::invoke`]. It
 //! never fails: what happened is in the run it returns.
 
-use std::collections::{BTreeSet, HashMap};
+mod admission;
+mod persistent;
+mod settings;
+
+use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use futures::FutureExt as _;
-use futures::future::BoxFuture;
 use http::{HeaderName, HeaderValue};
 use jiff::Timestamp;
 use serde_json::value::RawValue;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast};
+use tokio::sync::{OwnedSemaphorePermit, broadcast};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::persistent::Persistent;
+use self::settings::{RunSettings, fault_of_commit};
 use crate::answer::{self, Answer};
 use crate::api::{RunEvent, RunView};
 use crate::config::{Config, Record};
-use crate::engine::{
-    Call, CallLimits, CommitRefusal, CommitSettings, Engine, Input, Outcome, Permit, Remains, Report, remark,
-};
+use crate::engine::{Call, CallLimits, Engine, Input, Outcome, Remains, Report, remark};
 use crate::programs::Programs;
-use crate::registry::{Entry, Registry, RegistryError};
+use crate::registry::{Entry, Registry};
 use crate::run::{
     Body, FORMAT, Fault, FaultKind, Inputs, LogLine, LogSummary, RequestRecord, Run, RunId, Status, Trace,
     Trigger, Usage,
 };
 use crate::store::{Durability, Store, StoreError};
 use crate::telemetry::Telemetry;
-use crate::workflow::{SettingChange, SettingWriter, WorkflowId, WorkflowName};
+use crate::workflow::{WorkflowId, WorkflowName};
 
 /// Events that a slow listener may be behind before it loses some.
 const EVENTS_MAX: usize = 1024;
@@ -362,37 +363,6 @@ impl Invoker {
         (finished, remains)
     }
 
-    /// Waits for the workflow's own permit and for a pool slot, within the queue's bounds.
-    async fn admit(&self, entry: &Entry, is_patient: bool) -> Result<(Permit, OwnedSemaphorePermit), Fault> {
-        let (own, pool) = (entry.permits(), self.engine.permits());
-        // The own permit first: a workflow at its limit must not hold slots while it waits.
-        if let Ok(own) = own.clone().try_acquire_owned()
-            && let Ok(pool) = pool.clone().try_acquire_owned()
-        {
-            return Ok((pool, own));
-        }
-        let engine = &self.config.engine;
-        if is_patient {
-            let own = acquire(own).await?;
-            return Ok((acquire(pool).await?, own));
-        }
-        let waiting = Waiting::enter(&self.queued);
-        if waiting.place > engine.queue_max {
-            let message =
-                format!("{} runs are waiting already, the limit is {}", waiting.place - 1, engine.queue_max);
-            return Err(Fault::new(FaultKind::Overload, message));
-        }
-        let both = async {
-            let own = acquire(own).await?;
-            Ok((acquire(pool).await?, own))
-        };
-        let patience = Duration::from_millis(engine.queue_ms);
-        tokio::time::timeout(patience, both).await.unwrap_or_else(|_| {
-            let message = format!("no permit came free within {} ms", engine.queue_ms);
-            Err(Fault::new(FaultKind::Overload, message))
-        })
-    }
-
     async fn prepare(
         &self,
         entry: &Entry,
@@ -631,61 +601,6 @@ fn new_record(
     run
 }
 
-async fn acquire(permits: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Fault> {
-    let permit = permits.clone().acquire_owned().await;
-    permit.map_err(|_| Fault::new(FaultKind::Overload, "the host is shutting down"))
-}
-
-/// A future that is driven to its end even when nobody waits for it any more: dropped
-/// before, it goes on as a task of its own.
-struct Persistent<F: Future<Output: Send> + Send + 'static>(Option<Pin<Box<F>>>);
-
-impl<F: Future<Output: Send> + Send + 'static> Persistent<F> {
-    fn new(future: F) -> Self {
-        Self(Some(Box::pin(future)))
-    }
-}
-
-impl<F: Future<Output: Send> + Send + 'static> Future for Persistent<F> {
-    type Output = F::Output;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
-        let future = self.0.as_mut().expect("a future is not polled after its end");
-        let output = std::task::ready!(future.as_mut().poll(context));
-        self.0 = None;
-        Poll::Ready(output)
-    }
-}
-
-impl<F: Future<Output: Send> + Send + 'static> Drop for Persistent<F> {
-    fn drop(&mut self) {
-        if let Some(future) = self.0.take()
-            && let Ok(runtime) = tokio::runtime::Handle::try_current()
-        {
-            runtime.spawn(future);
-        }
-    }
-}
-
-/// A place in the queue, given up when it is dropped.
-struct Waiting<'a> {
-    queued: &'a AtomicUsize,
-    /// From 1.
-    place: usize,
-}
-
-impl<'a> Waiting<'a> {
-    fn enter(queued: &'a AtomicUsize) -> Self {
-        Self { queued, place: queued.fetch_add(1, Ordering::Relaxed) + 1 }
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.queued.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 fn host_fault(error: &(dyn std::error::Error + 'static)) -> Fault {
     tracing::error!(error, "a run could not be started");
     let mut message = error.to_string();
@@ -696,59 +611,4 @@ fn host_fault(error: &(dyn std::error::Error + 'static)) -> Fault {
         source = cause.source();
     }
     Fault::new(FaultKind::Host, message)
-}
-
-fn fault_of_commit(error: &RegistryError) -> Fault {
-    match error {
-        RegistryError::Invalid { .. } | RegistryError::Limit { .. } => {
-            Fault::new(FaultKind::Result, error.to_string())
-        }
-        RegistryError::Missing { .. } => Fault::new(
-            FaultKind::Result,
-            "the workflow was archived while it ran; its settings were not saved",
-        ),
-        other => host_fault(other),
-    }
-}
-
-/// Saves one run's settings, before its end and at it.
-struct RunSettings {
-    registry: Arc<Registry>,
-    entry: Arc<Entry>,
-    run: RunId,
-    commits_left: AtomicU32,
-    changed: Mutex<BTreeSet<String>>,
-}
-
-impl RunSettings {
-    async fn save(&self, entry: &Entry, changes: Vec<SettingChange>) -> Result<(), RegistryError> {
-        let names: Vec<String> = changes.iter().map(|change| change.name.clone()).collect();
-        self.registry.commit_settings(entry, changes, SettingWriter::Run(self.run)).await?;
-        self.changed.lock().unwrap_or_else(PoisonError::into_inner).extend(names);
-        Ok(())
-    }
-
-    fn changed(&self) -> Vec<String> {
-        self.changed.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
-    }
-
-    async fn commit_early(self: Arc<Self>, changes: Vec<SettingChange>) -> Result<(), CommitRefusal> {
-        let one_less = |left: u32| left.checked_sub(1);
-        if self.commits_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_err() {
-            return Err(CommitRefusal::Refused("this run has used up its early saves".to_owned()));
-        }
-        self.save(&self.entry, changes).await.map_err(|error| match error {
-            RegistryError::Invalid { .. } | RegistryError::Limit { .. } => CommitRefusal::Invalid(error.to_string()),
-            other => {
-                tracing::error!(run = %self.run, error = &other as &dyn std::error::Error, "an early save failed");
-                CommitRefusal::Unavailable("the host could not store the settings".to_owned())
-            }
-        })
-    }
-}
-
-impl CommitSettings for RunSettings {
-    fn commit(self: Arc<Self>, changes: Vec<SettingChange>) -> BoxFuture<'static, Result<(), CommitRefusal>> {
-        Box::pin(self.commit_early(changes))
-    }
 }
