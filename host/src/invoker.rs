@@ -473,6 +473,10 @@ impl Invoker {
             || run.event.is_some()
             || run.status != Status::Succeeded;
         let mut is_recorded = true;
+        if !is_kept {
+            // Statistics know of it all the same.
+            self.store.count_run(&run);
+        }
         if is_kept && let Err(error) = self.store.append_run(run.clone(), log.clone(), durability).await {
             self.telemetry.run_unrecorded();
             is_recorded = false;

@@ -574,6 +574,10 @@ pub trait Store: EventQueue + Send + Sync + 'static {
     /// while there is hardly any room: nothing is kept of the run then.
     async fn append_run(&self, run: Arc<Run>, log: Arc<[LogLine]>, durability: Durability) -> Result<()>;
 
+    /// Counts a run in the statistics whose record is not to be kept. A crash may take it
+    /// from there.
+    fn count_run(&self, run: &Run);
+
     /// The record of a run; `None` when it is unknown, deleted, or of an archived
     /// workflow.
     ///

@@ -85,6 +85,11 @@ impl Statistics {
         pending.position = position;
     }
 
+    /// Takes the sample of a run that is not recorded.
+    pub(super) fn count(&self, sample: &Sample) {
+        lock(&self.pending).rollups.entry((sample.workflow, sample.minute)).or_default().add(sample);
+    }
+
     /// Bytes of all files.
     pub(super) fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)

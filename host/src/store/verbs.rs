@@ -188,6 +188,10 @@ impl Store for EmbeddedStore {
         self.send(Command::Append { frame, row, sample, durability, room, reply }, receiver).await
     }
 
+    fn count_run(&self, run: &Run) {
+        self.shared.statistics.count(&Sample::from(run));
+    }
+
     async fn run(&self, id: RunId) -> Result<Option<Run>> {
         self.blocking(move |shared| {
             let _reading = shared.segments.reading();
