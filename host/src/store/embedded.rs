@@ -16,12 +16,13 @@
 //! can be made again from those two.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::blobs::Blobs;
+use super::desk::{Desk, Left};
 use super::flusher::Flusher;
 use super::folder::Folder;
 use super::keeper::{self, Keeper};
@@ -39,9 +40,9 @@ use super::{Result, StoreError, WorkflowRetention, recovery, statistics};
 use crate::statistics::Sample;
 
 /// Largest frame that a caller writes itself, in bytes.
-const NOW_BYTES_MAX: usize = 64 << 10;
+pub(super) const NOW_BYTES_MAX: usize = 64 << 10;
 /// How often a caller looks whether the writer is idle.
-const SPINS_MAX: usize = 100;
+const SPINS_MAX: usize = 20;
 
 /// The store of a single host: metadata in sled, runs in segment files, blobs in files.
 ///
@@ -50,7 +51,7 @@ const SPINS_MAX: usize = 100;
 pub struct EmbeddedStore {
     pub(super) shared: Arc<Shared>,
     pub(super) commands: mpsc::Sender<Command>,
-    pub(super) writer: Arc<Mutex<Writer>>,
+    pub(super) desk: Arc<Desk>,
     /// Bytes of run records that may wait for the writer.
     pub(super) room: Arc<Semaphore>,
     flushers: [Arc<Flusher>; 2],
@@ -146,8 +147,8 @@ impl EmbeddedStore {
             batch: Batch::default(),
             has_ended: false,
         };
-        let writer = Arc::new(Mutex::new(writer));
-        let (own, status) = (writer.clone(), shared.status.clone());
+        let desk = Arc::new(Desk::new(writer));
+        let (own, status) = (desk.clone(), shared.status.clone());
         let run = move || {
             let _guard = StopOnPanic { status: &status, thread: "writer" };
             writer::run(&own, receiver);
@@ -160,7 +161,7 @@ impl EmbeddedStore {
         Ok(Arc::new(Self {
             shared,
             commands: sender,
-            writer,
+            desk,
             room,
             flushers,
             keeper,
@@ -170,28 +171,28 @@ impl EmbeddedStore {
         }))
     }
 
-    /// Writes the frame of a run at once; `None` when it is large or the writer is busy.
-    /// The caller's thread waits until the operating system has taken it.
-    pub(super) fn append_now(&self, frame: &[u8], row: RunRow, sample: Sample) -> Option<Result<()>> {
-        if frame.len() > NOW_BYTES_MAX {
-            return None;
-        }
-        let mut writer = self.idle_writer()?;
-        let _guard = StopOnPanic { status: &self.shared.status, thread: "writing" };
-        Some(writer.append_now(frame, row, sample))
-    }
-
-    fn idle_writer(&self) -> Option<MutexGuard<'_, Writer>> {
-        // A write takes some microseconds: shorter than a way through the channel.
+    /// Writes the small frame of a run at once, or has it written by whoever is writing:
+    /// then its result comes over the returned channel. The caller's thread waits until the
+    /// operating system has taken it.
+    ///
+    /// # Errors
+    /// That of the write.
+    pub(super) fn append_now(
+        &self,
+        frame: Vec<u8>,
+        row: RunRow,
+        sample: Sample,
+    ) -> Result<Option<oneshot::Receiver<Result<()>>>> {
         for _ in 0..SPINS_MAX {
-            match self.writer.try_lock() {
-                Ok(writer) => return Some(writer),
-                Err(TryLockError::WouldBlock) => std::hint::spin_loop(),
-                // The store has stopped; the channel says why.
-                Err(TryLockError::Poisoned(_)) => return None,
+            if let Some(mut seat) = self.desk.try_sit() {
+                let _guard = StopOnPanic { status: &self.shared.status, thread: "writing" };
+                return seat.append_now(&frame, row, sample).map(|()| None);
             }
+            std::hint::spin_loop();
         }
-        None
+        let (reply, receiver) = oneshot::channel();
+        self.desk.leave(Left { frame, row, sample, reply });
+        Ok(Some(receiver))
     }
 
     /// Asks the writer for something that answers.

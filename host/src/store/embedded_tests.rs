@@ -617,3 +617,28 @@ async fn snapshot_has_the_queue_and_the_records_of_one_moment() {
     tokio::join!(driving, copying);
     store.close().await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_that_come_while_somebody_writes_are_written_by_them() {
+    let temp = tempfile::tempdir().unwrap();
+    let store = EmbeddedStore::open(&temp.path().join("data"), EmbeddedOptions::default()).unwrap();
+    let workflow = workflow("w");
+    store.create_workflow(workflow.clone()).await.unwrap();
+    let append = || {
+        let (store, id) = (store.clone(), workflow.id);
+        tokio::spawn(async move { store.append_run(Arc::new(run(id)), log(1), Durability::Written).await })
+    };
+    let seat = store.desk.sit();
+    let left: Vec<_> = (0..20).map(|_| append()).collect();
+    while store.desk.left() < left.len() {
+        std::thread::yield_now();
+    }
+    assert!(left.iter().all(|task| !task.is_finished()));
+    drop(seat);
+    for task in left {
+        task.await.unwrap().unwrap();
+    }
+    assert_eq!(store.health().runs, 20);
+    store.close().await.unwrap();
+    assert!(append().await.unwrap().is_err(), "a closed store takes nothing");
+}

@@ -11,6 +11,7 @@
 mod blobs;
 mod checkpoint;
 mod compaction;
+mod desk;
 mod disk;
 mod embedded;
 mod export;

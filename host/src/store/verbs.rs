@@ -9,7 +9,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use tokio::sync::oneshot;
 
-use super::embedded::EmbeddedStore;
+use super::embedded::{EmbeddedStore, NOW_BYTES_MAX};
 use super::retention::Survey;
 use super::rows::{RunRow, Selection, TickKey};
 use super::search::{self, Needle};
@@ -175,12 +175,13 @@ impl Store for EmbeddedStore {
     async fn append_run(&self, run: Arc<Run>, log: Arc<[LogLine]>, durability: Durability) -> Result<()> {
         let (frame, row) = records::encode_run(&run, &log, self.shared.folder.salt())?;
         let sample = Sample::from(&*run);
-        if durability == Durability::Written
-            && let Some(result) = self.append_now(&frame, row, sample)
-        {
-            // Nothing was awaited: who appends in a loop must let others have their turn.
-            tokio::task::coop::consume_budget().await;
-            return result;
+        if durability == Durability::Written && frame.len() <= NOW_BYTES_MAX {
+            let Some(receiver) = self.append_now(frame, row, sample)? else {
+                // Nothing was awaited: who appends in a loop must let others have their turn.
+                tokio::task::coop::consume_budget().await;
+                return Ok(());
+            };
+            return receiver.await.unwrap_or_else(|_| Err(self.ended()));
         }
         let bytes = frame.len().min(self.shared.options.queue_bytes_max).max(1) as u32;
         let room = self.room.clone().acquire_many_owned(bytes).await.map_err(|_| self.ended())?;
@@ -404,13 +405,13 @@ impl Store for EmbeddedStore {
                 statistics::files(shared)
             })
             .await?;
-        let (shared, writer) = (self.shared.clone(), self.writer.clone());
+        let (shared, desk) = (self.shared.clone(), self.desk.clone());
         let (taken, moment) = self
             .queue
             .ask(move |queue| {
                 let taken = Taken::of_queue(&shared, &queue.files()?)?;
                 // No event goes on before the records are taken too.
-                let moment = lock(&writer).moment()?;
+                let moment = desk.sit().moment()?;
                 Ok((taken, moment))
             })
             .await?;

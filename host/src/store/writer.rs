@@ -3,15 +3,17 @@
 //! All changes are made under one lock, so that a check and what follows from it are one
 //! step. They come through one channel to a thread of its own; what is in the channel is
 //! taken together: run records and ticks go to the segment in one write. Only a record
-//! that need not be on the disk is written by who has it, while the thread has nothing to
-//! do: waking a thread and being woken by it cost several times what the write does.
+//! that need not be on the disk is written by who has it, or by who is writing at that
+//! moment ([`Desk`]): waking a thread and being woken by it cost several times what the
+//! write does.
 //! Nothing here waits for the disk; the flush threads tell those who asked for durability.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
+use super::desk::{Desk, Left};
 use super::flusher::{Ack, Flusher};
 use super::frame::{Builder, Kind};
 use super::keeper::Keeper;
@@ -90,10 +92,10 @@ pub(super) struct Batch {
 }
 
 /// The thread: works until the channel is closed, then lets the other threads end.
-pub(super) fn run(writer: &Mutex<Writer>, mut commands: mpsc::Receiver<Command>) {
+pub(super) fn run(desk: &Desk, mut commands: mpsc::Receiver<Command>) {
     let mut taken = Vec::with_capacity(BATCH_MAX);
     while commands.blocking_recv_many(&mut taken, BATCH_MAX) > 0 {
-        let mut writer = lock(writer);
+        let mut writer = desk.sit();
         for command in taken.drain(..) {
             match command {
                 Command::Append { frame, row, sample, durability, room, reply } => {
@@ -109,7 +111,7 @@ pub(super) fn run(writer: &Mutex<Writer>, mut commands: mpsc::Receiver<Command>)
         }
         writer.write_out();
     }
-    let mut writer = lock(writer);
+    let mut writer = desk.sit();
     writer.has_ended = true;
     writer.log_flusher.close();
     writer.journal_flusher.close();
@@ -119,6 +121,23 @@ pub(super) fn run(writer: &Mutex<Writer>, mut commands: mpsc::Receiver<Command>)
 impl Writer {
     /// Writes the frame of a run at once: on return the operating system has it.
     pub(super) fn append_now(&mut self, frame: &[u8], row: RunRow, sample: Sample) -> Result<()> {
+        self.admit(frame, row, sample)?;
+        self.try_write_out()
+    }
+
+    /// Writes what others left while this thread held the desk, and tells them.
+    pub(super) fn append_left(&mut self, left: Vec<Left>) {
+        for Left { frame, row, sample, reply } in left {
+            match self.admit(&frame, row, sample) {
+                Ok(()) => self.batch.written.push(reply),
+                Err(error) => answer(reply, Err(error)),
+            }
+        }
+        self.write_out();
+    }
+
+    /// Takes a run's frame into the batch.
+    fn admit(&mut self, frame: &[u8], row: RunRow, sample: Sample) -> Result<()> {
         if self.has_ended {
             return Err(StoreError::Stopped(CLOSED.to_owned()));
         }
@@ -126,7 +145,7 @@ impl Writer {
         let place = self.push(frame, row.place);
         self.batch.runs.push(RunRow { place, ..row });
         self.batch.samples.push(sample);
-        self.try_write_out()
+        Ok(())
     }
 
     /// Whether a run of this workflow is kept now.
@@ -148,12 +167,9 @@ impl Writer {
         room: OwnedSemaphorePermit,
         reply: Reply<()>,
     ) {
-        if let Err(error) = self.check_append(row.workflow) {
+        if let Err(error) = self.admit(frame, row, sample) {
             return answer(reply, Err(error));
         }
-        let place = self.push(frame, row.place);
-        self.batch.runs.push(RunRow { place, ..row });
-        self.batch.samples.push(sample);
         self.batch.rooms.push(room);
         match durability {
             Durability::Written => self.batch.written.push(reply),
