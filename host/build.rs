@@ -15,17 +15,26 @@ const FOLDERS: &[(&str, &[&str])] = &[
 ];
 
 fn main() {
-    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    // Asked at run time: a target folder may be shared by several checkouts, and then the
+    // path that this program was compiled with is another one's.
+    let package = std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it");
+    let repository = Path::new(&package).join("..");
     let mut files = Vec::new();
     for (folder, endings) in FOLDERS {
+        let before = files.len();
         collect(&repository.join(folder), endings, &mut files);
+        assert!(files.len() > before, "{folder} has none of the files that the binary brings along");
     }
     files.sort();
     let mut list = String::from("&[\n");
     for file in files {
         let name = file.strip_prefix(&repository).expect("it is in the repository");
-        println!("cargo::rerun-if-changed={}", file.display());
-        writeln!(list, "({:?}, include_bytes!({:?})),", name, file).expect("a text takes everything");
+        let name = name.to_str().expect("names in the repository are UTF-8");
+        // Relative, and completed by the compiler: no checkout's path is in the list.
+        println!("cargo::rerun-if-changed=../{name}");
+        let path = format!("/../{name}");
+        writeln!(list, "({name:?}, include_bytes!(concat!(env!(\"CARGO_MANIFEST_DIR\"), {path:?}))),")
+            .expect("a text takes everything");
     }
     list.push(']');
     let out = std::env::var_os("OUT_DIR").expect("cargo sets it");
