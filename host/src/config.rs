@@ -4,15 +4,17 @@
 //! and read first, so that the documentation and the defaults cannot disagree. This is
 //! the only module that reads the environment.
 
-use std::fmt;
+mod keys;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde::Deserialize;
 use toml::{Table, Value};
 
-use crate::api::MissedWord;
-use crate::schedule::{BACKFILL_MAX, JITTER_MS_MAX, Overlap, START_DEADLINE_MS_MIN};
+pub use self::keys::{
+    Config, Egress, Engine, Log, LogFormat, Queue, Record, Run, Runtime, Schedule, Server, Store, Telemetry,
+};
+use crate::schedule::{BACKFILL_MAX, JITTER_MS_MAX, START_DEADLINE_MS_MIN};
 
 /// The embedded, commented default file.
 pub const DEFAULTS: &str = include_str!("config.default.toml");
@@ -94,200 +96,6 @@ impl ConfigError {
             }
         }
     }
-}
-
-/// Everything that can be configured, validated.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[allow(missing_docs, reason = "config.default.toml documents each key")]
-pub struct Config {
-    pub server: Server,
-    pub engine: Engine,
-    pub run: Run,
-    pub egress: Egress,
-    pub store: Store,
-    pub schedule: Schedule,
-    pub queue: Queue,
-    pub runtime: Runtime,
-    pub telemetry: Telemetry,
-    pub log: Log,
-}
-
-#[derive(Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[allow(missing_docs, reason = "config.default.toml documents each key")]
-pub struct Telemetry {
-    pub otlp_endpoint: String,
-    pub otlp_headers: Vec<String>,
-}
-
-impl Telemetry {
-    /// Names and values of the headers.
-    pub fn headers(&self) -> Vec<(String, String)> {
-        let parts = self.otlp_headers.iter().filter_map(|header| header.split_once('='));
-        parts.map(|(name, value)| (name.trim().to_owned(), value.trim().to_owned())).collect()
-    }
-}
-
-// Headers hold a collector's key.
-impl fmt::Debug for Telemetry {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Telemetry").field("otlp_endpoint", &self.otlp_endpoint).finish_non_exhaustive()
-    }
-}
-
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[allow(missing_docs, reason = "config.default.toml documents each key")]
-pub struct Server {
-    pub node: String,
-    pub listen: String,
-    pub catch_listen: String,
-    pub catch_url: String,
-    pub connections_max: usize,
-    pub header_timeout_ms: u64,
-    pub idle_timeout_ms: u64,
-    pub header_bytes_max: usize,
-    pub headers_max: usize,
-    pub body_bytes_max: usize,
-    pub body_timeout_ms: u64,
-    pub upload_bytes_max: usize,
-    pub drain_ms: u64,
-}
-
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[allow(missing_docs, reason = "config.default.toml documents each key")]
-pub struct Engine {
-    pub instances_max: u32,
-    pub memory_bytes_max: usize,
-    pub memory_total_bytes_max: u64,
-    pub deadline_ms: u64,
-    pub epoch_tick_ms: u64,
-    pub queue_ms: u64,
-    pub queue_max: usize,
-    pub compile_timeout_ms: u64,
-    pub compile_memory_bytes_max: u64,
-    pub compiles_max: usize,
-    pub programs_max: usize,
-}
-
-/// Which catch runs leave a record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Record {
-    /// Each.
-    All,
-    /// Those that did not succeed.
-    Failures,
-}
-
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[allow(missing_docs, reason = "config.default.toml documents each key")]
-pub struct Run {
-    pub concurrency_max: u32,
-    pub log_bytes_max: usize,
-    pub reply_bytes_max: usize,
-    pub reply_headers_max: usize,
-    pub reply_header_bytes_max: usize,
-    pub record: Record,
-    pub record_body_bytes_max: usize,
-    pub settings_max: usize,
-    pub setting_bytes_max: usize,
-    pub commits_max: u32,
-}
-
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[allow(missing_docs, reason = "config.default.toml documents each key")]
-pub struct Egress {
-    pub allow_private: Vec<String>,
-    pub ca_file: String,
-    pub connect_timeout_ms: u64,
-    pub tls_timeout_ms: u64,
-    pub first_byte_timeout_ms: u64,
-    pub exchange_timeout_ms: u64,
-    pub request_bytes_max: u64,
-    pub response_bytes_max: u64,
-    pub response_header_bytes_max: usize,
-    pub requests_max: u32,
-    pub concurrent_max: u32,
-    pub connections_max: usize,
-    pub idle_per_host_max: usize,
-    pub idle_timeout_ms: u64,
-}
-
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[allow(missing_docs, reason = "config.default.toml documents each key")]
-pub struct Store {
-    pub flush_ms: u64,
-    pub segment_bytes: u64,
-    pub retention_days: u32,
-    pub retention_bytes_max: u64,
-    pub retention_runs_max: u64,
-    pub statistics_days: u32,
-    pub statistics_bytes_max: u64,
-    pub space_low_bytes: u64,
-    pub space_full_bytes: u64,
-}
-
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[allow(missing_docs, reason = "config.default.toml documents each key")]
-pub struct Schedule {
-    pub batch_max: usize,
-    pub schedules_max: usize,
-    pub interval_ms_min: u64,
-    pub overlap: Overlap,
-    pub missed: MissedWord,
-    pub missed_max: u32,
-    pub start_deadline_ms: u64,
-    pub jitter_ms: u64,
-}
-
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[allow(missing_docs, reason = "config.default.toml documents each key")]
-pub struct Queue {
-    pub events_max: usize,
-    pub bytes_max: u64,
-    pub running_max: usize,
-    pub attempts_max: u32,
-    pub remember_hours: u32,
-    pub remembered_max: usize,
-    pub dead_days: u32,
-    pub dead_max: usize,
-    pub callback_attempts: u32,
-    pub callback_timeout_ms: u64,
-}
-
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[allow(missing_docs, reason = "config.default.toml documents each key")]
-pub struct Runtime {
-    pub default: String,
-    pub check_timeout_ms: u64,
-    pub upload_bytes_max: usize,
-}
-
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[allow(missing_docs, reason = "config.default.toml documents each key")]
-pub struct Log {
-    pub level: String,
-    pub format: LogFormat,
-}
-
-/// How the host's own log lines look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object a line.
-    Json,
 }
 
 /// One value that overrides the file: an environment variable or a flag.
@@ -433,16 +241,6 @@ impl Config {
     }
 }
 
-impl Server {
-    /// What records call this host: as configured, or the machine's host name.
-    pub fn node(&self) -> String {
-        match self.node.as_str() {
-            "" => rustix::system::uname().nodename().to_string_lossy().into_owned(),
-            name => name.to_owned(),
-        }
-    }
-}
-
 /// Where each overridden key was set, for messages.
 struct Origins(Vec<(String, String)>);
 
@@ -558,15 +356,6 @@ fn nearest_key(defaults: &Table, key: &str) -> Option<String> {
         .filter(|(score, _)| *score > 0.8)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, candidate)| candidate)
-}
-
-impl fmt::Display for LogFormat {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            LogFormat::Text => "text",
-            LogFormat::Json => "json",
-        })
-    }
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 
 mod admission;
 mod persistent;
+mod record;
 mod settings;
 
 use std::collections::HashMap;
@@ -30,13 +31,10 @@ use crate::config::{Config, Record};
 use crate::engine::{Call, CallLimits, Engine, Input, Outcome, Remains, Report, remark};
 use crate::programs::Programs;
 use crate::registry::{Entry, Registry};
-use crate::run::{
-    Body, FORMAT, Fault, FaultKind, Inputs, LogLine, LogSummary, RequestRecord, Run, RunId, Status, Trace,
-    Trigger, Usage,
-};
+use crate::run::{Fault, FaultKind, LogLine, Run, RunId, Status, Trace, Trigger};
 use crate::store::{Durability, Store, StoreError};
 use crate::telemetry::Telemetry;
-use crate::workflow::{WorkflowId, WorkflowName};
+use crate::workflow::WorkflowId;
 
 /// Events that a slow listener may be behind before it loses some.
 const EVENTS_MAX: usize = 1024;
@@ -46,9 +44,6 @@ const VALUE_BYTES_MAX: usize = 64 << 10;
 /// The reply header of a catch whose run is not on record, because the disk is full or
 /// broken: `no`.
 const RECORDED: HeaderName = HeaderName::from_static("tidegate-recorded");
-
-/// The header that carries a trace (W3C Trace Context).
-const TRACEPARENT: &str = "traceparent";
 
 /// One run, before it starts.
 pub struct Invocation {
@@ -514,35 +509,6 @@ impl Invoker {
         self.unsuccessful(run, fault, Vec::new()).await
     }
 
-    fn record(&self, entry: &Entry, invocation: &Invocation, status: Status) -> Run {
-        let request = match &invocation.input {
-            Input::Request(request) => Some(Arc::new(RequestRecord {
-                method: request.method.clone(),
-                path_with_query: request.path_with_query.clone(),
-                headers: request.headers.clone(),
-                body: Body::cut(request.body.clone(), self.config.run.record_body_bytes_max),
-            })),
-            Input::Tick { .. } => None,
-        };
-        let mut run = new_record(
-            &entry.workflow.name,
-            entry.workflow.id,
-            entry.version.as_ref().map(|version| version.number),
-            invocation,
-            request,
-            status,
-            &self.node,
-        );
-        if let Input::Request(request) = &invocation.input {
-            let header = request.headers.iter().find(|(name, _)| name == TRACEPARENT);
-            run.trace = header.and_then(|(_, value)| Trace::called(run.id, value));
-        }
-        if run.trace.is_none() && self.telemetry.is_exported() {
-            run.trace = Some(Trace::root(run.id));
-        }
-        run
-    }
-
     /// Why a run that was told to stop does.
     fn fault_of_stop(&self) -> Fault {
         if self.is_cut.load(Ordering::SeqCst) {
@@ -562,47 +528,6 @@ impl Invoker {
     fn lock_running(&self) -> MutexGuard<'_, HashMap<RunId, Going>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn new_record(
-    name: &WorkflowName,
-    workflow: WorkflowId,
-    version: Option<u32>,
-    invocation: &Invocation,
-    request: Option<Arc<RequestRecord>>,
-    status: Status,
-    node: &Arc<str>,
-) -> Run {
-    let mut run = Run {
-        format: FORMAT,
-        id: invocation.id,
-        workflow,
-        workflow_name: name.clone(),
-        version,
-        trigger: invocation.trigger.clone(),
-        attempt: invocation.attempt,
-        event: invocation.queued.as_ref().map(|queued| queued.event),
-        status,
-        fault: None,
-        accepted_at: invocation.accepted_at,
-        started_at: None,
-        finished_at: None,
-        request,
-        reply: None,
-        value: None,
-        log: LogSummary::default(),
-        exchanges: Vec::new(),
-        settings_read: Vec::new(),
-        settings_changed: Vec::new(),
-        lateness_us: None,
-        node: Some(node.clone()),
-        usage: Usage::default(),
-        inputs: Inputs::default(),
-        trace: None,
-    };
-    // Of what never starts this is the last word.
-    run.note_lateness(invocation.accepted_at);
-    run
 }
 
 fn host_fault(error: &(dyn std::error::Error + 'static)) -> Fault {

@@ -3,15 +3,19 @@
 //! These are the records that the debugger shows and that replay reads, so the
 //! format has a version ([`FORMAT`]) and unknown fields of a newer one are ignored.
 
+mod fault;
+mod message;
+
 use std::fmt;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
+pub use self::fault::{Blame, Fault, FaultKind};
+pub use self::message::{Body, ReplyRecord, RequestRecord};
 use crate::workflow::{WorkflowId, WorkflowName, id128};
 
 /// The version of the record's format that this build writes.
@@ -273,246 +277,6 @@ impl fmt::Display for Status {
     }
 }
 
-/// Why a run did not succeed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Fault {
-    /// The kind, for filters and counters.
-    pub kind: FaultKind,
-    /// One line for people.
-    pub message: String,
-    /// The guest's traceback or the wasm backtrace, several lines.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub trace: Option<String>,
-}
-
-impl Fault {
-    /// A fault without a trace.
-    pub fn new(kind: FaultKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), trace: None }
-    }
-}
-
-/// The kinds of fault. Each has its own counter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum FaultKind {
-    /// The function raised, or returned its error.
-    Exception,
-    /// The guest executed a trap: unreachable code, a bad access, an exit.
-    Trap,
-    /// The guest trapped after memory had been refused to it.
-    Memory,
-    /// The wall-clock deadline passed.
-    Deadline,
-    /// What the guest returned cannot be used: a reply over its cap, a setting that
-    /// is not JSON.
-    Result,
-    /// The request was refused before any of the user's code ran.
-    Refused,
-    /// No permit came free in time, or the host is shutting down.
-    Overload,
-    /// A tick came while the last run was still going, or while the workflow was
-    /// paused.
-    Skipped,
-    /// The host ended before the run did.
-    Interrupted,
-    /// Somebody stopped it, or took it out of the queue.
-    Cancelled,
-    /// The host failed.
-    Host,
-}
-
-/// Who has to act on a fault.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Blame {
-    /// The caller of the endpoint.
-    Caller,
-    /// The workflow's author.
-    Guest,
-    /// The operator.
-    Host,
-}
-
-impl Blame {
-    /// The value of the reply header `tidegate-fault`.
-    pub fn word(self) -> &'static str {
-        match self {
-            Blame::Caller => "caller",
-            Blame::Guest => "guest",
-            Blame::Host => "host",
-        }
-    }
-}
-
-impl FaultKind {
-    /// All kinds, for counters that must exist before they count.
-    pub const ALL: [FaultKind; 11] = [
-        FaultKind::Exception,
-        FaultKind::Trap,
-        FaultKind::Memory,
-        FaultKind::Deadline,
-        FaultKind::Result,
-        FaultKind::Refused,
-        FaultKind::Overload,
-        FaultKind::Skipped,
-        FaultKind::Interrupted,
-        FaultKind::Cancelled,
-        FaultKind::Host,
-    ];
-
-    /// The kind as one word, the `code` of the caller's error body.
-    pub fn word(self) -> &'static str {
-        match self {
-            FaultKind::Exception => "exception",
-            FaultKind::Trap => "trap",
-            FaultKind::Memory => "memory",
-            FaultKind::Deadline => "deadline",
-            FaultKind::Result => "result",
-            FaultKind::Refused => "refused",
-            FaultKind::Overload => "overload",
-            FaultKind::Skipped => "skipped",
-            FaultKind::Interrupted => "interrupted",
-            FaultKind::Cancelled => "cancelled",
-            FaultKind::Host => "host",
-        }
-    }
-
-    /// Who has to act on it.
-    pub fn blame(self) -> Blame {
-        match self {
-            FaultKind::Exception
-            | FaultKind::Trap
-            | FaultKind::Memory
-            | FaultKind::Deadline
-            | FaultKind::Result => Blame::Guest,
-            FaultKind::Refused => Blame::Caller,
-            FaultKind::Overload
-            | FaultKind::Skipped
-            | FaultKind::Interrupted
-            | FaultKind::Cancelled
-            | FaultKind::Host => Blame::Host,
-        }
-    }
-}
-
-impl fmt::Display for FaultKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.word())
-    }
-}
-
-/// A request as a guest and a record get it.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RequestRecord {
-    /// Upper case.
-    pub method: String,
-    /// Path and, behind `?`, the query.
-    pub path_with_query: String,
-    /// Lower-case names, the caller's order, repeated names repeated.
-    pub headers: Vec<(String, String)>,
-    /// The body, perhaps cut.
-    pub body: Body,
-}
-
-/// A response as it was sent.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ReplyRecord {
-    /// 200 to 599.
-    pub status: u16,
-    /// As sent, without those that the transport adds.
-    pub headers: Vec<(String, String)>,
-    /// The body, perhaps cut.
-    pub body: Body,
-}
-
-// Headers and bodies hold secrets and personal data: they never reach a log line.
-impl fmt::Debug for RequestRecord {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RequestRecord")
-            .field("method", &self.method)
-            .field("body", &self.body)
-            .finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for ReplyRecord {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ReplyRecord")
-            .field("status", &self.status)
-            .field("body", &self.body)
-            .finish_non_exhaustive()
-    }
-}
-
-/// A recorded body: `{"text"}` when it is UTF-8, else `{"base64"}`, with `"of"` giving
-/// the full size in bytes when it was cut.
-#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(try_from = "BodyJson", into = "BodyJson")]
-pub struct Body {
-    /// What was kept.
-    pub bytes: Bytes,
-    /// The size before the cut, in bytes; at least `bytes.len()`.
-    pub full_bytes: u64,
-}
-
-impl Body {
-    /// The whole of `bytes`, or its first `keep_bytes_max`.
-    pub fn cut(bytes: Bytes, keep_bytes_max: usize) -> Self {
-        let full_bytes = bytes.len() as u64;
-        let kept = if bytes.len() > keep_bytes_max { bytes.slice(..keep_bytes_max) } else { bytes };
-        Self { bytes: kept, full_bytes }
-    }
-
-    /// Whether something is missing.
-    pub fn is_cut(&self) -> bool {
-        self.full_bytes > self.bytes.len() as u64
-    }
-}
-
-impl fmt::Debug for Body {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Body({} of {} bytes)", self.bytes.len(), self.full_bytes)
-    }
-}
-
-#[derive(Serialize, Deserialize)]
-struct BodyJson {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    text: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    base64: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    of: Option<u64>,
-}
-
-impl From<Body> for BodyJson {
-    fn from(body: Body) -> Self {
-        let of = body.is_cut().then_some(body.full_bytes);
-        match std::str::from_utf8(&body.bytes) {
-            Ok(text) => Self { text: Some(text.to_owned()), base64: None, of },
-            Err(_) => Self { text: None, base64: Some(data_encoding::BASE64.encode(&body.bytes)), of },
-        }
-    }
-}
-
-impl TryFrom<BodyJson> for Body {
-    type Error = String;
-
-    fn try_from(json: BodyJson) -> Result<Self, String> {
-        let bytes = match (json.text, json.base64) {
-            (Some(text), None) => Bytes::from(text),
-            (None, Some(base64)) => data_encoding::BASE64
-                .decode(base64.as_bytes())
-                .map_err(|error| format!("a recorded body is not base64: {error}"))?
-                .into(),
-            (None, None) => Bytes::new(),
-            (Some(_), Some(_)) => return Err("a recorded body has both text and base64".to_owned()),
-        };
-        let full_bytes = json.of.unwrap_or(bytes.len() as u64).max(bytes.len() as u64);
-        Ok(Self { bytes, full_bytes })
-    }
-}
-
 /// How much log a run wrote.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 pub struct LogSummary {
@@ -649,20 +413,5 @@ mod tests {
         ] {
             assert_eq!(Trace::called(run, wrong), None, "{wrong}");
         }
-    }
-
-    #[test]
-    fn body_survives_json_as_text_or_base64_and_says_what_was_cut() {
-        for (bytes, keep, json) in [
-            (Bytes::from_static(b"{\"a\": 1}"), 100, r#"{"text":"{\"a\": 1}"}"#),
-            (Bytes::from_static(b"\xff\x00"), 100, r#"{"base64":"/wA="}"#),
-            (Bytes::from_static(b"abcdef"), 2, r#"{"text":"ab","of":6}"#),
-            (Bytes::new(), 0, r#"{"text":""}"#),
-        ] {
-            let body = Body::cut(bytes, keep);
-            assert_eq!(serde_json::to_string(&body).unwrap(), json);
-            assert_eq!(serde_json::from_str::<Body>(json).unwrap(), body);
-        }
-        assert!(serde_json::from_str::<Body>(r#"{"text":"a","base64":"YQ=="}"#).is_err());
     }
 }

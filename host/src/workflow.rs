@@ -3,18 +3,23 @@
 //! Nothing here does IO. [`crate::store`] keeps these values, [`crate::registry`]
 //! serves them from memory.
 
-use std::collections::BTreeMap;
+mod digest;
+mod id;
+mod retry;
+mod settings;
+
 use std::fmt;
 use std::str::FromStr;
-use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
-use sha2::{Digest as _, Sha256};
 use utoipa::ToSchema;
 
-use crate::run::FaultKind;
+pub use self::digest::{Digest, DigestError};
+pub use self::id::IdError;
+pub(crate) use self::id::id128;
+pub use self::retry::RetryPolicy;
+pub use self::settings::{Setting, SettingChange, SettingWriter, Settings, Visibility};
 use crate::schedule::Schedule;
 
 /// Longest name of a workflow, in bytes: one DNS label (RFC 1035 section 2.3.4).
@@ -107,89 +112,6 @@ impl fmt::Debug for WorkflowName {
     }
 }
 
-/// Declares a 128-bit id, shown as 26 characters of `base32hex` in lower case, whose
-/// order as text is its order as a number (RFC 4648 section 7).
-macro_rules! id128 {
-    ($(#[$doc:meta])* $name:ident) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, ToSchema)]
-        #[serde(try_from = "String")]
-        #[schema(value_type = String, pattern = "^[0-9a-v]{26}$")]
-        pub struct $name([u8; 16]);
-
-        impl $name {
-            /// A new id: milliseconds of the clock first (UUIDv7, RFC 9562), so that
-            /// ids sort by the time they were made, within one process strictly.
-            pub fn new() -> Self {
-                Self(uuid::Uuid::now_v7().into_bytes())
-            }
-
-            /// The id with these bytes.
-            pub const fn from_bytes(bytes: [u8; 16]) -> Self {
-                Self(bytes)
-            }
-
-            /// The 16 bytes, big-endian: their order is the order of the ids.
-            pub const fn as_bytes(&self) -> &[u8; 16] {
-                &self.0
-            }
-        }
-
-        impl Default for $name {
-            fn default() -> Self {
-                Self::new()
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                let mut text = [0; 26];
-                data_encoding::BASE32_DNSSEC.encode_mut(&self.0, &mut text);
-                f.pad(std::str::from_utf8(&text).expect("letters and digits"))
-            }
-        }
-
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                fmt::Display::fmt(self, f)
-            }
-        }
-
-        impl std::str::FromStr for $name {
-            type Err = $crate::workflow::IdError;
-
-            fn from_str(text: &str) -> Result<Self, Self::Err> {
-                data_encoding::BASE32_DNSSEC
-                    .decode(text.as_bytes())
-                    .ok()
-                    .and_then(|bytes| bytes.try_into().ok())
-                    .map(Self)
-                    .ok_or_else(|| $crate::workflow::IdError(text.chars().take(40).collect()))
-            }
-        }
-
-        impl Serialize for $name {
-            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(self)
-            }
-        }
-
-        impl TryFrom<String> for $name {
-            type Error = $crate::workflow::IdError;
-
-            fn try_from(text: String) -> Result<Self, Self::Error> {
-                text.parse()
-            }
-        }
-    };
-}
-pub(crate) use id128;
-
-/// A text that is no id.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not an id: an id has 26 characters, digits and letters a to v")]
-pub struct IdError(pub String);
-
 id128! {
     /// Names a workflow for ever: an archived workflow's name can be used again, its
     /// id cannot, so that no run or setting of the old one shows up in the new one.
@@ -224,65 +146,6 @@ pub enum State {
     Active,
     /// Requests are answered 503 and ticks are recorded as skipped.
     Paused,
-}
-
-/// The SHA-256 digest of a blob: a component, a source file or a code object.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
-#[serde(try_from = "String", into = "String")]
-#[schema(value_type = String, pattern = "^[0-9a-f]{64}$")]
-pub struct Digest([u8; 32]);
-
-impl Digest {
-    /// The digest of these bytes.
-    pub fn of(bytes: &[u8]) -> Self {
-        Self(Sha256::digest(bytes).into())
-    }
-
-    /// The digest with this value.
-    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(bytes)
-    }
-
-    /// The 32 bytes.
-    pub const fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
-    }
-}
-
-impl fmt::Display for Digest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&data_encoding::HEXLOWER.encode(&self.0))
-    }
-}
-
-impl fmt::Debug for Digest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-/// A text that is no SHA-256 digest.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a digest has 64 hexadecimal characters")]
-pub struct DigestError;
-
-impl TryFrom<String> for Digest {
-    type Error = DigestError;
-
-    fn try_from(text: String) -> Result<Self, DigestError> {
-        data_encoding::HEXLOWER
-            .decode(text.as_bytes())
-            .ok()
-            .and_then(|bytes| bytes.try_into().ok())
-            .map(Self)
-            .ok_or(DigestError)
-    }
-}
-
-impl From<Digest> for String {
-    fn from(digest: Digest) -> Self {
-        digest.to_string()
-    }
 }
 
 /// The secret part of a catch workflow's URL: 32 characters, 160 random bits.
@@ -426,75 +289,6 @@ impl LimitOverrides {
     }
 }
 
-/// Whether and when failed work is tried again: events that were accepted with
-/// `Prefer: respond-async`, replays of many runs, and ticks of a pull. A caller who waits
-/// for an answer tries again himself.
-///
-/// With one attempt, work is run *at most once*: what was running when the host died
-/// stays interrupted. With more, and `interrupted` among the faults, it is run *at least
-/// once*.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct RetryPolicy {
-    /// Attempts at one piece of work, the first included; 1 tries nothing again.
-    pub attempts: u32,
-    /// Time before the second attempt, in milliseconds; it doubles with each further one.
-    pub backoff_ms: u64,
-    /// The longest such time, in milliseconds.
-    pub backoff_max_ms: u64,
-    /// How much of that time is left to chance, in percent: 20 takes 80 to 100 % of it.
-    pub jitter_percent: u8,
-    /// The faults after which there is another attempt: `exception`, `trap`, `memory`,
-    /// `deadline`, `result`, `interrupted`, `host`.
-    pub on: Vec<FaultKind>,
-}
-
-impl RetryPolicy {
-    /// The faults that can be followed by another attempt: others are decisions.
-    pub const FAULTS: [FaultKind; 7] = [
-        FaultKind::Exception,
-        FaultKind::Trap,
-        FaultKind::Memory,
-        FaultKind::Deadline,
-        FaultKind::Result,
-        FaultKind::Interrupted,
-        FaultKind::Host,
-    ];
-
-    /// Whether work that was attempted `spent` times, the last time with this fault, is
-    /// attempted again.
-    pub fn tries_again(&self, spent: u32, fault: FaultKind) -> bool {
-        spent < self.attempts && self.on.contains(&fault)
-    }
-
-    /// The time between the attempt with the number `spent` and the next one. `chance` is
-    /// 0 to 1.
-    pub fn delay(&self, spent: u32, chance: f64) -> Duration {
-        let doublings = spent.saturating_sub(1).min(63);
-        let whole = self.backoff_ms.saturating_mul(1 << doublings).min(self.backoff_max_ms);
-        let off = f64::from(self.jitter_percent.min(100)) / 100.0 * chance.clamp(0.0, 1.0);
-        Duration::from_millis((whole as f64 * (1.0 - off)).round() as u64)
-    }
-}
-
-impl Default for RetryPolicy {
-    fn default() -> Self {
-        Self {
-            attempts: 1,
-            backoff_ms: 1_000,
-            backoff_max_ms: 300_000,
-            jitter_percent: 20,
-            on: vec![
-                FaultKind::Exception,
-                FaultKind::Trap,
-                FaultKind::Memory,
-                FaultKind::Deadline,
-                FaultKind::Interrupted,
-            ],
-        }
-    }
-}
-
 /// One immutable upload.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Version {
@@ -573,79 +367,6 @@ pub struct Runtime {
     pub installed_at: Timestamp,
 }
 
-/// How a setting's value is treated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum Visibility {
-    /// Can be set and replaced, never read back.
-    #[default]
-    Secret,
-    /// Shown to those who may see the workflow.
-    Plain,
-}
-
-/// Who wrote a setting last.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum SettingWriter {
-    /// An account, or the local operator when `None`.
-    User(Option<String>),
-    /// The workflow itself, in this run.
-    Run(crate::run::RunId),
-}
-
-/// One environment property as it is stored.
-#[derive(Clone, Serialize, Deserialize)]
-pub struct Setting {
-    /// The value as JSON text.
-    pub value: Box<RawValue>,
-    /// How the value is treated.
-    #[serde(default)]
-    pub visibility: Visibility,
-    /// When it was written last.
-    pub updated_at: Timestamp,
-    /// Who wrote it last.
-    pub updated_by: SettingWriter,
-}
-
-impl fmt::Debug for Setting {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Setting")
-            .field("visibility", &self.visibility)
-            .field("updated_at", &self.updated_at)
-            .finish_non_exhaustive()
-    }
-}
-
-/// A workflow's settings by name.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct Settings {
-    /// Sorted by name.
-    pub entries: BTreeMap<String, Setting>,
-    /// Counts the commits.
-    pub revision: Revision,
-}
-
-/// One setting that is set or deleted.
-#[derive(Clone)]
-pub struct SettingChange {
-    /// 1 to 256 bytes.
-    pub name: String,
-    /// The new value as JSON text; `None` deletes the setting.
-    pub value: Option<Box<RawValue>>,
-    /// The new visibility; `None` keeps it (a new setting is secret).
-    pub visibility: Option<Visibility>,
-}
-
-impl fmt::Debug for SettingChange {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SettingChange")
-            .field("name", &self.name)
-            .field("deletes", &self.value.is_none())
-            .finish_non_exhaustive()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -677,33 +398,5 @@ mod tests {
         assert_eq!(made[0].parse::<WorkflowId>().unwrap(), ids[0]);
         assert!("".parse::<WorkflowId>().is_err());
         assert!("zzzzzzzzzzzzzzzzzzzzzzzzzz".parse::<WorkflowId>().is_err());
-    }
-
-    #[test]
-    fn attempts_double_their_distance_up_to_a_longest() {
-        let policy = RetryPolicy {
-            attempts: 4,
-            backoff_ms: 100,
-            backoff_max_ms: 350,
-            jitter_percent: 50,
-            ..RetryPolicy::default()
-        };
-        let delays = |chance| [1, 2, 3, 4, 200].map(|spent| policy.delay(spent, chance).as_millis());
-        assert_eq!(delays(0.0), [100, 200, 350, 350, 350]);
-        assert_eq!(delays(1.0), [50, 100, 175, 175, 175]);
-        assert!(policy.tries_again(3, FaultKind::Trap) && !policy.tries_again(4, FaultKind::Trap));
-        assert!(!policy.tries_again(1, FaultKind::Host), "it is not in the list");
-        assert!(!RetryPolicy::default().tries_again(1, FaultKind::Trap));
-    }
-
-    #[test]
-    fn digest_survives_json() {
-        let digest = Digest::of(b"abc");
-        assert_eq!(
-            serde_json::to_string(&digest).unwrap(),
-            "\"ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad\""
-        );
-        assert_eq!(serde_json::from_str::<Digest>(&serde_json::to_string(&digest).unwrap()).unwrap(), digest);
-        assert!(serde_json::from_str::<Digest>("\"00\"").is_err());
     }
 }

@@ -14,6 +14,7 @@ mod compaction;
 mod desk;
 mod disk;
 mod embedded;
+mod error;
 mod export;
 mod flusher;
 mod folder;
@@ -40,6 +41,7 @@ mod snapshot;
 mod space;
 mod statistics;
 mod status;
+mod tick;
 mod verbs;
 mod verify;
 mod writer;
@@ -55,9 +57,10 @@ mod embedded_tests;
 #[cfg(test)]
 mod fault_tests;
 #[cfg(test)]
+mod retention_tests;
+#[cfg(test)]
 pub(crate) mod samples;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -68,6 +71,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 pub use embedded::EmbeddedStore;
+pub use error::StoreError;
+use error::is_full;
 pub use queue::{
     DedupeKey, Enqueued, Event, EventEnd, EventInput, EventQueue, EventState, Leased, Leases, Notified,
     QueueEntry, QueueFigures, QueueLimits, Redrive, Room, Settlement, Wanted,
@@ -75,136 +80,17 @@ pub use queue::{
 pub use shared::EmbeddedOptions;
 pub use snapshot::{Snapshot, SnapshotFile};
 pub use space::SpaceLevel;
+pub use tick::{Claim, Stretch, Tick, TickPlace, TickState};
 pub use verbs::PAGE_MAX;
 
 use crate::run::{LogLine, Run, RunId, Status};
-use crate::schedule::Cadence;
 use crate::statistics::Rollup;
 use crate::workflow::{
-    Code, Digest, Revision, Runtime, SettingChange, SettingWriter, Settings, Version, Workflow, WorkflowId,
-    WorkflowName,
+    Code, Digest, Runtime, SettingChange, SettingWriter, Settings, Version, Workflow, WorkflowId,
 };
 
 /// The result of a verb of the store.
 pub type Result<T> = std::result::Result<T, StoreError>;
-
-/// Why the store did not do what it was asked.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// The data folder cannot be used.
-    #[error("the data folder {path} cannot be used: {reason}")]
-    Folder {
-        /// The folder.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-        /// The system's error, if there was one.
-        #[source]
-        source: Option<std::io::Error>,
-    },
-    /// Another process has the data folder open.
-    #[error("the data folder {path} is in use by another tidegate process{}", pid.map(|p| format!(" (pid {p})")).unwrap_or_default())]
-    InUse {
-        /// The folder.
-        path: PathBuf,
-        /// The other process, where it is known.
-        pid: Option<u32>,
-    },
-    /// The data was written by a newer or a foreign program.
-    #[error("the data folder {path} has format {found}, this build reads {supported}")]
-    Format {
-        /// The folder.
-        path: PathBuf,
-        /// What it says.
-        found: String,
-        /// What this build reads.
-        supported: u32,
-    },
-    /// A workflow of that name exists.
-    #[error("a workflow named {0} exists already")]
-    NameTaken(WorkflowName),
-    /// The thing does not exist.
-    #[error("{what} does not exist")]
-    Missing {
-        /// What was looked for.
-        what: String,
-    },
-    /// Somebody else changed it first.
-    #[error("{what} was changed by somebody else: revision {expected:?} was expected, {found:?} is stored")]
-    Conflict {
-        /// What was to be saved.
-        what: String,
-        /// The revision that the change was based on.
-        expected: Revision,
-        /// The revision in the store.
-        found: Revision,
-    },
-    /// A limit of the store was reached.
-    #[error("{what} is over the limit of {limit}")]
-    Limit {
-        /// What is over the limit, with its size.
-        what: String,
-        /// The limit, with its unit.
-        limit: String,
-    },
-    /// The queue takes no more events now.
-    #[error("the queue is full: {what}, the limit is {limit}")]
-    QueueFull {
-        /// How full it is.
-        what: String,
-        /// The limit, with its unit.
-        limit: String,
-    },
-    /// Stored bytes do not match their checksum.
-    #[error("{what} is damaged: {reason}")]
-    Damaged {
-        /// What was read.
-        what: String,
-        /// How it is damaged.
-        reason: String,
-    },
-    /// Reading or writing failed.
-    #[error("{action} failed")]
-    Io {
-        /// What was tried, for example `write segment 000017.log`.
-        action: String,
-        /// The system's error.
-        #[source]
-        source: std::io::Error,
-    },
-    /// The file system has no room left for this. The store goes on by itself when there
-    /// is room again.
-    #[error("the disk is full: {free_bytes} bytes are free")]
-    Full {
-        /// Bytes that are free.
-        free_bytes: u64,
-    },
-    /// An earlier write or flush failed: nothing is written any more until restart,
-    /// because what the disk holds is unknown.
-    #[error("the store stopped writing after an error: {0}")]
-    Stopped(String),
-}
-
-impl StoreError {
-    /// Whether a file was gone: its segment was deleted since it was found.
-    fn is_gone(&self) -> bool {
-        matches!(self, StoreError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound)
-    }
-
-    /// Whether there was no room on the file system.
-    fn is_full(&self) -> bool {
-        match self {
-            StoreError::Full { .. } => true,
-            StoreError::Io { source, .. } => is_full(source),
-            _ => false,
-        }
-    }
-}
-
-/// Whether the system says that there is no room, or no quota, left.
-fn is_full(error: &std::io::Error) -> bool {
-    matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
-}
 
 /// When [`Store::append_run`] returns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -253,112 +139,6 @@ pub struct Searched {
     pub runs: u64,
     /// When the oldest of them was accepted; `None` when there were none.
     pub back_to: Option<Timestamp>,
-}
-
-/// One due instant of a schedule, as the ledger keeps it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Tick {
-    /// Whose schedule.
-    pub workflow: WorkflowId,
-    /// The schedule's name.
-    pub schedule: String,
-    /// The instant that was due.
-    pub due: Timestamp,
-    /// The run that the instant was given to, or that records why there was none.
-    pub run: RunId,
-    /// When it was claimed; for an instant that was claimed ahead of its time, its time.
-    pub claimed_at: Timestamp,
-    /// What became of it.
-    pub state: TickState,
-    /// Microseconds from the instant, and the schedule's jitter behind it, to the start of
-    /// its run, or to the decision that it does not run.
-    #[serde(default)]
-    pub lateness_us: u64,
-    /// The instants before this one that share the entry; `None` for an instant alone.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stretch: Option<Stretch>,
-}
-
-/// Consecutive instants of a schedule that did not run and share an entry of the ledger,
-/// which is that of the last of them. An instant among them that has an entry of its own
-/// is not meant.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Stretch {
-    /// The first of them.
-    pub first: Timestamp,
-    /// How many they are, the last one included; counted up to a bound.
-    pub count: u64,
-    /// The rule that gave them.
-    pub cadence: Cadence,
-}
-
-/// A place in the order of ledger entries: by instant, then by the schedule's name.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct TickPlace {
-    /// The instant that was due.
-    pub due: Timestamp,
-    /// The schedule's name.
-    pub schedule: String,
-}
-
-/// What became of a due instant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema, clap::ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum TickState {
-    /// Claimed; its run has not ended yet, or the host ended before it did.
-    Claimed,
-    /// Its run ended, in success or in failure.
-    Ran,
-    /// As `ran`; it made up for an instant that the host had missed.
-    Backfilled,
-    /// The host ended before its run did.
-    Interrupted,
-    /// The run of an earlier instant was still going.
-    SkippedRunning,
-    /// The workflow was paused.
-    SkippedPaused,
-    /// The host was down, asleep or busy when it was due, and its policy does not make up
-    /// for it; or its turn came after its start deadline.
-    Missed,
-    /// The host had no room for it.
-    Refused,
-}
-
-impl TickState {
-    /// All states.
-    pub const ALL: [TickState; 8] = [
-        TickState::Claimed,
-        TickState::Ran,
-        TickState::Backfilled,
-        TickState::Interrupted,
-        TickState::SkippedRunning,
-        TickState::SkippedPaused,
-        TickState::Missed,
-        TickState::Refused,
-    ];
-
-    /// The state as one word, as in JSON.
-    pub fn word(self) -> &'static str {
-        match self {
-            TickState::Claimed => "claimed",
-            TickState::Ran => "ran",
-            TickState::Backfilled => "backfilled",
-            TickState::Interrupted => "interrupted",
-            TickState::SkippedRunning => "skipped-running",
-            TickState::SkippedPaused => "skipped-paused",
-            TickState::Missed => "missed",
-            TickState::Refused => "refused",
-        }
-    }
-}
-
-/// The answer to a claim.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Claim {
-    /// The instant is yours and nobody else will get it.
-    Claimed,
-    /// Somebody has it already.
-    Taken,
 }
 
 /// What is removed by [`Store::prune`]. What is `None` removes nothing.

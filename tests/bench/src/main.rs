@@ -87,7 +87,7 @@ struct LoadArguments {
     status: u16,
 }
 
-#[allow(clippy::print_stderr)]
+#[allow(clippy::print_stderr, reason = "it talks to a terminal")]
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Run(arguments) => run(arguments),
@@ -100,7 +100,7 @@ fn main() -> ExitCode {
     })
 }
 
-#[allow(clippy::print_stdout, clippy::print_stderr)]
+#[allow(clippy::print_stdout, clippy::print_stderr, reason = "it talks to a terminal")]
 fn run(arguments: RunArguments) -> anyhow::Result<ExitCode> {
     let RunArguments {
         tidegate,
@@ -142,7 +142,7 @@ fn save(results: &Results, path: &Path) -> anyhow::Result<()> {
     std::fs::write(path, text + "\n").with_context(|| format!("cannot write {}", path.display()))
 }
 
-#[allow(clippy::print_stdout)]
+#[allow(clippy::print_stdout, reason = "it talks to a terminal")]
 fn load(arguments: &LoadArguments) -> anyhow::Result<()> {
     let mut target = Target::post(arguments.address, &arguments.path, HELLO);
     (target.status, target.body) = (arguments.status, None);

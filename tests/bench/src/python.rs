@@ -123,7 +123,7 @@ fn run(command: &mut Command) -> anyhow::Result<()> {
     Ok(())
 }
 
-#[allow(clippy::print_stderr)]
+#[allow(clippy::print_stderr, reason = "it talks to a terminal")]
 fn say(what: &str) {
     eprintln!("bench: installing {what} for comparison (once)");
 }

@@ -121,7 +121,7 @@ pub fn measure(peers: &[Peer], connections: &[usize], plan: Plan) -> anyhow::Res
     Ok(all.into_values().collect())
 }
 
-#[allow(clippy::print_stderr)]
+#[allow(clippy::print_stderr, reason = "it talks to a terminal")]
 fn eprintln_round(round: usize, plan: Plan, peer: &Peer, connections: usize, measured: &Round) {
     eprintln!(
         "bench: round {}/{} {:<16} {connections:>3} connections {:>9.0} requests/s  p50 {:>7.0} us  p99 {:>7.0} us",

@@ -113,7 +113,7 @@ impl Server {
 }
 
 impl Drop for Server {
-    #[allow(clippy::print_stderr)]
+    #[allow(clippy::print_stderr, reason = "it talks to a terminal")]
     fn drop(&mut self) {
         if self.stopped {
             return;

@@ -183,7 +183,7 @@ impl Suite {
     }
 }
 
-#[allow(clippy::print_stderr)]
+#[allow(clippy::print_stderr, reason = "it talks to a terminal")]
 fn say(what: &str) {
     eprintln!("bench: {what}");
 }

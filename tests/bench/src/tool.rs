@@ -12,7 +12,7 @@ pub const WASMTIME_VERSION: &str = "48.0.8";
 ///
 /// # Errors
 /// When cargo cannot install it.
-#[allow(clippy::print_stderr)]
+#[allow(clippy::print_stderr, reason = "it talks to a terminal")]
 pub fn wasmtime(cache: &Path) -> anyhow::Result<PathBuf> {
     let root = cache.join(format!("wasmtime-{WASMTIME_VERSION}"));
     let program = root.join("bin/wasmtime");

@@ -1,7 +1,12 @@
 //! A component of another world: it exports `greet` and no `workflow`. The host must
 //! refuse it at deploy and name what is missing.
 
-#![allow(unsafe_code, clippy::undocumented_unsafe_blocks, missing_docs)]
+#![allow(
+    unsafe_code,
+    clippy::undocumented_unsafe_blocks,
+    missing_docs,
+    reason = "what wit-bindgen generates is not ours to write"
+)]
 
 wit_bindgen::generate!({
     inline: "

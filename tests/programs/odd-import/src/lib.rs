@@ -1,7 +1,12 @@
 //! A workflow that also imports `odd:device/lamp`, which no host offers. The host must
 //! refuse it at deploy and name the import.
 
-#![allow(unsafe_code, clippy::undocumented_unsafe_blocks, missing_docs)]
+#![allow(
+    unsafe_code,
+    clippy::undocumented_unsafe_blocks,
+    missing_docs,
+    reason = "what wit-bindgen generates is not ours to write"
+)]
 
 use tidegate_guest::{Reply, Request, Result, Settings};
 

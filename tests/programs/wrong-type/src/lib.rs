@@ -1,7 +1,12 @@
 //! A component whose `workflow` has another type than the contract's. The host must
 //! refuse it at deploy and say which export does not fit.
 
-#![allow(unsafe_code, clippy::undocumented_unsafe_blocks, missing_docs)]
+#![allow(
+    unsafe_code,
+    clippy::undocumented_unsafe_blocks,
+    missing_docs,
+    reason = "what wit-bindgen generates is not ours to write"
+)]
 
 wit_bindgen::generate!({
     inline: "

@@ -2,7 +2,12 @@
 //! `wasmtime serve` runs. Nothing in it is slower than it need be: no framework, and the
 //! body's length is known from the start.
 
-#![allow(unsafe_code, clippy::undocumented_unsafe_blocks, missing_docs)]
+#![allow(
+    unsafe_code,
+    clippy::undocumented_unsafe_blocks,
+    missing_docs,
+    reason = "what wit-bindgen generates is not ours to write"
+)]
 
 use exports::wasi::http::incoming_handler::{Guest, IncomingRequest, ResponseOutparam};
 use wasi::http::types::{Fields, OutgoingBody, OutgoingResponse};
