@@ -115,7 +115,7 @@ impl Schedules {
             Check::at_most(
                 format!("p99 of the lateness of {schedules} schedules"),
                 self.late_p99_ms,
-                50.0,
+                20.0,
                 "ms",
             ),
             Check::at_most("runs lost among them", self.lost as f64, 0.0, ""),
