@@ -251,6 +251,8 @@ impl From<&ApiError> for Problem {
             ApiError::Unauthorized => of(StatusCode::UNAUTHORIZED, "unauthorized")
                 .hint("send the header Authorization: Bearer TOKEN; the host wrote one to admin.token in its data folder")
                 .header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"tidegate\"")),
+            ApiError::CrossOrigin => of(StatusCode::FORBIDDEN, "cross-origin")
+                .hint("load the page again and repeat it there; programs use the management API"),
             ApiError::Query(_) => of(StatusCode::BAD_REQUEST, "invalid-query"),
             ApiError::Path(_) => of(StatusCode::BAD_REQUEST, "invalid-path"),
             ApiError::Json { is_data: false, .. } => of(StatusCode::BAD_REQUEST, "invalid-json"),

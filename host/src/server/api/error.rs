@@ -26,6 +26,9 @@ pub(in crate::server) enum ApiError {
     /// There is no valid token.
     #[error("a valid token is needed")]
     Unauthorized,
+    /// A page of another site sent it.
+    #[error("the request does not come from a page of this host")]
+    CrossOrigin,
     /// A part of the path cannot be read.
     #[error("the path cannot be read: {0}")]
     Path(String),
