@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -219,6 +219,25 @@ impl Load {
         for _ in 0..lines {
             assert!(self.line(acknowledged), "the child ended by itself");
         }
+    }
+
+    /// Stops it where it is, and takes what it has said until now.
+    pub(super) fn freeze(&mut self, acknowledged: &mut Acknowledged) {
+        use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, Signal::STOP).unwrap();
+        waitpid(Some(pid), WaitOptions::UNTRACED).unwrap();
+        let piped = rustix::io::ioctl_fionread(self.lines.get_ref()).unwrap();
+        let mut said = self.lines.buffer().to_vec();
+        self.lines.consume(said.len());
+        let (told, piped) = (said.len(), usize::try_from(piped).unwrap());
+        said.resize(told + piped, 0);
+        self.lines.get_mut().read_exact(&mut said[told..]).unwrap();
+        let said = String::from_utf8(said).unwrap();
+        // The last line may be half a line.
+        said.split_inclusive('\n')
+            .filter_map(|line| line.strip_suffix('\n'))
+            .for_each(|line| acknowledged.take(line));
     }
 
     /// Kills it, and takes what it has said.

@@ -54,8 +54,10 @@ fn work_and_cut(disk: &Mount, data: &Path, acknowledged: &mut Acknowledged) {
     let mut load = Load::start(data);
     load.take(random.random_range(1..600), acknowledged);
     write_back_some(data);
+    // What it says while the power goes is no promise: nobody would hear it.
+    load.freeze(acknowledged);
     disk.cut_power(if random.random_bool(0.5) { Cut::All } else { Cut::Data });
-    load.kill(acknowledged);
+    load.kill(&mut Acknowledged::default());
     disk.power_on();
 }
 
