@@ -63,6 +63,9 @@ pub struct WorkflowView {
     pub owner: Option<String>,
     /// Accounts that may change it beside its owner.
     pub managers: Vec<String>,
+    /// Accounts that may look into it and its runs.
+    #[serde(default)]
+    pub viewers: Vec<String>,
     /// Whether it is hidden from everyone else.
     pub private: bool,
     /// Whether it takes new work.
@@ -105,6 +108,9 @@ pub struct CreateWorkflow {
     /// Accounts that may change it beside its owner.
     #[serde(default)]
     pub managers: Vec<String>,
+    /// Accounts that may look into it and its runs.
+    #[serde(default)]
+    pub viewers: Vec<String>,
     /// Whether it is hidden from everyone else.
     #[serde(default)]
     pub private: bool,
@@ -132,6 +138,9 @@ pub struct PatchWorkflow {
     /// All managers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub managers: Option<Vec<String>>,
+    /// All viewers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub viewers: Option<Vec<String>>,
     /// Whether it is hidden from everyone else.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub private: Option<bool>,
