@@ -16,13 +16,18 @@ const need = (name) => {
 export async function startHost() {
   const data = mkdtempSync(join(tmpdir(), "tidegate-browser-"));
   const kept = Object.entries(process.env).filter(([name]) => !name.startsWith("TIDEGATE_"));
-  const child = spawn(need("TIDEGATE_BIN"), ["serve", "--data", data, "--listen", "127.0.0.1:0"], {
+  const child = spawn(need("TIDEGATE_BIN"), ["serve", "--json", "--data", data, "--listen", "127.0.0.1:0"], {
     env: Object.fromEntries(kept), stdio: ["ignore", "pipe", "inherit"],
   });
-  const url = await new Promise((resolve, reject) => {
+  const said = await new Promise((resolve, reject) => {
     child.once("exit", (code) => reject(new Error(`the host ended with ${code}`)));
-    createInterface({input: child.stdout}).once("line", (line) => resolve(line.match(/http:\/\/\S+/)[0]));
+    let text = "";
+    createInterface({input: child.stdout}).on("line", (line) => {
+      text += line;
+      try { resolve(JSON.parse(text)); } catch { /* The document goes on in the next line. */ }
+    });
   });
+  const url = said.url;
   const token = readFileSync(join(data, "admin.token"), "utf8").trim();
   const api = async (method, path, body, type = "application/json") => {
     const sent = body === undefined ? undefined : type === "application/json" ? JSON.stringify(body) : body;
@@ -35,14 +40,13 @@ export async function startHost() {
   };
   await api("PUT", "/api/v1/runtimes/python", readFileSync(need("TIDEGATE_RUNTIME")), "application/wasm");
   const stop = async () => {
-    const ended = new Promise((resolve) => child.once("exit", resolve));
     child.removeAllListeners("exit");
-    child.once("exit", () => {});
+    const ended = new Promise((resolve) => child.once("exit", resolve));
     child.kill("SIGTERM");
-    await Promise.race([ended, new Promise((resolve) => child.once("close", resolve))]);
+    await ended;
     rmSync(data, {recursive: true, force: true});
   };
-  return {url, token, api, stop};
+  return {url, token, api, stop, link: said.sign_in_url, password: null};
 }
 
 /// A headless browser.
@@ -66,9 +70,21 @@ export async function signedIn(browser, host, options = {}) {
     const expected = /status of (4\d\d)/.test(line.text());
     if (line.type() === "error" && !expected) page.troubles.push(`console: ${line.text()}`);
   });
-  await page.goto("/");
-  await page.getByLabel("Operator's token").fill(host.token);
-  await page.getByRole("button", {name: "Sign in"}).click();
+  if (host.password === null) {
+    // As whoever installed the host does: by the link that it printed, and then a password.
+    await page.goto(host.link);
+    await page.getByRole("button", {name: "Sign in"}).click();
+    host.password = "correct horse battery staple";
+    await page.getByLabel("New password").fill(host.password);
+    await page.getByRole("button", {name: "Set the password"}).click();
+    await page.getByText("The password is set.").waitFor();
+    await page.goto("/");
+  } else {
+    await page.goto("/");
+    await page.getByLabel("Login").fill("admin");
+    await page.getByLabel("Password").fill(host.password);
+    await page.getByRole("button", {name: "Sign in"}).click();
+  }
   await page.waitForURL("**/workflows");
   return page;
 }

@@ -20,6 +20,11 @@
     },
   };
 
+  // Times in the reader's own way; days where the range is long.
+  const clock = new Intl.DateTimeFormat(undefined, {hour: "2-digit", minute: "2-digit"});
+  const day = new Intl.DateTimeFormat(undefined, {month: "short", day: "numeric"});
+  const date = (tick, at) => (at[at.length - 1] - at[0] > 2 * 86400 ? day : clock).format(new Date(tick * 1000));
+
   const draw = (place) => {
     const data = JSON.parse(place.dataset.chart);
     const show = sizes[data.unit];
@@ -34,13 +39,13 @@
     const drawn = bars ? stacked : data.series.map((series) => series.values);
     const order = data.series.map((_, at) => at);
     if (bars) order.reverse();
-    const axis = {stroke: css("--text-soft"), grid: {stroke: css("--line"), width: 1}, ticks: {show: false}, font: "11px system-ui, sans-serif"};
+    const axis = {stroke: css("--text-soft"), size: 32, grid: {stroke: css("--line"), width: 1}, ticks: {show: false}, font: "11px system-ui, sans-serif"};
     const options = {
       width: place.clientWidth, height: 200, padding: [8, 8, 0, 0],
       cursor: {y: false, points: {show: !bars}},
       scales: {y: {range: (_, __, max) => [0, max > 0 ? max * 1.1 : 1]}},
       axes: [
-        {...axis, grid: {show: false}},
+        {...axis, grid: {show: false}, space: 80, values: (_, ticks) => ticks.map((tick) => date(tick, data.at))},
         {...axis, size: 64, values: (_, ticks) => ticks.map((tick) => data.unit === "count" && tick % 1 ? "" : show(tick))},
       ],
       series: [

@@ -4,7 +4,7 @@
 (() => {
   const day = new Intl.DateTimeFormat(undefined, {year: "numeric", month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit", timeZoneName: "short"});
   const clock = new Intl.DateTimeFormat(undefined, {hour: "2-digit", minute: "2-digit", second: "2-digit"});
-  const distance = new Intl.RelativeTimeFormat(undefined, {numeric: "auto", style: "long"});
+  const distance = new Intl.RelativeTimeFormat(undefined, {numeric: "auto", style: "short"});
   const units = [["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]];
 
   const relative = (at) => {
@@ -106,6 +106,9 @@
     const target = document.querySelector(`[data-key="${CSS.escape(event.key)}"]`);
     if (target) { event.preventDefault(); target.focus(); }
   });
+
+  // A link to send to others needs the address under which the reader sees the host.
+  for (const field of document.querySelectorAll("input[data-absolute]")) field.value = location.origin + field.value;
 
   const refresh = () => { showTimes(document); showNeeds(); };
   document.addEventListener("htmx:afterSettle", refresh);

@@ -5,7 +5,7 @@
 //! they decide nothing themselves. Errors leave as [`ApiError`] and get their status in
 //! [`super::reply`].
 
-mod auth;
+pub(in crate::server) mod auth;
 mod backup;
 mod error;
 pub(in crate::server) mod events;

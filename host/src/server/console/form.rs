@@ -47,6 +47,11 @@ impl Fields {
         self.0.iter().filter(move |(other, _)| other == name).map(|(_, value)| value.as_str())
     }
 
+    /// The names in a field, separated by commas or spaces.
+    pub(super) fn list(&self, name: &str) -> Vec<String> {
+        self.raw(name).split([',', ' ']).filter(|one| !one.is_empty()).map(str::to_owned).collect()
+    }
+
     /// As a query, with `changed` instead of what it says of that field and without empty
     /// ones.
     pub(super) fn query_with(&self, changed: &[(&str, &str)]) -> String {

@@ -3,14 +3,14 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Redirect, Response};
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Uri};
 
-use super::session::{self, Viewer};
-use super::{Console, Html, shell};
+use super::session::Viewer;
+use super::{Console, Html, access, shell};
 use crate::server::api::ApiError;
 use crate::server::reply::Problem;
 use crate::server::request_id::RequestId;
@@ -23,14 +23,20 @@ const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 /// htmx marks its requests with it: they are answered with a part of a page.
 const HTMX: HeaderName = HeaderName::from_static("hx-request");
 
-/// Lets a request through that has a session, and sends others to the sign-in page.
+/// Lets a request through whose session may do what it asks for, and sends those without a
+/// session to the sign-in page.
 pub(super) async fn need_session(
     State(console): State<Arc<Console>>,
+    route: MatchedPath,
     mut request: Request,
     next: Next,
 ) -> Response {
-    let viewer = session::token(request.headers()).and_then(|token| console.sessions.viewer(token));
+    let viewer = Viewer::of(&console.api.app.accounts, &request);
     let Some(viewer) = viewer else { return sign_in_first(&request) };
+    let (method, path) = (request.method(), request.uri().path());
+    if let Err(error) = access::check(&console, &viewer, method, route.as_str(), path).await {
+        return error.into_response();
+    }
     request.extensions_mut().insert::<Viewer>(viewer);
     next.run(request).await
 }

@@ -5,6 +5,7 @@
 //! guest said is only ever shown as text; the policy in [`guard`] lets no inline script
 //! or style run, whatever slips through. Nothing here decides what a workflow does.
 
+mod access;
 mod assets;
 mod form;
 mod guard;
@@ -25,23 +26,21 @@ use axum::routing::{get, post};
 use maud::Markup;
 
 use self::pages::{
-    admin, create, dead, function, host, monitoring, overview, run, runs, schedules, settings, sign_in,
-    versions, workflows,
+    account, admin, create, dead, function, host, monitoring, overview, run, runs, schedules, settings,
+    sign_in, users, versions, workflows,
 };
-use self::session::Sessions;
 use super::api::Api;
 
 /// What pages work with.
 struct Console {
     api: Arc<Api>,
-    sessions: Sessions,
 }
 
 type Shared = axum::extract::State<Arc<Console>>;
 
 /// The console's routes, for the router of the management API.
 pub(super) fn routes(api: Arc<Api>) -> Router<Arc<Api>> {
-    let console = Arc::new(Console { api, sessions: Sessions::default() });
+    let console = Arc::new(Console { api });
     let signed_in = Router::new()
         .route("/sign-out", post(sign_in::sign_out))
         .route("/workflows", get(workflows::list))
@@ -50,6 +49,7 @@ pub(super) fn routes(api: Arc<Api>) -> Router<Arc<Api>> {
         .route("/schedule-preview", get(schedules::preview))
         .route("/workflows/{name}", get(overview::show))
         .route("/workflows/{name}/change", post(overview::change))
+        .route("/workflows/{name}/share", post(overview::share))
         .route("/workflows/{name}/run", post(overview::run_now))
         .route("/workflows/{name}/archive", post(overview::archive))
         .route("/workflows/{name}/schedules", post(schedules::change))
@@ -61,9 +61,10 @@ pub(super) fn routes(api: Arc<Api>) -> Router<Arc<Api>> {
         .route("/workflows/{name}/function/test", post(function::test))
         .route("/workflows/{name}/settings", get(settings::show).post(settings::change))
         .route("/workflows/{name}/runs", get(runs::of_workflow))
+        .route("/workflows/{name}/events", get(runs::events_of_workflow))
         .route("/workflows/{name}/monitoring", get(monitoring::of_workflow))
         .route("/runs", get(runs::all))
-        .route("/runs/events", get(runs::events))
+        .route("/events", get(runs::events))
         .route("/runs/{id}", get(run::show))
         .route("/runs/{id}/again", post(run::again))
         .route("/runs/{id}/cancel", post(run::cancel))
@@ -71,6 +72,8 @@ pub(super) fn routes(api: Arc<Api>) -> Router<Arc<Api>> {
         .route("/monitoring", get(monitoring::of_host))
         .route("/host", get(host::show))
         .route("/admin", get(admin::show))
+        .route("/users", get(users::show).post(users::change))
+        .route("/account", get(account::show).post(account::change))
         .route_layer(middleware::from_fn_with_state(console.clone(), guard::need_session));
     Router::new()
         .route("/sign-in", get(sign_in::form).post(sign_in::sign_in))

@@ -5,6 +5,7 @@ use maud::{Markup, html};
 use super::session::Viewer;
 use super::shell::{Page, Place};
 use super::{icons, text};
+use crate::account::Action;
 use crate::api::{RunView, StatisticsPoint, WorkflowView};
 use crate::run::Status;
 use crate::workflow::{Kind, State};
@@ -84,6 +85,11 @@ pub(super) fn options(choices: &[(&str, &str)], chosen: &str) -> Markup {
     html! {
         @for (value, name) in choices { option value=(value) selected[*value == chosen] { (name) } }
     }
+}
+
+/// What stands in a cell that has no value.
+pub(super) fn none() -> Markup {
+    html! { span.none { span aria-hidden="true" { "–" } span.hidden { "none" } } }
 }
 
 /// What stands where there is nothing yet.
@@ -180,6 +186,7 @@ pub(super) fn workflow_page(
 ) -> Markup {
     let name = workflow.name.as_str();
     let base = format!("/workflows/{name}");
+    let inspects = viewer.may_with(Action::InspectWorkflow, workflow);
     let tabs = [
         (Tab::Overview, "", "Overview"),
         (Tab::Function, "/function", "Function"),
@@ -199,7 +206,7 @@ pub(super) fn workflow_page(
             @if !workflow.description.is_empty() { p.soft { (text::line(&workflow.description)) } }
         }
         nav.tabs aria-label="Workflow" {
-            @for (own, path, title) in tabs {
+            @for (own, path, title) in tabs.into_iter().filter(|(own, ..)| inspects || matches!(own, Tab::Overview | Tab::Monitoring)) {
                 a href={ (base) (path) } aria-current=[(own == tab).then_some("page")] { (title) }
             }
         }

@@ -1,80 +1,90 @@
-//! Who is signed in: sessions in memory, named by a cookie that only this host reads.
+//! Who looks at a page: the account whose session the browser's cookie names.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
-
+use axum::extract::Request;
 use hyper::header::{self, HeaderMap};
 
-use crate::workflow::Digest;
-
-/// The prefix makes browsers refuse it from other hosts and without encryption; they
-/// count loopback as encrypted.
-const COOKIE: &str = "__Host-tidegate";
-/// How long a session lasts without a request.
-const IDLE: Duration = Duration::from_secs(12 * 3600);
-/// Sessions at the same time; the one that was idle longest makes room.
-const SESSIONS_MAX: usize = 1000;
+use crate::account::{Account, Action, Actor, Decision, Object, authorize};
+use crate::accounts::{Accounts, COOKIE, COOKIE_LOOPBACK, NewSession};
+use crate::api::WorkflowView;
+use crate::server::api::auth;
+use crate::workflow::Workflow;
 
 /// Whoever looks at a page.
 #[derive(Debug, Clone)]
 pub(super) struct Viewer {
+    /// The account.
+    pub(super) account: Account,
+}
+
+impl Viewer {
+    /// Who has the session of a request; `None` when it names none that goes on.
+    pub(super) fn of(accounts: &std::sync::Arc<Accounts>, request: &Request) -> Option<Self> {
+        match accounts.session(token(request)?)? {
+            Actor::Account(account) => Some(Self { account }),
+            Actor::Anonymous => None,
+        }
+    }
+
     /// What the pages call them.
-    pub(super) name: String,
-}
-
-struct Session {
-    viewer: Viewer,
-    seen: Instant,
-}
-
-/// The sessions, by the digest of their token: memory holds nothing to sign in with.
-#[derive(Default)]
-pub(super) struct Sessions(Mutex<HashMap<Digest, Session>>);
-
-impl Sessions {
-    fn lock(&self) -> MutexGuard<'_, HashMap<Digest, Session>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn name(&self) -> &str {
+        self.account.login.as_str()
     }
 
-    /// Begins a session, and returns the cookie that names it.
-    pub(super) fn begin(&self, viewer: Viewer) -> String {
-        let token = data_encoding::BASE64URL_NOPAD.encode(&rand::random::<[u8; 32]>());
-        let mut sessions = self.lock();
-        sessions.retain(|_, session| session.seen.elapsed() < IDLE);
-        if sessions.len() >= SESSIONS_MAX {
-            let oldest = sessions.iter().min_by_key(|(_, session)| session.seen).map(|(key, _)| *key);
-            oldest.map(|key| sessions.remove(&key));
-        }
-        sessions.insert(Digest::of(token.as_bytes()), Session { viewer, seen: Instant::now() });
-        format!("{COOKIE}={token}; Path=/; Secure; HttpOnly; SameSite=Strict")
+    /// What becomes of an action.
+    pub(super) fn decide(&self, action: Action, object: Object<'_>) -> Decision {
+        authorize(&Actor::Account(self.account.clone()), action, object)
     }
 
-    /// Who has this session.
-    pub(super) fn viewer(&self, token: &str) -> Option<Viewer> {
-        let mut sessions = self.lock();
-        let session = sessions.get_mut(&Digest::of(token.as_bytes()))?;
-        if session.seen.elapsed() >= IDLE {
-            return None;
-        }
-        session.seen = Instant::now();
-        Some(session.viewer.clone())
+    /// Whether they may do something with the host.
+    pub(super) fn may(&self, action: Action) -> bool {
+        self.decide(action, Object::Host).is_allowed()
     }
 
-    /// Ends a session, and returns the cookie that takes its name back.
-    pub(super) fn end(&self, token: &str) -> String {
-        self.lock().remove(&Digest::of(token.as_bytes()));
-        format!("{COOKIE}=; Path=/; Secure; HttpOnly; SameSite=Strict; Max-Age=0")
+    /// Whether they may do something with a workflow.
+    pub(super) fn may_with(&self, action: Action, workflow: &WorkflowView) -> bool {
+        let WorkflowView { owner, managers, viewers, private, .. } = workflow;
+        let object = Object::Workflow { owner: owner.as_deref(), managers, viewers, private: *private };
+        self.decide(action, object).is_allowed()
+    }
+
+    /// Whether they may know that a workflow exists.
+    pub(super) fn sees(&self, workflow: &Workflow) -> bool {
+        self.decide(Action::ShowWorkflow, Object::from(workflow)).is_allowed()
     }
 }
 
-/// The session's token in a request; `None` when there is none, or more than one.
-pub(super) fn token(headers: &HeaderMap) -> Option<&str> {
+/// The cookie's name and attributes, by the way that a request came. Some browsers refuse
+/// `Secure` without encryption, also from this machine itself.
+fn cookie(is_local: bool) -> (&'static str, &'static str) {
+    match is_local {
+        true => (COOKIE_LOOPBACK, "Path=/; HttpOnly; SameSite=Strict"),
+        false => (COOKIE, "Path=/; Secure; HttpOnly; SameSite=Strict"),
+    }
+}
+
+/// The session's secret in a request; `None` when there is none, or more than one.
+pub(super) fn token(request: &Request) -> Option<&str> {
+    named(request.headers(), cookie(auth::is_local(request)).0)
+}
+
+fn named<'a>(headers: &'a HeaderMap, wanted: &str) -> Option<&'a str> {
     let lines = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
     let pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    let mut named = pairs.filter(|(name, _)| *name == COOKIE).map(|(_, token)| token);
+    let mut named = pairs.filter(|(name, _)| *name == wanted).map(|(_, token)| token);
     let token = named.next()?;
     named.next().is_none().then_some(token)
+}
+
+/// The header that hands a session to the browser.
+pub(super) fn begin(session: &NewSession, is_local: bool) -> String {
+    let (name, attributes) = cookie(is_local);
+    format!("{name}={}; {attributes}", session.secret.expose())
+}
+
+/// The header that takes it away.
+pub(super) fn end(is_local: bool) -> String {
+    let (name, attributes) = cookie(is_local);
+    format!("{name}=; {attributes}; Max-Age=0")
 }
 
 #[cfg(test)]
@@ -83,28 +93,22 @@ mod tests {
 
     use super::*;
 
-    fn sent(cookie: &str) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        headers.insert(header::COOKIE, HeaderValue::from_str(cookie).unwrap());
-        headers
-    }
-
-    #[test]
-    fn a_session_is_known_by_its_cookie_until_it_ends() {
-        let sessions = Sessions::default();
-        let cookie = sessions.begin(Viewer { name: "ada".to_owned() });
-        let headers = sent(&format!("a=b; {}", cookie.split(';').next().unwrap()));
-        let token = token(&headers).unwrap();
-        assert_eq!(sessions.viewer(token).unwrap().name, "ada");
-        assert!(sessions.viewer("other").is_none());
-        assert!(sessions.end(token).contains("Max-Age=0"));
-        assert!(sessions.viewer(token).is_none());
-    }
-
     #[test]
     fn two_cookies_of_the_name_are_none() {
-        assert_eq!(token(&sent("__Host-tidegate=a; x=y")), Some("a"));
-        assert_eq!(token(&sent("__Host-tidegate=a; __Host-tidegate=b")), None);
-        assert_eq!(token(&sent("tidegate=a")), None);
+        for (sent, found) in [
+            ("a=b; tidegate-loopback=x; c=d", Some("x")),
+            ("tidegate-loopback=x; tidegate-loopback=y", None),
+            ("tidegate=x", None),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::COOKIE, HeaderValue::from_static(sent));
+            assert_eq!(named(&headers, COOKIE_LOOPBACK), found, "{sent}");
+        }
+    }
+
+    #[test]
+    fn a_cookie_is_secure_unless_it_stays_on_this_machine() {
+        assert!(end(false).starts_with("__Host-tidegate=; Path=/; Secure; HttpOnly; SameSite=Strict"));
+        assert!(!end(true).contains("Secure"));
     }
 }

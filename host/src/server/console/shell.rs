@@ -4,6 +4,7 @@ use maud::{DOCTYPE, Markup, html};
 
 use super::session::Viewer;
 use super::{assets, icons, text};
+use crate::account::Action;
 use crate::server::reply::Problem;
 
 /// htmx evaluates nothing and writes no style; errors are shown where they belong.
@@ -18,6 +19,7 @@ pub(super) enum Place {
     Monitoring,
     Host,
     Admin,
+    Account,
 }
 
 /// A page.
@@ -39,9 +41,9 @@ impl Page<'_> {
             a.skip href="#main" { "Skip to the content" }
             header.bar {
                 a.brand href="/workflows" { (icons::mark()) span { "Tidegate" } }
-                nav aria-label="Console" { (entries(self.place)) }
+                nav aria-label="Console" { (entries(self.place, viewer)) }
                 form.who method="post" action="/sign-out" {
-                    span.name title=(viewer.name) { (text::line(&viewer.name)) }
+                    a.name href="/account" title="Your account" aria-current=[(self.place == Place::Account).then_some("page")] { (viewer.name()) }
                     button.quiet type="submit" { (icons::out()) span { "Sign out" } }
                 }
             }
@@ -52,17 +54,19 @@ impl Page<'_> {
     }
 }
 
-fn entries(current: Place) -> Markup {
+fn entries(current: Place, viewer: &Viewer) -> Markup {
     let entry = |place: Place, path: &str, icon: Markup, name: &str| {
         html! { a href=(path) aria-current=[(place == current).then_some("page")] { (icon) span { (name) } } }
     };
     html! {
         (entry(Place::Workflows, "/workflows", icons::workflows(), "Workflows"))
-        (entry(Place::Runs, "/runs", icons::runs(), "Runs"))
-        (entry(Place::Dead, "/dead", icons::letter(), "Dead letters"))
-        (entry(Place::Monitoring, "/monitoring", icons::chart(), "Monitoring"))
-        (entry(Place::Host, "/host", icons::host(), "Host"))
-        (entry(Place::Admin, "/admin", icons::gear(), "Admin"))
+        @if viewer.may(Action::ReadHost) {
+            (entry(Place::Runs, "/runs", icons::runs(), "Runs"))
+            (entry(Place::Dead, "/dead", icons::letter(), "Dead letters"))
+            (entry(Place::Monitoring, "/monitoring", icons::chart(), "Monitoring"))
+            (entry(Place::Host, "/host", icons::host(), "Host"))
+            (entry(Place::Admin, "/admin", icons::gear(), "Admin"))
+        }
     }
 }
 

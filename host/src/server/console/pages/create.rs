@@ -90,12 +90,12 @@ pub(in super::super) async fn create(
 ) -> Result<Response, ApiError> {
     let template = find(&id)?;
     let rule = Rule::read(&fields);
-    let managers = fields.get("managers").split([',', ' ']).filter(|name| !name.is_empty());
     let request = CreateWorkflow {
         name: fields.get("name").to_owned(),
         kind: template.kind,
         description: fields.get("description").to_owned(),
-        managers: managers.map(str::to_owned).collect(),
+        managers: fields.list("managers"),
+        viewers: fields.list("viewers"),
         private: fields.is_on("private"),
         schedules: if template.kind == Kind::Pull { vec![rule.spec()] } else { Vec::new() },
         endpoint: None,

@@ -39,7 +39,6 @@ pub(in super::super) async fn show(
                     (parts::figure("Workflows", html! { (text::count(health.workflows)) }, ""))
                     (parts::figure("Schedules too slow", html! { (text::count(overruns as u64)) }, ""))
                 }
-                (meter("Pool in use", health.instances_in_use, health.instances_max))
             }
             section { h2 { "Queue" }
                 dl.figures {
@@ -57,10 +56,6 @@ pub(in super::super) async fn show(
 
 fn ready(health: &HealthView) -> Markup {
     html! { @if health.ready { span.state.live { "Ready" } } @else { span.state.paused { "Takes no work" } } }
-}
-
-fn meter(name: &str, value: u64, max: u64) -> Markup {
-    html! { meter aria-label=(name) min="0" max=(max.max(1)) high=(max * 9 / 10) value=(value) { (value) " of " (max) } }
 }
 
 fn disk(usage: &UsageView, health: &HealthView) -> Markup {

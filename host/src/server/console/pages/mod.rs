@@ -1,5 +1,6 @@
 //! The pages, one file each.
 
+pub(super) mod account;
 pub(super) mod admin;
 pub(super) mod create;
 pub(super) mod dead;
@@ -13,5 +14,6 @@ pub(super) mod schedules;
 pub(super) mod settings;
 pub(super) mod sign_in;
 pub(super) mod templates;
+pub(super) mod users;
 pub(super) mod versions;
 pub(super) mod workflows;

@@ -1,5 +1,7 @@
 //! Charts: rate, failures, times, memory, lateness; of a workflow or of all.
 
+use std::sync::Arc;
+
 use axum::Extension;
 use axum::extract::State;
 use jiff::{SignedDuration, Timestamp};
@@ -7,7 +9,8 @@ use maud::{Markup, html};
 use serde_json::json;
 
 use crate::api::{Percentiles, StatisticsPoint, StatisticsView};
-use crate::server::api::{Api, ApiError, statistics, view};
+use crate::server::api::extract::{Params, Segments};
+use crate::server::api::{Api, ApiError, schedules, statistics, view};
 use crate::server::console::form::{Asked, Fields, Named};
 use crate::server::console::parts::{self, Tab};
 use crate::server::console::session::Viewer;
@@ -27,6 +30,8 @@ const RANGES: [(&str, &str, i64, u32); 7] = [
 ];
 /// The range that is shown first.
 const RANGE: usize = 3;
+/// Due instants that the ledger shows.
+const TICKS: usize = 20;
 /// Scripts of the charts.
 const SCRIPTS: [&str; 3] = ["uplot.css", "uplot.js", "charts.js"];
 
@@ -58,7 +63,11 @@ pub(in super::super) async fn of_workflow(
     let path = format!("/workflows/{name}/monitoring");
     let is_pull = workflow.kind == Kind::Pull;
     let charts = charts(&console.api, Some(entry.workflow.id), &path, &asked, is_pull).await?;
-    let content = html! { h2.hidden { "Monitoring" } (charts) };
+    let content = html! {
+        h2.hidden { "Monitoring" }
+        (charts)
+        @if is_pull { section.gap { h2 { "Ledger of due instants" } (ledger(&console.api, &name).await?) } }
+    };
     Ok(Html(parts::workflow_page(&viewer, &workflow, Tab::Monitoring, &SCRIPTS, content)))
 }
 
@@ -95,6 +104,33 @@ async fn charts(
             }
             (table(&seen))
         }
+    })
+}
+
+/// What became of the latest due instants: each of them once.
+async fn ledger(api: &Arc<Api>, name: &str) -> Result<Markup, ApiError> {
+    let params = schedules::TickParams { schedule: None, state: None, limit: Some(TICKS), cursor: None };
+    let list = schedules::ticks(State(api.clone()), Segments(name.to_owned()), Params(params)).await?.0;
+    if list.ticks.is_empty() {
+        return Ok(parts::empty(
+            "Nothing was due yet",
+            html! { p { "Each instant is listed here once, whether it ran or not." } },
+        ));
+    }
+    Ok(html! {
+        div.panel.scroll { table.rows.stack {
+            thead { tr { th scope="col" { "Due" } th scope="col" { "Schedule" } th scope="col" { "What became of it" } th scope="col" { "Late by" } th scope="col" { "Run" } } }
+            tbody { @for tick in &list.ticks {
+                @let run = tick.run.to_string();
+                tr {
+                    th scope="row" { (when::full(tick.due)) }
+                    td data-name="Schedule" { (tick.schedule) }
+                    td data-name="Became" { (tick.state.word()) @if let Some(stretch) = &tick.stretch { span.soft { ", one of " (text::count(stretch.count)) } } }
+                    td data-name="Late by" { (text::millis(tick.lateness_ms)) }
+                    td data-name="Run" { a.mono href={ "/runs/" (run) } { (run[run.len() - 8..]) } }
+                }
+            } }
+        } }
     })
 }
 

@@ -8,6 +8,7 @@ use maud::{Markup, html};
 
 use super::schedules::{self, Rule};
 use super::versions;
+use crate::account::{Action, BUILT_IN_ADMIN};
 use crate::api::{PatchWorkflow, StatisticsPoint, TestRequest, UpcomingList, WorkflowView};
 use crate::registry::Entry;
 use crate::server::api::extract::{OptionalJson, Segments};
@@ -45,6 +46,7 @@ pub(in super::super) async fn show(
     let api = &console.api;
     let (entry, all) = api.app.registry.versions(&name).await?;
     let workflow = view::workflow(&entry, &api.app);
+    let may = |action| viewer.may_with(action, &workflow);
     let id = Some(entry.workflow.id);
     let recent = runs::RunParams { limit: Some(RUNS), ..Default::default() };
     let recent = runs::page(api, id, recent).await?;
@@ -54,24 +56,28 @@ pub(in super::super) async fn show(
     let done = DONE.iter().find(|(word, _)| *word == asked.get("done"));
     let content = html! {
         @if let Some((_, said)) = done { div.alert.good role="status" { p { (said) } } }
-        (actions(&workflow))
+        (actions(&viewer, &workflow))
         @match workflow.kind {
-            Kind::Catch => (endpoint(&workflow)),
-            Kind::Pull => (due(&entry, &workflow, schedules::coming(&api.app, &Rule::interval("90m")))),
+            Kind::Catch => (endpoint(&viewer, &workflow)),
+            Kind::Pull => (due(&viewer, &entry, &workflow, schedules::coming(&api.app, &Rule::interval("90m")))),
         }
         section { h2 { "Last day" } (figures(&day)) }
-        section {
+        @if may(Action::InspectWorkflow) { section {
             div.row { h2 { "Last runs" } a.end href={ "/workflows/" (name) "/runs" } { "Open the debugger" } }
             (super::runs::table(&recent.runs, false, "Nothing has run yet."))
-        }
-        section { h2 { "Versions" } (versions::table(&workflow, &all, versions::RECENT)) }
-        (details(&workflow))
-        (archiving(&workflow))
+        } }
+        section { h2 { "Versions" } (versions::table(&viewer, &workflow, &all, versions::RECENT)) }
+        @if may(Action::ChangeWorkflow) { (details(&workflow)) }
+        @if may(Action::ShareWorkflow) { (sharing(&workflow)) }
+        @if may(Action::ArchiveWorkflow) { (archiving(&workflow)) }
     };
     Ok(Html(parts::workflow_page(&viewer, &workflow, Tab::Overview, &[], content)))
 }
 
-fn actions(workflow: &WorkflowView) -> Markup {
+fn actions(viewer: &Viewer, workflow: &WorkflowView) -> Markup {
+    if !viewer.may_with(Action::ChangeWorkflow, workflow) {
+        return Markup::default();
+    }
     let name = workflow.name.as_str();
     let is_paused = workflow.state == Taking::Paused;
     html! {
@@ -94,8 +100,9 @@ fn actions(workflow: &WorkflowView) -> Markup {
     }
 }
 
-fn endpoint(workflow: &WorkflowView) -> Markup {
-    let Some(url) = &workflow.url else { return Markup::default() };
+fn endpoint(viewer: &Viewer, workflow: &WorkflowView) -> Markup {
+    let url = workflow.url.as_ref().filter(|_| viewer.may_with(Action::ReadUrl, workflow));
+    let Some(url) = url else { return Markup::default() };
     let method = workflow.endpoint.methods.first().map_or("POST", String::as_str);
     let curl = format!(
         "curl -X {method} '{url}' \\\n  -H 'content-type: application/json' \\\n  -d '{{\"name\": \"Ada\"}}'"
@@ -124,8 +131,9 @@ fn endpoint(workflow: &WorkflowView) -> Markup {
     }
 }
 
-fn due(entry: &Entry, workflow: &WorkflowView, preview: Markup) -> Markup {
+fn due(viewer: &Viewer, entry: &Entry, workflow: &WorkflowView, preview: Markup) -> Markup {
     let path = format!("/workflows/{}/schedules", workflow.name);
+    let changes = viewer.may_with(Action::ChangeWorkflow, workflow);
     let now = Timestamp::now();
     html! {
         section {
@@ -138,11 +146,11 @@ fn due(entry: &Entry, workflow: &WorkflowView, preview: Markup) -> Markup {
                     div.row {
                         h3 { (shown.name) }
                         @if let Some(cron) = &shown.rule.cron { code { (cron) } }
-                        form.end method="post" action=(path) {
+                        @if changes { form.end method="post" action=(path) {
                             input type="hidden" name="schedule" value=(shown.name);
                             button.small type="submit" name="action" value="remove"
                                 data-ask={ "Remove the schedule " (shown.name) "?" } { "Remove" }
-                        }
+                        } }
                     }
                     @if workflow.state == Taking::Paused {
                         p.soft { (super::super::shell::sentence(&shown.description)) " Its instants are skipped while the workflow is paused." }
@@ -152,7 +160,7 @@ fn due(entry: &Entry, workflow: &WorkflowView, preview: Markup) -> Markup {
                     }
                 }
             }
-            details.panel.pad open[workflow.schedules.is_empty()] {
+            @if changes { details.panel.pad open[workflow.schedules.is_empty()] {
                 summary { "Add or replace a schedule" }
                 form method="post" action=(path) {
                     (Field { name: "schedule", label: "Name of the schedule", hint: Some("A schedule that has this name is replaced."), error: None }
@@ -160,7 +168,7 @@ fn due(entry: &Entry, workflow: &WorkflowView, preview: Markup) -> Markup {
                     (schedules::fields(&Rule::interval("90m"), None, preview))
                     button type="submit" name="action" value="set" { "Save the schedule" }
                 }
-            }
+            } }
         }
     }
 }
@@ -184,14 +192,28 @@ fn details(workflow: &WorkflowView) -> Markup {
             h2 { "Details" }
             form.panel.pad method="post" action={ "/workflows/" (workflow.name) "/change" } {
                 (Field { name: "description", label: "Description", hint: None, error: None }.text(&workflow.description, "What it is for"))
-                (Field { name: "managers", label: "Managers", hint: Some("Accounts that may change it beside its owner, separated by commas."), error: None }
+                button type="submit" name="action" value="details" { "Save" }
+            }
+        }
+    }
+}
+
+fn sharing(workflow: &WorkflowView) -> Markup {
+    html! {
+        section {
+            h2 { "Access" }
+            form.panel.pad method="post" action={ "/workflows/" (workflow.name) "/share" } {
+                p.soft { "Its owner is " strong { (workflow.owner.as_deref().unwrap_or(BUILT_IN_ADMIN)) } "." }
+                (Field { name: "managers", label: "Managers", hint: Some("Accounts that may change and run it, separated by commas."), error: None }
                     .text(&workflow.managers.join(", "), ""))
+                (Field { name: "viewers", label: "Viewers", hint: Some("Accounts that may look at its code and its runs."), error: None }
+                    .text(&workflow.viewers.join(", "), ""))
                 div.check {
                     input type="checkbox" id="private" name="private" checked[workflow.private];
                     label for="private" { "Private" }
-                    span.soft { "Only its owner, its managers and admins see it." }
+                    span.soft { "Others do not see that it exists." }
                 }
-                button type="submit" name="action" value="details" { "Save" }
+                button type="submit" { "Save" }
             }
         }
     }
@@ -211,7 +233,7 @@ fn archiving(workflow: &WorkflowView) -> Markup {
     }
 }
 
-/// Pauses, resumes, rotates the URL or saves the details.
+/// Pauses, resumes, rotates the URL or saves the description.
 pub(in super::super) async fn change(
     State(console): Shared,
     Named(name): Named,
@@ -223,14 +245,7 @@ pub(in super::super) async fn change(
         "resume" => (PatchWorkflow { state: Some(Taking::Active), ..patch }, "resumed"),
         "rotate" => (PatchWorkflow { rotate_url: true, ..patch }, "rotated"),
         "details" => {
-            let managers = fields.get("managers").split([',', ' ']).filter(|name| !name.is_empty());
-            let patch = PatchWorkflow {
-                description: Some(fields.get("description").to_owned()),
-                managers: Some(managers.map(str::to_owned).collect()),
-                private: Some(fields.is_on("private")),
-                ..patch
-            };
-            (patch, "saved")
+            (PatchWorkflow { description: Some(fields.get("description").to_owned()), ..patch }, "saved")
         }
         other => {
             let reason = format!("{other:.40?} is nothing that can be done");
@@ -239,6 +254,22 @@ pub(in super::super) async fn change(
     };
     console.api.app.registry.change(&name, patch).await?;
     Ok(Redirect::to(&format!("/workflows/{name}?done={done}")).into_response())
+}
+
+/// Says who may do what with it.
+pub(in super::super) async fn share(
+    State(console): Shared,
+    Named(name): Named,
+    fields: Fields,
+) -> Result<Response, ApiError> {
+    let patch = PatchWorkflow {
+        managers: Some(fields.list("managers")),
+        viewers: Some(fields.list("viewers")),
+        private: Some(fields.is_on("private")),
+        ..Default::default()
+    };
+    console.api.app.registry.change(&name, patch).await?;
+    Ok(Redirect::to(&format!("/workflows/{name}?done=saved")).into_response())
 }
 
 /// Runs a pull once, now, and shows the run.

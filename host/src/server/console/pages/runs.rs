@@ -41,7 +41,7 @@ pub(in super::super) async fn all(
     let list = read(&console.api, None, &asked).await?;
     let content = html! {
         div.head { h1 { "Runs" } p.soft { "What all workflows did, newest first." } }
-        (listing("/runs", "/runs/events", &asked, &list, true))
+        (listing("/runs", "/events", &asked, &list, true))
     };
     let page = Page { title: "Runs", place: Place::Runs, scripts: &["live.js"], content };
     Ok(Html(page.render(&viewer)))
@@ -57,7 +57,7 @@ pub(in super::super) async fn of_workflow(
     let entry = console.api.app.registry.find(&name)?;
     let workflow = view::workflow(&entry, &console.api.app);
     let list = read(&console.api, Some(entry.workflow.id), &asked).await?;
-    let (path, events) = (format!("/workflows/{name}/runs"), format!("/runs/events?workflow={name}"));
+    let (path, events) = (format!("/workflows/{name}/runs"), format!("/workflows/{name}/events"));
     let content = html! {
         h2.hidden { "Debugger" }
         (listing(&path, &events, &asked, &list, false))
@@ -68,9 +68,16 @@ pub(in super::super) async fn of_workflow(
 /// Runs as they start and end.
 pub(in super::super) async fn events(
     State(console): Shared,
-    Asked(asked): Asked,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, ApiError> {
-    let params = events::EventParams { workflow: asked.some("workflow") };
+    events::events(State(console.api.clone()), Params(events::EventParams { workflow: None })).await
+}
+
+/// Runs of a workflow as they start and end.
+pub(in super::super) async fn events_of_workflow(
+    State(console): Shared,
+    Named(name): Named,
+) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, ApiError> {
+    let params = events::EventParams { workflow: Some(name) };
     events::events(State(console.api.clone()), Params(params)).await
 }
 
@@ -175,9 +182,9 @@ fn line(run: &RunView, names: bool) -> Markup {
                 @if let Some(message) = &run.message { div.sub.bad { (text::line(message)) } }
             }
             td data-name="Trigger" { (run.trigger) @if let Some(schedule) = &run.schedule { span.soft { " " (schedule) } } @if run.attempt > 1 { span.soft { " attempt " (run.attempt) } } }
-            td data-name="Reply" { @match run.reply_status { Some(status) => (status), None => span.soft aria-label="none" { "–" } } }
-            td data-name="Took" { @match run.duration_ms { Some(ms) => (text::millis(ms)), None => span.soft aria-label="none" { "–" } } }
-            td data-name="Memory" { @if run.memory_peak_bytes > 0 { (text::bytes(run.memory_peak_bytes)) } @else { span.soft aria-label="none" { "–" } } }
+            td data-name="Reply" { @match run.reply_status { Some(status) => (status), None => (parts::none()) } }
+            td data-name="Took" { @match run.duration_ms { Some(ms) => (text::millis(ms)), None => (parts::none()) } }
+            td data-name="Memory" { @if run.memory_peak_bytes > 0 { (text::bytes(run.memory_peak_bytes)) } @else { (parts::none()) } }
             td data-name="When" { (when::relative(run.accepted_at)) }
         }
     }

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use maud::{Markup, html};
 use serde_json::Value;
 
-use crate::api::{SettingList, SettingView};
+use crate::api::{SettingList, SettingSpec, SettingView};
 use crate::registry::{Entry, RegistryError};
 use crate::server::api::{Api, ApiError, view};
 use crate::server::console::form::{Asked, Fields, Named};
@@ -16,7 +16,7 @@ use crate::server::console::parts::{self, Field, Tab};
 use crate::server::console::session::Viewer;
 use crate::server::console::{Html, Shared, text, when};
 use crate::server::reply::Problem;
-use crate::workflow::{SettingWriter, Visibility};
+use crate::workflow::{Seal, SealHost, SealHostError, SettingWriter, Visibility};
 
 /// The page.
 pub(in super::super) async fn show(
@@ -83,7 +83,8 @@ fn row(path: &str, setting: &SettingView) -> Markup {
                 Some(value) => code { (text::line(&shown(value))) },
                 None => span.soft { "••••••••" },
             } }
-            td data-name="Kept as" { (word(setting.visibility)) }
+            td data-name="Kept as" { (setting.visibility.word())
+                @if let Some(seal) = &setting.seal { div.sub { "to " @for (at, host) in seal.hosts.iter().enumerate() { @if at > 0 { ", " } code { (host) } } } } }
             td data-name="Changed" {
                 (when::relative(setting.updated_at))
                 @match &setting.updated_by {
@@ -105,7 +106,7 @@ fn row(path: &str, setting: &SettingView) -> Markup {
 }
 
 fn replacing(setting: &SettingView) -> String {
-    let pairs = [("name", setting.name.as_str()), ("visibility", word(setting.visibility))];
+    let pairs = [("name", setting.name.as_str()), ("visibility", setting.visibility.word())];
     form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish()
 }
 
@@ -117,15 +118,12 @@ fn shown(value: &Value) -> String {
     }
 }
 
-fn word(visibility: Visibility) -> &'static str {
-    match visibility {
-        Visibility::Secret => "secret",
-        Visibility::Plain => "plain",
-    }
-}
-
 fn form(path: &str, typed: &Fields, problem: Option<&Problem>) -> Markup {
-    let kinds = [("secret", "Secret: never shown again"), ("plain", "Plain: shown here")];
+    let kinds = [
+        ("secret", "Secret: never shown again"),
+        ("plain", "Plain: shown here"),
+        ("sealed", "Sealed: only sent to these hosts"),
+    ];
     let error = problem.map(|problem| problem.message.as_str());
     let name = Field { name: "name", label: "Name", hint: None, error };
     let value = Field {
@@ -142,6 +140,8 @@ fn form(path: &str, typed: &Fields, problem: Option<&Problem>) -> Markup {
             (Field { name: "visibility", label: "Kept as", hint: None, error: None }.around(|id, _| html! {
                 select id=(id) name="visibility" { (parts::options(&kinds, typed.get("visibility"))) }
             }))
+            (Field { name: "hosts", label: "Hosts", hint: Some("Of a sealed value: the code never sees it, the host puts it into requests to these hosts, for example api.company.com."), error: None }
+                .text(typed.raw("hosts"), ""))
             button.primary type="submit" name="action" value="set" { "Save" }
         }
     }
@@ -157,20 +157,12 @@ pub(in super::super) async fn change(
     let registry = &console.api.app.registry;
     let name = fields.get("name").to_owned();
     let is_removal = fields.get("action") == "remove";
-    let visibility = match fields.get("visibility") {
-        "plain" => Visibility::Plain,
-        _ => Visibility::Secret,
-    };
-    let value = match is_removal {
-        true => Ok(None),
-        false => typed(&fields).map(Some),
-    };
-    let changed = match value {
-        Ok(value) => {
-            let patch = BTreeMap::from([(name, value)]);
-            registry.change_settings(&workflow, patch, (!is_removal).then_some(visibility)).await
-        }
-        Err(error) => Err(error),
+    let changed = match is_removal {
+        true => registry.change_settings(&workflow, BTreeMap::from([(name, None)]), None).await,
+        false => match spec(&fields) {
+            Ok(spec) => registry.put_setting(&workflow, &name, spec).await,
+            Err(error) => Err(error),
+        },
     };
     match changed {
         Ok(_) => {
@@ -187,6 +179,25 @@ pub(in super::super) async fn change(
             Ok((problem.status, shown).into_response())
         }
     }
+}
+
+fn spec(fields: &Fields) -> Result<SettingSpec, RegistryError> {
+    let visibility = match fields.get("visibility") {
+        "plain" => Visibility::Plain,
+        "sealed" => Visibility::Sealed,
+        _ => Visibility::Secret,
+    };
+    let named = fields.list("hosts");
+    let hosts = named.iter().map(|host| {
+        let wrong =
+            |error: SealHostError| RegistryError::Invalid { field: "hosts", reason: error.to_string() };
+        host.parse::<SealHost>().map_err(wrong)
+    });
+    let seal = match visibility {
+        Visibility::Sealed => Some(Seal::to(hosts.collect::<Result<_, _>>()?)),
+        Visibility::Plain | Visibility::Secret => None,
+    };
+    Ok(SettingSpec { value: Some(typed(fields)?), visibility: Some(visibility), seal })
 }
 
 fn typed(fields: &Fields) -> Result<Value, RegistryError> {

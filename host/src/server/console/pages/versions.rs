@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use maud::{Markup, html};
 use similar::{ChangeTag, TextDiff};
 
+use crate::account::Action;
 use crate::api::{Activate, VersionView, WorkflowView};
 use crate::server::api::{Api, ApiError, view};
 use crate::server::console::form::{Fields, Named};
@@ -29,15 +30,16 @@ pub(in super::super) async fn list(
     let content = html! {
         section {
             h2 { "Versions" }
-            (table(&workflow, &versions, usize::MAX))
+            (table(&viewer, &workflow, &versions, usize::MAX))
         }
     };
     Ok(Html(parts::workflow_page(&viewer, &workflow, parts::Tab::Overview, &[], content)))
 }
 
 /// A table of versions, newest first.
-pub(super) fn table(workflow: &WorkflowView, versions: &[Version], most: usize) -> Markup {
+pub(super) fn table(viewer: &Viewer, workflow: &WorkflowView, versions: &[Version], most: usize) -> Markup {
     let name = workflow.name.as_str();
+    let changes = viewer.may_with(Action::ChangeWorkflow, workflow);
     if versions.is_empty() {
         return parts::empty(
             "No version yet",
@@ -61,9 +63,9 @@ pub(super) fn table(workflow: &WorkflowView, versions: &[Version], most: usize) 
                                 Some(file) => { (text::line(file)) @if let Some(runtime) = &shown.runtime { span.soft { " on " (text::line(runtime)) } } },
                                 None => "component",
                             } }
-                            td data-name="Message" { @if shown.message.is_empty() { span.soft aria-label="none" { "–" } } @else { (text::line(&shown.message)) } }
+                            td data-name="Message" { @if shown.message.is_empty() { (parts::none()) } @else { (text::line(&shown.message)) } }
                             td data-name="Deployed" { (when::relative(shown.created_at)) @if let Some(by) = &shown.created_by { span.soft { " by " (text::line(by)) } } }
-                            td.end { @if !shown.active {
+                            td.end { @if changes && !shown.active {
                                 form method="post" action={ "/workflows/" (name) "/versions" } {
                                     button.small type="submit" name="version" value=(shown.number) data-ask={ "Make version " (shown.number) " the one that runs?" } { "Roll back to it" }
                                 }

@@ -8,6 +8,7 @@ use axum::extract::State;
 use jiff::{SignedDuration, Timestamp};
 use maud::{Markup, html};
 
+use crate::account::Action;
 use crate::api::{RunView, StatisticsView, WorkflowView};
 use crate::registry::Entry;
 use crate::server::api::{Api, ApiError, runs, statistics, view};
@@ -28,7 +29,8 @@ pub(in super::super) async fn list(
     Extension(viewer): Extension<Viewer>,
     Asked(asked): Asked,
 ) -> Result<Html, ApiError> {
-    let all = console.api.app.registry.list();
+    let mut all = console.api.app.registry.list();
+    all.retain(|entry| viewer.sees(&entry.workflow));
     let total = all.len();
     let mut found: Vec<Arc<Entry>> = all.into_iter().filter(|entry| passes(entry, &asked)).collect();
     sort(&mut found, asked.get("sort"));
@@ -36,7 +38,7 @@ pub(in super::super) async fn list(
     let page = asked.get("page").parse().unwrap_or(1).clamp(1, pages);
     let mut rows = Vec::with_capacity(ROWS);
     for entry in found.iter().skip((page - 1) * ROWS).take(ROWS) {
-        rows.push(Row::read(&console.api, entry).await?);
+        rows.push(Row::read(&console.api, entry, &viewer).await?);
     }
     let content = html! {
         div.head {
@@ -101,15 +103,19 @@ struct Row {
 }
 
 impl Row {
-    async fn read(api: &Arc<Api>, entry: &Entry) -> Result<Self, ApiError> {
+    async fn read(api: &Api, entry: &Entry, viewer: &Viewer) -> Result<Self, ApiError> {
+        let workflow = view::workflow(entry, &api.app);
         let id = Some(entry.workflow.id);
         let recent = runs::RunParams { limit: Some(1), ..Default::default() };
-        let last = runs::page(api, id, recent).await?.runs.into_iter().next();
+        let last = match viewer.may_with(Action::InspectWorkflow, &workflow) {
+            true => runs::page(api, id, recent).await?.runs.into_iter().next(),
+            false => None,
+        };
         let from = Timestamp::now() - SignedDuration::from_hours(HOURS);
         let day = statistics::StatisticsParams { from: Some(from), to: None, step_minutes: Some(60) };
         let day = statistics::view(api, id, day).await?;
         let due = view::next_due(&entry.workflow);
-        Ok(Self { workflow: view::workflow(entry, &api.app), last, day, due })
+        Ok(Self { workflow, last, day, due })
     }
 
     /// Runs by the hour, oldest first.
@@ -188,12 +194,12 @@ fn line(row: &Row) -> Markup {
             }
             td data-name="Succeeded" { @match parts::success(&day.total) {
                 Some(share) => (parts::percent(share)),
-                None => span.soft aria-label="no runs" { "–" },
+                None => (parts::none()),
             } }
             td data-name="Last day" { (parts::sparkline(&row.bars(), &label)) }
             td data-name="Next due" { @match due {
                 Some(due) => (when::relative(*due)),
-                None => span.soft aria-label="not scheduled" { "–" },
+                None => (parts::none()),
             } }
         }
     }
