@@ -17,7 +17,8 @@ export async function startHost() {
   const data = mkdtempSync(join(tmpdir(), "tidegate-browser-"));
   const kept = Object.entries(process.env).filter(([name]) => !name.startsWith("TIDEGATE_"));
   const child = spawn(need("TIDEGATE_BIN"), ["serve", "--json", "--data", data, "--listen", "127.0.0.1:0"], {
-    env: Object.fromEntries(kept), stdio: ["ignore", "pipe", "inherit"],
+    // An unoptimised host compiles the runtime here, perhaps beside other work.
+    env: {...Object.fromEntries(kept), TIDEGATE_ENGINE__COMPILE_TIMEOUT_MS: "900000"}, stdio: ["ignore", "pipe", "inherit"],
   });
   const said = await new Promise((resolve, reject) => {
     child.once("exit", (code) => reject(new Error(`the host ended with ${code}`)));
@@ -68,7 +69,7 @@ export async function signedIn(browser, host, options = {}) {
   page.on("console", (line) => {
     // A refused form is an answer like another one.
     const expected = /status of (4\d\d)/.test(line.text());
-    if (line.type() === "error" && !expected) page.troubles.push(`console: ${line.text()}`);
+    if (line.type() === "error" && !expected) page.troubles.push(`console: ${line.text()} (${JSON.stringify(line.location())})`);
   });
   if (host.password === null) {
     // As whoever installed the host does: by the link that it printed, and then a password.
@@ -87,4 +88,16 @@ export async function signedIn(browser, host, options = {}) {
   }
   await page.waitForURL("**/workflows");
   return page;
+}
+
+/// Replaces what is in the editor by pasting.
+export async function paste(page, code) {
+  const editor = page.locator(".cm-content");
+  await editor.click();
+  await page.keyboard.press("ControlOrMeta+a");
+  await editor.evaluate((place, text) => {
+    const data = new DataTransfer();
+    data.setData("text/plain", text);
+    place.dispatchEvent(new ClipboardEvent("paste", {clipboardData: data, bubbles: true, cancelable: true}));
+  }, code);
 }

@@ -2,7 +2,7 @@
 // markup.
 import assert from "node:assert/strict";
 import {after, before, test} from "node:test";
-import {signedIn, startBrowser, startHost} from "./host.mjs";
+import {paste, signedIn, startBrowser, startHost} from "./host.mjs";
 
 const CALL = "globalThis.pwned=1";
 const STRINGS = [
@@ -92,9 +92,7 @@ test("code that is script is text in the editor and in findings", async () => {
   await host.api("POST", "/api/v1/workflows", {name: "typed", kind: "catch"});
   await page.goto("/workflows/typed/function");
   for (const text of STRINGS.slice(0, 10)) {
-    await page.locator(".cm-content").click();
-    await page.keyboard.press("ControlOrMeta+a");
-    await page.keyboard.insertText(`def ${text}`);
+    await paste(page, `def ${text}`);
     await page.getByRole("button", {name: "Deploy", exact: true}).click();
     await page.locator("#deployed .findings").waitFor();
     assert.equal(await page.evaluate(() => globalThis.pwned), undefined);

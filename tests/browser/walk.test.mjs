@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import {after, before, test} from "node:test";
 import {check} from "./checks.mjs";
-import {signedIn, startBrowser, startHost} from "./host.mjs";
+import {paste, signedIn, startBrowser, startHost} from "./host.mjs";
 
 const BROKEN = `import json
 
@@ -27,15 +27,8 @@ let browser;
 before(async () => { [host, browser] = await Promise.all([startHost(), startBrowser()]); });
 after(async () => { await browser?.close(); await host?.stop(); });
 
-async function write(page, code) {
-  const editor = page.locator(".cm-content");
-  await editor.click();
-  await page.keyboard.press("ControlOrMeta+a");
-  await page.keyboard.insertText(code);
-}
-
 async function deploy(page, code) {
-  await write(page, code);
+  await paste(page, code);
   await page.getByRole("button", {name: "Deploy", exact: true}).click();
 }
 
@@ -151,7 +144,7 @@ async function walk(page, catchName, pullName) {
   for (const name of [catchName, pullName]) {
     await page.goto(`/workflows/${name}`);
     await page.getByRole("button", {name: "Pause"}).click();
-    await page.getByText("The workflow is paused").waitFor();
+    await page.getByText("The workflow is paused: it takes no new work.").waitFor();
     const archive = page.getByRole("button", {name: "Archive this workflow"});
     assert.ok(await archive.isDisabled());
     await page.getByLabel(`Type ${name} to confirm`).fill(name);
