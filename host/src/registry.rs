@@ -169,11 +169,15 @@ impl Registry {
 
     // ---- the verbs --------------------------------------------------------------------
 
-    /// Creates a workflow.
+    /// Creates a workflow. `owner` is a login; `None` is the built-in admin's.
     ///
     /// # Errors
     /// What is wrong with the request, or a name that is taken.
-    pub async fn create(&self, request: CreateWorkflow) -> Result<Arc<Entry>, RegistryError> {
+    pub async fn create(
+        &self,
+        request: CreateWorkflow,
+        owner: Option<String>,
+    ) -> Result<Arc<Entry>, RegistryError> {
         let name: WorkflowName = request.name.parse()?;
         let now = Timestamp::now();
         let mut workflow = Workflow {
@@ -181,7 +185,7 @@ impl Registry {
             name: name.clone(),
             description: request.description,
             kind: request.kind,
-            owner: None,
+            owner,
             managers: request.managers,
             viewers: request.viewers,
             private: request.private,
@@ -227,6 +231,7 @@ impl Registry {
             workflow.schedules = self.schedules(&workflow.schedules, schedules, now)?;
         }
         workflow.description = patch.description.unwrap_or(workflow.description);
+        workflow.owner = patch.owner.or(workflow.owner);
         workflow.managers = patch.managers.unwrap_or(workflow.managers);
         workflow.viewers = patch.viewers.unwrap_or(workflow.viewers);
         workflow.private = patch.private.unwrap_or(workflow.private);
@@ -375,7 +380,7 @@ impl Registry {
         self.settings_of(&entry).await.map_err(RegistryError::Store)
     }
 
-    /// Sets and deletes settings, on behalf of a person.
+    /// Sets and deletes settings, on behalf of the account with the login `by`.
     ///
     /// # Errors
     /// A name or value that is not allowed.
@@ -384,6 +389,7 @@ impl Registry {
         name: &str,
         patch: PatchSettings,
         visibility: Option<Visibility>,
+        by: Option<String>,
     ) -> Result<Arc<Settings>, RegistryError> {
         let entry = self.find(name)?;
         let changes = patch.into_iter().map(|(name, value)| {
@@ -393,7 +399,7 @@ impl Registry {
             Ok(SettingChange { name, value, visibility })
         });
         let changes: Vec<SettingChange> = changes.collect::<Result<_, RegistryError>>()?;
-        self.commit_settings(&entry, changes, SettingWriter::User(None)).await
+        self.commit_settings(&entry, changes, SettingWriter::User(by)).await
     }
 
     /// The workflow with this name, or the error that says it is missing.

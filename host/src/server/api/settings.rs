@@ -5,6 +5,8 @@ use axum::extract::State;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
+use super::access::Who;
+use super::audit::Note;
 use super::extract::{JsonBody, Params, Segments};
 use super::{ApiError, Shared, view};
 use crate::api::{ErrorBody, PatchSettings, SettingList};
@@ -50,10 +52,14 @@ pub(super) async fn list(
 )]
 pub(super) async fn change(
     State(api): Shared,
+    Who(actor): Who,
+    note: Note,
     Segments(name): Segments<String>,
     Params(params): Params<ChangeParams>,
     JsonBody(patch): JsonBody<PatchSettings>,
 ) -> Result<Json<SettingList>, ApiError> {
-    let settings = api.app.registry.change_settings(&name, patch, params.visibility).await?;
+    patch.keys().for_each(|name| note.add(name));
+    let by = actor.login().map(ToString::to_string);
+    let settings = api.app.registry.change_settings(&name, patch, params.visibility, by).await?;
     Ok(Json(view::settings(&settings)))
 }
