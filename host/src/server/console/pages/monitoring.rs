@@ -59,7 +59,7 @@ pub(in super::super) async fn of_workflow(
     Asked(asked): Asked,
 ) -> Result<Html, ApiError> {
     let entry = console.api.app.registry.find(&name)?;
-    let workflow = view::workflow(&entry, &console.api.app);
+    let workflow = view::workflow(&entry, &console.api.app, &viewer.actor);
     let path = format!("/workflows/{name}/monitoring");
     let is_pull = workflow.kind == Kind::Pull;
     let charts = charts(&console.api, Some(entry.workflow.id), &path, &asked, is_pull).await?;
