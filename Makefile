@@ -84,7 +84,7 @@ bench: build guests runtime ## Measure beside the peers, in one run (BENCH="--he
 .PHONY: soak
 # Parts of the soak, for example SOAK="schedules"; all when it is empty.
 SOAK ?=
-soak: setup guests ## Run the long tests (SOAK="PART..." chooses, SOAK_MINUTES=10 is how long each goes on)
+soak: setup guests ## Run the long tests, hours of them (SOAK="PART..." chooses, SOAK_CYCLES=N is how often)
 	@scripts/soak $(SOAK)
 
 .PHONY: clean-cache

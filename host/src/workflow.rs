@@ -6,6 +6,7 @@
 mod digest;
 mod id;
 mod retry;
+mod seal;
 mod settings;
 
 use std::fmt;
@@ -19,6 +20,7 @@ pub use self::digest::{Digest, DigestError};
 pub use self::id::IdError;
 pub(crate) use self::id::id128;
 pub use self::retry::RetryPolicy;
+pub use self::seal::{Place, SEAL_HOSTS_MAX, Seal, SealHost, SealHostError};
 pub use self::settings::{Setting, SettingChange, SettingWriter, Settings, Visibility};
 use crate::schedule::Schedule;
 

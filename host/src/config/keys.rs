@@ -82,6 +82,7 @@ pub struct Engine {
     pub compile_timeout_ms: u64,
     pub compile_memory_bytes_max: u64,
     pub compiles_max: usize,
+    pub fuse: bool,
     pub programs_max: usize,
 }
 

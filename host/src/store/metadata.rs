@@ -373,9 +373,13 @@ impl Metadata {
             match change.value {
                 None => drop(settings.entries.remove(&change.name)),
                 Some(value) => {
-                    let before = settings.entries.get(&change.name).map(|setting| setting.visibility);
-                    let visibility = change.visibility.or(before).unwrap_or_default();
-                    let setting = Setting { value, visibility, updated_at, updated_by: by.clone() };
+                    let before = settings.entries.remove(&change.name);
+                    let (visibility, seal) = match (change.visibility, before) {
+                        (Some(visibility), _) => (visibility, change.seal),
+                        (None, Some(before)) => (before.visibility, before.seal),
+                        (None, None) => Default::default(),
+                    };
+                    let setting = Setting { value, visibility, seal, updated_at, updated_by: by.clone() };
                     settings.entries.insert(change.name.clone(), setting);
                 }
             }

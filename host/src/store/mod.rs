@@ -58,6 +58,11 @@ mod embedded_tests;
 #[cfg(test)]
 mod fault_tests;
 #[cfg(test)]
+#[path = "../../../tests/it/support/mount.rs"]
+mod mount;
+#[cfg(test)]
+mod power_tests;
+#[cfg(test)]
 mod retention_tests;
 #[cfg(test)]
 pub(crate) mod samples;

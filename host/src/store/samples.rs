@@ -185,9 +185,9 @@ pub(crate) fn component(component: Digest) -> Code {
 
 pub(crate) fn set(name: &str, json: &str) -> SettingChange {
     let value = serde_json::value::RawValue::from_string(json.to_owned()).unwrap();
-    SettingChange { name: name.to_owned(), value: Some(value), visibility: None }
+    SettingChange::new(name.to_owned(), Some(value))
 }
 
 pub(crate) fn unset(name: &str) -> SettingChange {
-    SettingChange { name: name.to_owned(), value: None, visibility: None }
+    SettingChange::new(name.to_owned(), None)
 }

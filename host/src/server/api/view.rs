@@ -98,8 +98,9 @@ pub(super) fn settings(settings: &Settings) -> SettingList {
         visibility: setting.visibility,
         value: match setting.visibility {
             Visibility::Plain => serde_json::from_str(setting.value.get()).ok(),
-            Visibility::Secret => None,
+            Visibility::Secret | Visibility::Sealed => None,
         },
+        seal: setting.seal.clone(),
         updated_at: setting.updated_at,
         updated_by: setting.updated_by.clone(),
     });
