@@ -83,6 +83,7 @@ pub(super) const RULES: &[Rule] = &[
     ("POST",   "/api/v1/workflows/{name}/activate",                         Action::ChangeWorkflow,  On::Workflow),
     ("GET",    "/api/v1/workflows/{name}/settings",                         Action::InspectWorkflow, On::Workflow),
     ("PATCH",  "/api/v1/workflows/{name}/settings",                         Action::ChangeSettings,  On::Workflow),
+    ("PUT",    "/api/v1/workflows/{name}/settings/{setting}",               Action::ChangeSettings,  On::Workflow),
     ("GET",    "/api/v1/workflows/{name}/runs",                             Action::InspectWorkflow, On::Workflow),
     ("POST",   "/api/v1/workflows/{name}/runs",                             Action::RunWorkflow,     On::Workflow),
     ("PUT",    "/api/v1/workflows/{name}/settings/{setting}",               Action::ChangeSettings,  On::Workflow),
