@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
-use tidegate::config::Config;
+use tidegate::config::{Config, Reset};
 use tidegate::engine::egress::Egress;
 use tidegate::engine::{
     Call, CallLimits, CommitRefusal, CommitSettings, Compiler, Engine, EngineOptions, Input, InstallError,
@@ -34,6 +34,11 @@ struct CallBuilder<'a> {
     call: Call,
 }
 
+/// These tests are there twice: as they are, and in `engine_pool`.
+fn reset() -> Reset {
+    if module_path!().ends_with("_pool") { Reset::Pool } else { Reset::InPlace }
+}
+
 fn options(folder: &Path) -> EngineOptions {
     EngineOptions {
         artefacts: folder.to_owned(),
@@ -48,6 +53,9 @@ fn options(folder: &Path) -> EngineOptions {
         memory_bytes_max: MEMORY_BYTES_MAX,
         memory_total_bytes_max: 0,
         epoch_tick: Duration::from_millis(2),
+        reset: reset(),
+        idle_bytes_max: 1 << 30,
+        idle_max: Duration::from_secs(60),
         on_compiled: Box::new(|_, _| ()),
     }
 }

@@ -11,6 +11,9 @@ mod cli;
 mod connections;
 mod drain;
 mod engine;
+#[path = "engine.rs"]
+#[allow(clippy::duplicate_mod, reason = "the same tests, without resetting in place")]
+mod engine_pool;
 mod events;
 mod limits;
 mod malformed;

@@ -9,9 +9,9 @@ use crate::engine::child_main;
 /// Compile a component from standard input to standard output
 #[derive(Debug, Args)]
 pub(crate) struct CompileArgs {
-    /// Cap of one linear memory
+    /// Take the contents of its memory out, where that can be done
     #[arg(long)]
-    memory_bytes_max: usize,
+    in_place: bool,
     /// Limit of this process
     #[arg(long)]
     address_space_bytes_max: u64,
@@ -22,8 +22,8 @@ pub(crate) struct CompileArgs {
 
 /// Compiles. What stands on standard error becomes a part of the parent's own message.
 pub(crate) fn run(args: &CompileArgs, out: &mut Output) -> Result<()> {
-    let CompileArgs { memory_bytes_max, address_space_bytes_max, cpu_seconds_max } = *args;
-    child_main(memory_bytes_max, address_space_bytes_max, cpu_seconds_max).map_err(|message| {
+    let CompileArgs { in_place, address_space_bytes_max, cpu_seconds_max } = *args;
+    child_main(in_place, address_space_bytes_max, cpu_seconds_max).map_err(|message| {
         out.note(&message);
         Failure::new(message).exit(Exit::Told)
     })

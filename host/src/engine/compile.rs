@@ -14,13 +14,45 @@ use rustix::process::{Resource, Rlimit};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 
-use super::tuning;
+use super::{strip, tuning};
 
 /// The hidden subcommand by which the host's own binary becomes the child.
 pub const CHILD_COMMAND: &str = "compile-component";
 
 /// What the child may print of an error.
 const MESSAGE_BYTES_MAX: u64 = 4096;
+
+/// A compiled component.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Compiled {
+    /// Native code, and everything else that is known of the component.
+    pub(super) artefact: Vec<u8>,
+    /// What its memory shows at first, if that was taken out of it; a whole number of pages.
+    pub(super) image: Option<Vec<u8>>,
+}
+
+impl Compiled {
+    /// As the child hands it over: the image's length plus one, or zero, in eight bytes;
+    /// the image; the artefact.
+    fn write(&self, mut to: impl Write) -> std::io::Result<()> {
+        let length = self.image.as_ref().map_or(0, |image| image.len() as u64 + 1);
+        to.write_all(&length.to_le_bytes())?;
+        to.write_all(self.image.as_deref().unwrap_or_default())?;
+        to.write_all(&self.artefact)
+    }
+
+    /// The same back; `None` when the bytes are not of that form.
+    fn read(mut bytes: Vec<u8>) -> Option<Self> {
+        let (length, rest) = bytes.split_first_chunk::<8>()?;
+        let Some(length) = u64::from_le_bytes(*length).checked_sub(1) else {
+            return Some(Self { artefact: rest.to_vec(), image: None });
+        };
+        let length = usize::try_from(length).ok().filter(|length| *length <= rest.len())?;
+        let artefact = bytes.split_off(8 + length);
+        bytes.drain(..8);
+        Some(Self { artefact, image: Some(bytes) })
+    }
+}
 
 /// Where compilation happens.
 #[derive(Debug, Clone)]
@@ -61,18 +93,15 @@ pub enum CompileError {
 }
 
 impl Compiler {
-    /// Compiles a component that was scanned.
+    /// Compiles a component that was scanned. With `in_place`, the contents of its memory
+    /// are taken out, if it has the form for that.
     ///
     /// # Errors
     /// See [`CompileError`].
-    pub(super) async fn compile(
-        &self,
-        wasm: Bytes,
-        memory_bytes_max: usize,
-    ) -> Result<Vec<u8>, CompileError> {
+    pub(super) async fn compile(&self, wasm: Bytes, in_place: bool) -> Result<Compiled, CompileError> {
         match self {
             Compiler::InProcess => {
-                let compiled = tokio::task::spawn_blocking(move || precompile(&wasm, memory_bytes_max));
+                let compiled = tokio::task::spawn_blocking(move || precompile(&wasm, in_place));
                 compiled
                     .await
                     .map_err(|panic| CompileError::Refused(panic.to_string()))?
@@ -82,9 +111,9 @@ impl Compiler {
                 let mut command = Command::new(program);
                 command
                     .arg(CHILD_COMMAND)
-                    .args(["--memory-bytes-max", &memory_bytes_max.to_string()])
                     .args(["--address-space-bytes-max", &child_bytes_max.to_string()])
                     .args(["--cpu-seconds-max", &(timeout.as_secs().max(1) * cores()).to_string()])
+                    .args(in_place.then_some("--in-place"))
                     .env_clear()
                     .env("RAYON_NUM_THREADS", compile_threads().to_string())
                     .stdin(Stdio::piped())
@@ -107,7 +136,7 @@ fn compile_threads() -> u64 {
     (cores() / 2).max(1)
 }
 
-async fn talk(mut command: Command, wasm: Bytes) -> Result<Vec<u8>, CompileError> {
+async fn talk(mut command: Command, wasm: Bytes) -> Result<Compiled, CompileError> {
     let mut child = command.spawn().map_err(CompileError::Run)?;
     let mut stdin = child.stdin.take().expect("stdin is piped");
     let mut stdout = child.stdout.take().expect("stdout is piped");
@@ -125,7 +154,8 @@ async fn talk(mut command: Command, wasm: Bytes) -> Result<Vec<u8>, CompileError
     drop(limited);
     let status = child.wait().await.map_err(CompileError::Run)?;
     if status.success() {
-        return Ok(artefact);
+        let cut_off = || CompileError::Refused("the compiler's answer is cut off".to_owned());
+        return Compiled::read(artefact).ok_or_else(cut_off);
     }
     use std::os::unix::process::ExitStatusExt;
     match status.signal() {
@@ -136,20 +166,17 @@ async fn talk(mut command: Command, wasm: Bytes) -> Result<Vec<u8>, CompileError
 }
 
 /// What the child does: reads a component from stdin, writes the artefact to stdout.
+/// `in_place` takes the contents of its memory out.
 ///
 /// # Errors
 /// One line for the parent.
-pub fn child_main(
-    memory_bytes_max: usize,
-    address_space_bytes_max: u64,
-    cpu_seconds_max: u64,
-) -> Result<(), String> {
+pub fn child_main(in_place: bool, address_space_bytes_max: u64, cpu_seconds_max: u64) -> Result<(), String> {
     confine(address_space_bytes_max, cpu_seconds_max)
         .map_err(|error| format!("setting limits failed: {error}"))?;
     let mut wasm = Vec::new();
     std::io::stdin().lock().read_to_end(&mut wasm).map_err(|error| format!("reading failed: {error}"))?;
-    let artefact = precompile(&wasm, memory_bytes_max)?;
-    std::io::stdout().lock().write_all(&artefact).map_err(|error| format!("writing failed: {error}"))
+    let compiled = precompile(&wasm, in_place)?;
+    compiled.write(std::io::stdout().lock()).map_err(|error| format!("writing failed: {error}"))
 }
 
 fn confine(address_space_bytes_max: u64, cpu_seconds_max: u64) -> std::io::Result<()> {
@@ -168,11 +195,30 @@ fn confine(address_space_bytes_max: u64, cpu_seconds_max: u64) -> std::io::Resul
     Ok(())
 }
 
-fn precompile(wasm: &[u8], memory_bytes_max: usize) -> Result<Vec<u8>, String> {
-    // One instance is the smallest pool: the pool does not change the code, and a large
-    // one reserves more address space than the child has.
-    let mut config = tuning::config(1, memory_bytes_max);
-    config.allocation_strategy(wasmtime::InstanceAllocationStrategy::OnDemand);
-    let engine = wasmtime::Engine::new(&config).map_err(|error| format!("{error:#}"))?;
-    engine.precompile_component(wasm).map_err(|error| format!("{error:#}"))
+fn precompile(wasm: &[u8], in_place: bool) -> Result<Compiled, String> {
+    let stripped = if in_place { strip::strip(wasm) } else { None };
+    let (component, image) = match &stripped {
+        Some(stripped) => (stripped.component.as_slice(), Some(stripped.image.clone())),
+        None => (wasm, None),
+    };
+    let engine = wasmtime::Engine::new(&tuning::common()).map_err(|error| format!("{error:#}"))?;
+    let artefact = engine.precompile_component(component).map_err(|error| format!("{error:#}"))?;
+    Ok(Compiled { artefact, image })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_child_says_is_understood() {
+        for image in [None, Some(vec![]), Some(vec![7; 4096])] {
+            let compiled = Compiled { artefact: vec![1, 2, 3], image };
+            let mut bytes = Vec::new();
+            compiled.write(&mut bytes).unwrap();
+            assert_eq!(Compiled::read(bytes).unwrap(), compiled);
+        }
+        assert_eq!(Compiled::read(vec![1; 7]), None);
+        assert_eq!(Compiled::read(vec![9, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3]), None, "shorter than its image");
+    }
 }

@@ -16,8 +16,11 @@ mod instance;
 mod log;
 mod memory;
 mod program;
+mod sandbox;
 mod scan;
+mod slots;
 mod state;
+mod strip;
 mod sweep;
 mod tuning;
 
@@ -28,7 +31,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use wasmtime::component::{Component, Linker};
+use wasmtime::component::Component;
 
 pub use self::artefact::KEY_BYTES;
 pub use self::call::{Call, CallLimits, Input, Outcome, Reply, Report, Request, Source};
@@ -36,15 +39,19 @@ pub use self::compile::{CHILD_COMMAND, CompileError, Compiler, child_main};
 pub use self::instance::{Remains, remark};
 pub use self::program::Program;
 pub use self::scan::{ScanError, World};
+pub use self::slots::SlotGauges;
 pub use self::state::{CommitRefusal, CommitSettings};
 
-use self::artefact::Artefacts;
+use self::artefact::{Artefacts, Loaded};
+use self::compile::Compiled;
 use self::egress::Egress;
 use self::instance::{Answer, Question};
 use self::memory::Budget;
-use self::state::State;
+use self::sandbox::Sandbox;
+use self::slots::{SlotLimits, Slots};
 use self::sweep::Sweeper;
 use crate::api::{Diagnostic, PackageView};
+use crate::config::Reset;
 use crate::run::{Fault, FaultKind};
 use crate::workflow::{Digest, Kind, Settings, WorkflowId};
 
@@ -69,6 +76,12 @@ pub struct EngineOptions {
     pub memory_total_bytes_max: u64,
     /// How often running guests give way.
     pub epoch_tick: Duration,
+    /// How an ended instance's memory is made ready for the next one.
+    pub reset: Reset,
+    /// Memory that slots may keep while they wait for a run, and
+    pub idle_bytes_max: u64,
+    /// how long.
+    pub idle_max: Duration,
     /// Told of each compilation: whether it succeeded, and how long it took.
     pub on_compiled: OnCompiled,
 }
@@ -133,22 +146,28 @@ pub struct EngineGauges {
     pub instances: u32,
     /// Linear memory of all instances, in bytes.
     pub memory_bytes: u64,
+    /// The slots that are reset in place; `None` when there is the plain pool only.
+    pub slots: Option<SlotGauges>,
 }
 
 /// The sandbox.
 pub struct Engine {
-    wasmtime: wasmtime::Engine,
-    linker: Linker<State>,
+    pool: Sandbox,
+    in_place: Option<InPlace>,
     artefacts: Arc<Artefacts>,
     compiler: Compiler,
     compiles: Semaphore,
     on_compiled: OnCompiled,
     permits: Arc<Semaphore>,
     instances_max: u32,
-    memory_bytes_max: usize,
     budget: Arc<Budget>,
     egress: Arc<Egress>,
     sweeper: Arc<Sweeper>,
+}
+
+struct InPlace {
+    sandbox: Sandbox,
+    slots: Arc<Slots>,
 }
 
 impl Engine {
@@ -158,23 +177,35 @@ impl Engine {
     /// When the address space cannot be reserved, or the artefacts' folder not made.
     pub fn new(options: EngineOptions, egress: Arc<Egress>) -> Result<Self, EngineError> {
         let setup = |error: wasmtime::Error| EngineError::Setup(format!("{error:#}"));
-        let config = tuning::config(options.instances_max, options.memory_bytes_max);
-        let wasmtime = wasmtime::Engine::new(&config).map_err(setup)?;
-        let linker = state::linker(&wasmtime).map_err(setup)?;
-        let sweeper = Arc::new(Sweeper::new(&wasmtime).map_err(setup)?);
-        epoch::start(&wasmtime, options.epoch_tick).map_err(|error| EngineError::Setup(error.to_string()))?;
-        let artefacts = Artefacts::open(&options.artefacts, fingerprint(&wasmtime), options.artefact_key)
+        let thread = |error: std::io::Error| EngineError::Setup(format!("no thread: {error}"));
+        let config = tuning::pooled(options.instances_max, options.memory_bytes_max);
+        let pool = Sandbox::new(&config).map_err(setup)?;
+        let slots = match options.reset {
+            Reset::Pool => None,
+            Reset::InPlace => slots(&options),
+        };
+        if let Some(slots) = &slots {
+            slots.start().map_err(thread)?;
+        }
+        let in_place = slots.map(|slots| {
+            Ok(InPlace { sandbox: Sandbox::new(&tuning::in_place(&slots)).map_err(setup)?, slots })
+        });
+        let in_place = in_place.transpose()?;
+        let engines = in_place.iter().map(|one| &one.sandbox.engine).chain([&pool.engine]);
+        epoch::start(engines, options.epoch_tick).map_err(thread)?;
+        let sweeper = Arc::new(Sweeper::new(&pool.engine).map_err(setup)?);
+        let fingerprint = fingerprint(&pool.engine, in_place.is_some());
+        let artefacts = Artefacts::open(&options.artefacts, fingerprint, options.artefact_key)
             .map_err(|source| EngineError::Artefacts { path: options.artefacts, source })?;
         Ok(Self {
-            wasmtime,
-            linker,
+            pool,
+            in_place,
             artefacts: Arc::new(artefacts),
             compiler: options.compiler,
             compiles: Semaphore::new(options.compiles_max),
             on_compiled: options.on_compiled,
             permits: Arc::new(Semaphore::new(options.instances_max as usize)),
             instances_max: options.instances_max,
-            memory_bytes_max: options.memory_bytes_max,
             budget: Budget::new(options.memory_total_bytes_max),
             egress,
             sweeper,
@@ -193,6 +224,7 @@ impl Engine {
             instances_max: self.instances_max,
             instances: self.instances_max.saturating_sub(free),
             memory_bytes: self.budget.used_bytes(),
+            slots: self.in_place.as_ref().map(|one| one.slots.gauges()),
         }
     }
 
@@ -223,11 +255,15 @@ impl Engine {
         let _compiling =
             self.compiles.acquire().await.map_err(|closed| InstallError::Link(closed.to_string()))?;
         let began = Instant::now();
-        let compiled = self.compiler.compile(wasm, self.memory_bytes_max).await;
+        let compiled = self.compiler.compile(wasm, self.in_place.is_some()).await;
         (self.on_compiled)(compiled.is_ok(), began.elapsed());
-        let artefact = compiled?;
-        let artefacts = self.artefacts.clone();
-        blocking(move || artefacts.save(digest, &artefact)).await?.map_err(InstallError::Artefact)?;
+        let compiled = compiled?;
+        let (artefacts, pool) = (self.artefacts.clone(), self.pool.engine.clone());
+        let kept = move || {
+            pool_allows(&pool, &compiled)?;
+            artefacts.save(digest, &compiled).map_err(InstallError::Artefact)
+        };
+        blocking(kept).await??;
         let program = self.load(digest).await?;
         program
             .ok_or_else(|| InstallError::Link("the artefact that was just made cannot be loaded".to_owned()))
@@ -238,13 +274,24 @@ impl Engine {
     /// # Errors
     /// When the artefact cannot be read, or does not fit the interface.
     pub async fn load(&self, digest: Digest) -> Result<Option<Program>, InstallError> {
-        let (artefacts, wasmtime) = (self.artefacts.clone(), self.wasmtime.clone());
+        let artefacts = self.artefacts.clone();
+        let engines = [false, true].map(|in_place| self.sandbox(in_place).engine.clone());
         // Reading the artefact to check its tag takes milliseconds for a large one.
-        let component: Option<Component> =
-            blocking(move || artefacts.load(&wasmtime, digest)).await?.map_err(InstallError::Artefact)?;
-        let Some(component) = component else { return Ok(None) };
+        let load = move || artefacts.load(|has_image| &engines[usize::from(has_image)], digest);
+        let loaded = blocking(load).await?.map_err(InstallError::Artefact)?;
+        let Some(Loaded { component, image }) = loaded else { return Ok(None) };
         let world = Program::world_of(&component);
-        Program::link(digest, world, &component, &self.linker).map(Some).map_err(InstallError::Link)
+        let linker = &self.sandbox(image.is_some()).linker;
+        Program::link(digest, world, &component, linker, image).map(Some).map_err(InstallError::Link)
+    }
+
+    /// Where programs run whose memory is reset in place, or those that are not.
+    fn sandbox(&self, in_place: bool) -> &Sandbox {
+        match &self.in_place {
+            Some(one) if in_place => &one.sandbox,
+            // Artefacts with an image are never loaded without it: their folder has another name.
+            _ => &self.pool,
+        }
     }
 
     /// Deletes compiled components that were not installed for `age_min` and are neither
@@ -366,11 +413,44 @@ fn diagnostics(found: Vec<bindings::runtime::Diagnostic>) -> Vec<Diagnostic> {
     each.collect()
 }
 
+/// Slots for memories that are reset in place, if the kernel can do that.
+fn slots(options: &EngineOptions) -> Option<Arc<Slots>> {
+    let limits = SlotLimits {
+        slots_max: options.instances_max as usize,
+        memory_bytes_max: options.memory_bytes_max,
+        idle_bytes_max: options.idle_bytes_max,
+        idle_max: options.idle_max,
+    };
+    match Slots::new(limits) {
+        Ok(slots) => Some(slots),
+        Err(error) => {
+            tracing::warn!(%error, "this kernel cannot tell which pages a run wrote (Linux 6.7 can): memory is not reset in place");
+            None
+        }
+    }
+}
+
+/// Checks that a component is within what the pool gives one: its tables, its instances
+/// and their sizes. Slots that are reset in place have no such limits of their own.
+fn pool_allows(pool: &wasmtime::Engine, compiled: &Compiled) -> Result<(), InstallError> {
+    if compiled.image.is_none() {
+        // The pool says so itself when it is loaded.
+        return Ok(());
+    }
+    // SAFETY: the bytes come from `Engine::precompile_component`, in our own child, with
+    // settings that make code for this engine too.
+    match unsafe { Component::deserialize(pool, &compiled.artefact) } {
+        Ok(_) => Ok(()),
+        Err(error) => Err(InstallError::Link(format!("{error:#}"))),
+    }
+}
+
 /// Names the engine's version and everything in its settings that compiled code depends
 /// on.
-fn fingerprint(engine: &wasmtime::Engine) -> String {
+fn fingerprint(engine: &wasmtime::Engine, in_place: bool) -> String {
     use std::hash::{DefaultHasher, Hash, Hasher};
     let mut hasher = DefaultHasher::new();
     engine.precompile_compatibility_hash().hash(&mut hasher);
-    format!("{WASMTIME_VERSION}-{:016x}", hasher.finish())
+    let images = if in_place { "-images" } else { "" };
+    format!("{WASMTIME_VERSION}-{:016x}{images}", hasher.finish())
 }
