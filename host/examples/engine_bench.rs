@@ -2,7 +2,7 @@
 //! reset in place, in turns.
 //!
 //! `cargo run --release --example engine_bench -- COMPONENT [--source FILE.py]
-//! [--rounds N] [--seconds S] [--held N] [THREADS ...]`
+//! [--no-fuse] [--rounds N] [--seconds S] [--held N] [THREADS ...]`
 //!
 //! `--source` is for a language runtime. `--held` is the number of instances that exist
 //! at the same time when memory is measured.
@@ -48,6 +48,7 @@ struct Arguments {
     rounds: usize,
     seconds: f64,
     held: u32,
+    fuse: bool,
     threads: Vec<usize>,
 }
 
@@ -92,10 +93,11 @@ fn arguments() -> anyhow::Result<Arguments> {
     let mut given = std::env::args().skip(1);
     let component = PathBuf::from(given.next().context("the path of a component is missing")?);
     let mut arguments =
-        Arguments { component, source: None, rounds: 3, seconds: 1.0, held: 50, threads: vec![] };
+        Arguments { component, source: None, rounds: 3, seconds: 1.0, held: 50, fuse: true, threads: vec![] };
     while let Some(word) = given.next() {
         let mut value = || given.next().with_context(|| format!("{word} needs a value"));
         match word.as_str() {
+            "--no-fuse" => arguments.fuse = false,
             "--source" => arguments.source = Some(value()?.into()),
             "--rounds" => arguments.rounds = value()?.parse()?,
             "--seconds" => arguments.seconds = value()?.parse()?,
@@ -121,6 +123,7 @@ async fn rig(name: &'static str, reset: Reset, arguments: &Arguments) -> anyhow:
         memory_bytes_max: config.engine.memory_bytes_max,
         memory_total_bytes_max: 0,
         epoch_tick: Duration::from_millis(config.engine.epoch_tick_ms),
+        fuse: arguments.fuse,
         reset,
         idle_bytes_max: config.engine.idle_memory_bytes_max,
         idle_max: Duration::from_millis(config.engine.idle_ms),

@@ -6,6 +6,7 @@
 
 mod backup;
 mod errors;
+mod fusion;
 mod host;
 mod queue;
 mod runs;
@@ -22,6 +23,7 @@ use utoipa::ToSchema;
 
 pub use self::backup::{BACKUP_FORMAT, BACKUP_MANIFEST, BackupFile, BackupManifest};
 pub use self::errors::{Diagnostic, ErrorBody, RunError};
+pub use self::fusion::Fusion;
 pub use self::host::{About, HealthView, PackageView, RuntimeList, RuntimeView};
 pub use self::queue::{
     AsyncAccepted, CallbackBody, DeadList, DeadView, RedriveRequest, Redriven, ReplayMany, Replayed,

@@ -195,6 +195,7 @@ impl Core {
             instances_max: config.engine.instances_max,
             memory_bytes_max: config.engine.memory_bytes_max,
             memory_total_bytes_max: config.engine.memory_total_bytes_max,
+            fuse: config.engine.fuse,
             epoch_tick: Duration::from_millis(config.engine.epoch_tick_ms),
             reset: config.engine.reset,
             idle_bytes_max: config.engine.idle_memory_bytes_max,

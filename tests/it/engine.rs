@@ -52,6 +52,7 @@ fn options(folder: &Path) -> EngineOptions {
         instances_max: INSTANCES_MAX,
         memory_bytes_max: MEMORY_BYTES_MAX,
         memory_total_bytes_max: 0,
+        fuse: true,
         epoch_tick: Duration::from_millis(2),
         reset: reset(),
         idle_bytes_max: 1 << 30,

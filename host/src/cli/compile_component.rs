@@ -4,11 +4,14 @@ use clap::Args;
 
 use super::error::{Exit, Failure, Result};
 use super::output::Output;
-use crate::engine::child_main;
+use crate::engine::{Steps, child_main};
 
 /// Compile a component from standard input to standard output
 #[derive(Debug, Args)]
 pub(crate) struct CompileArgs {
+    /// Merge its core modules first
+    #[arg(long)]
+    fuse: bool,
     /// Take the contents of its memory out, where that can be done
     #[arg(long)]
     in_place: bool,
@@ -22,8 +25,8 @@ pub(crate) struct CompileArgs {
 
 /// Compiles. What stands on standard error becomes a part of the parent's own message.
 pub(crate) fn run(args: &CompileArgs, out: &mut Output) -> Result<()> {
-    let CompileArgs { in_place, address_space_bytes_max, cpu_seconds_max } = *args;
-    child_main(in_place, address_space_bytes_max, cpu_seconds_max).map_err(|message| {
+    let CompileArgs { fuse, in_place, address_space_bytes_max, cpu_seconds_max } = *args;
+    child_main(Steps { fuse, in_place }, address_space_bytes_max, cpu_seconds_max).map_err(|message| {
         out.note(&message);
         Failure::new(message).exit(Exit::Told)
     })

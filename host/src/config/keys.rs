@@ -80,6 +80,7 @@ pub struct Engine {
     pub compile_timeout_ms: u64,
     pub compile_memory_bytes_max: u64,
     pub compiles_max: usize,
+    pub fuse: bool,
     pub programs_max: usize,
     pub reset: Reset,
     pub idle_memory_bytes_max: u64,

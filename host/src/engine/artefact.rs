@@ -17,10 +17,15 @@ use wasmtime::component::Component;
 
 use super::compile::Compiled;
 use super::slots::Image;
+use crate::api::Fusion;
 use crate::workflow::Digest;
 
 /// Bytes of the key that tags are made with.
 pub const KEY_BYTES: usize = 32;
+
+/// Bytes of a tag. What is noted of the artefact follows it, as JSON, and is part of what
+/// the tag is made of.
+const TAG_BYTES: usize = 32;
 
 /// An artefact's native code, what its memory shows at first (not all have that), and the
 /// tag of both.
@@ -68,7 +73,17 @@ impl Artefacts {
                 _ => {}
             },
         }
-        self.write(&self.path(digest, "tag"), &self.tag(digest, compiled))
+        self.write(&self.path(digest, "tag"), &self.tag(digest, compiled)?)
+    }
+
+    /// What is noted of an artefact, for people; `None` when there is none.
+    pub(super) fn fusion(&self, digest: Digest) -> std::io::Result<Option<Fusion>> {
+        match std::fs::read(self.path(digest, "tag")) {
+            // What does not read is damaged: the artefact counts as missing.
+            Ok(file) => Ok(file.get(TAG_BYTES..).and_then(|note| serde_json::from_slice(note).ok())),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Maps an artefact, for the engine that `engine` picks by whether it has an image;
@@ -90,7 +105,8 @@ impl Artefacts {
             Err(error) if error.kind() == ErrorKind::NotFound => None,
             opened => Some(opened?),
         };
-        let mut mac = self.mac(digest);
+        let Some((tag, note)) = tag.split_at_checked(TAG_BYTES) else { return Ok(None) };
+        let mut mac = self.mac(digest, note);
         mac.update(&image_mark(image.as_ref().map(|image| image.metadata()).transpose()?.map(|of| of.len())));
         let mut chunk = vec![0; CHUNK_BYTES];
         for file in image.iter_mut().chain([&mut file]) {
@@ -101,7 +117,7 @@ impl Artefacts {
                 }
             }
         }
-        if mac.verify_slice(&tag).is_err() {
+        if mac.verify_slice(tag).is_err() {
             tracing::warn!(%digest, "artefact changed on disk, it is compiled again");
             return Ok(None);
         }
@@ -188,20 +204,24 @@ impl Artefacts {
         Ok(())
     }
 
-    fn mac(&self, digest: Digest) -> Hmac<Sha256> {
+    fn mac(&self, digest: Digest, note: &[u8]) -> Hmac<Sha256> {
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).expect("HMAC takes a key of any length");
         mac.update(self.engine.as_bytes());
         mac.update(b"\0");
         mac.update(digest.as_bytes());
+        mac.update(&(note.len() as u64).to_le_bytes());
+        mac.update(note);
         mac
     }
 
-    fn tag(&self, digest: Digest, compiled: &Compiled) -> Vec<u8> {
-        let mut mac = self.mac(digest);
+    /// The tag, and what is noted behind it.
+    fn tag(&self, digest: Digest, compiled: &Compiled) -> std::io::Result<Vec<u8>> {
+        let note = serde_json::to_vec(&compiled.fusion)?;
+        let mut mac = self.mac(digest, &note);
         mac.update(&image_mark(compiled.image.as_ref().map(|image| image.len() as u64)));
         mac.update(compiled.image.as_deref().unwrap_or_default());
         mac.update(&compiled.artefact);
-        mac.finalize().into_bytes().to_vec()
+        Ok([&mac.finalize().into_bytes()[..], &note].concat())
     }
 }
 
@@ -226,7 +246,8 @@ mod tests {
     const HOUR: Duration = Duration::from_secs(3600);
 
     fn code() -> Compiled {
-        Compiled { artefact: b"code".to_vec(), image: Some(b"image".to_vec()) }
+        let fusion = Fusion { modules: 3, merged: 2, reason: None };
+        Compiled { artefact: b"code".to_vec(), image: Some(b"image".to_vec()), fusion }
     }
 
     fn age(path: &Path) {
@@ -254,7 +275,8 @@ mod tests {
         used.save(live, &code()).unwrap();
         EXTENSIONS.iter().for_each(|one| age(&other.path(live, one)));
 
-        let bytes = 4 + 5 + 32;
+        let note = serde_json::to_vec(&code().fusion).unwrap().len() as u64;
+        let bytes = 4 + 5 + 32 + note;
         assert_eq!(artefacts.sweep(&HashSet::from([live]), HOUR).unwrap(), 2 * bytes + 3);
         for (digest, stays) in [(live, true), (dead, false), (young, true), (touched, true)] {
             for one in EXTENSIONS {

@@ -2,7 +2,8 @@
 //!
 //! Cranelift is handed bytes that a stranger wrote. The child has no environment and no
 //! descriptors but its three pipes, and the kernel ends it at its limits; whatever
-//! happens to it, the host goes on.
+//! happens to it, the host goes on. The same child merges the component's core modules
+//! first ([`super::fuse`]): the host itself never does that either.
 
 use std::io::{Read, Write};
 use std::path::PathBuf;
@@ -11,10 +12,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rustix::process::{Resource, Rlimit};
+use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 
-use super::{strip, tuning};
+use super::{fuse, strip, tuning};
+use crate::api::Fusion;
 
 /// The hidden subcommand by which the host's own binary becomes the child.
 pub const CHILD_COMMAND: &str = "compile-component";
@@ -22,35 +25,56 @@ pub const CHILD_COMMAND: &str = "compile-component";
 /// What the child may print of an error.
 const MESSAGE_BYTES_MAX: u64 = 4096;
 
-/// A compiled component.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// How long the reason can be for which a component is not fused.
+const REASON_BYTES_MAX: usize = 300;
+
+/// What is done to a component before it is compiled, where its shape allows.
+#[derive(Debug, Clone, Copy)]
+pub struct Steps {
+    /// Its core modules are merged.
+    pub fuse: bool,
+    /// The contents of its memory are taken out.
+    pub in_place: bool,
+}
+
+/// What a component became.
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct Compiled {
-    /// Native code, and everything else that is known of the component.
+    /// Native code.
     pub(super) artefact: Vec<u8>,
-    /// What its memory shows at first, if that was taken out of it; a whole number of pages.
+    /// What its memory shows at first, if that was taken out; a whole number of pages.
     pub(super) image: Option<Vec<u8>>,
+    /// Whether its core modules were merged.
+    pub(super) fusion: Fusion,
+}
+
+/// The line of JSON in front of what the child hands over.
+#[derive(Serialize, Deserialize)]
+struct Head {
+    fusion: Fusion,
+    image_bytes: Option<usize>,
 }
 
 impl Compiled {
-    /// As the child hands it over: the image's length plus one, or zero, in eight bytes;
-    /// the image; the artefact.
+    /// As the child hands it over: the head, the image, the artefact.
     fn write(&self, mut to: impl Write) -> std::io::Result<()> {
-        let length = self.image.as_ref().map_or(0, |image| image.len() as u64 + 1);
-        to.write_all(&length.to_le_bytes())?;
+        let head =
+            Head { fusion: self.fusion.clone(), image_bytes: self.image.as_ref().map(|image| image.len()) };
+        let mut line = serde_json::to_vec(&head)?;
+        line.push(b'\n');
+        to.write_all(&line)?;
         to.write_all(self.image.as_deref().unwrap_or_default())?;
         to.write_all(&self.artefact)
     }
 
     /// The same back; `None` when the bytes are not of that form.
-    fn read(mut bytes: Vec<u8>) -> Option<Self> {
-        let (length, rest) = bytes.split_first_chunk::<8>()?;
-        let Some(length) = u64::from_le_bytes(*length).checked_sub(1) else {
-            return Some(Self { artefact: rest.to_vec(), image: None });
-        };
-        let length = usize::try_from(length).ok().filter(|length| *length <= rest.len())?;
-        let artefact = bytes.split_off(8 + length);
-        bytes.drain(..8);
-        Some(Self { artefact, image: Some(bytes) })
+    fn read(mut output: Vec<u8>) -> Option<Self> {
+        let line_bytes = output.iter().position(|byte| *byte == b'\n')?;
+        let head: Head = serde_json::from_slice(&output[..line_bytes]).ok()?;
+        output.drain(..=line_bytes);
+        let image_bytes = head.image_bytes.unwrap_or_default();
+        let artefact = (image_bytes <= output.len()).then(|| output.split_off(image_bytes))?;
+        Some(Self { artefact, image: head.image_bytes.map(|_| output), fusion: head.fusion })
     }
 }
 
@@ -93,15 +117,14 @@ pub enum CompileError {
 }
 
 impl Compiler {
-    /// Compiles a component that was scanned. With `in_place`, the contents of its memory
-    /// are taken out, if it has the form for that.
+    /// Compiles a component that was scanned.
     ///
     /// # Errors
     /// See [`CompileError`].
-    pub(super) async fn compile(&self, wasm: Bytes, in_place: bool) -> Result<Compiled, CompileError> {
+    pub(super) async fn compile(&self, wasm: Bytes, steps: Steps) -> Result<Compiled, CompileError> {
         match self {
             Compiler::InProcess => {
-                let compiled = tokio::task::spawn_blocking(move || precompile(&wasm, in_place));
+                let compiled = tokio::task::spawn_blocking(move || precompile(&wasm, steps));
                 compiled
                     .await
                     .map_err(|panic| CompileError::Refused(panic.to_string()))?
@@ -113,7 +136,8 @@ impl Compiler {
                     .arg(CHILD_COMMAND)
                     .args(["--address-space-bytes-max", &child_bytes_max.to_string()])
                     .args(["--cpu-seconds-max", &(timeout.as_secs().max(1) * cores()).to_string()])
-                    .args(in_place.then_some("--in-place"))
+                    .args(steps.fuse.then_some("--fuse"))
+                    .args(steps.in_place.then_some("--in-place"))
                     .env_clear()
                     .env("RAYON_NUM_THREADS", compile_threads().to_string())
                     .stdin(Stdio::piped())
@@ -121,7 +145,9 @@ impl Compiler {
                     .stderr(Stdio::piped())
                     .kill_on_drop(true);
                 let finished = tokio::time::timeout(*timeout, talk(command, wasm)).await;
-                finished.map_err(|_| CompileError::Timeout(*timeout))?
+                let output = finished.map_err(|_| CompileError::Timeout(*timeout))??;
+                let refused = || CompileError::Refused("the compiler gave no result".to_owned());
+                Compiled::read(output).ok_or_else(refused)
             }
         }
     }
@@ -136,7 +162,7 @@ fn compile_threads() -> u64 {
     (cores() / 2).max(1)
 }
 
-async fn talk(mut command: Command, wasm: Bytes) -> Result<Compiled, CompileError> {
+async fn talk(mut command: Command, wasm: Bytes) -> Result<Vec<u8>, CompileError> {
     let mut child = command.spawn().map_err(CompileError::Run)?;
     let mut stdin = child.stdin.take().expect("stdin is piped");
     let mut stdout = child.stdout.take().expect("stdout is piped");
@@ -154,8 +180,7 @@ async fn talk(mut command: Command, wasm: Bytes) -> Result<Compiled, CompileErro
     drop(limited);
     let status = child.wait().await.map_err(CompileError::Run)?;
     if status.success() {
-        let cut_off = || CompileError::Refused("the compiler's answer is cut off".to_owned());
-        return Compiled::read(artefact).ok_or_else(cut_off);
+        return Ok(artefact);
     }
     use std::os::unix::process::ExitStatusExt;
     match status.signal() {
@@ -165,17 +190,16 @@ async fn talk(mut command: Command, wasm: Bytes) -> Result<Compiled, CompileErro
     }
 }
 
-/// What the child does: reads a component from stdin, writes the artefact to stdout.
-/// `in_place` takes the contents of its memory out.
+/// What the child does: reads a component from stdin, writes to stdout what it became.
 ///
 /// # Errors
 /// One line for the parent.
-pub fn child_main(in_place: bool, address_space_bytes_max: u64, cpu_seconds_max: u64) -> Result<(), String> {
+pub fn child_main(steps: Steps, address_space_bytes_max: u64, cpu_seconds_max: u64) -> Result<(), String> {
     confine(address_space_bytes_max, cpu_seconds_max)
         .map_err(|error| format!("setting limits failed: {error}"))?;
     let mut wasm = Vec::new();
     std::io::stdin().lock().read_to_end(&mut wasm).map_err(|error| format!("reading failed: {error}"))?;
-    let compiled = precompile(&wasm, in_place)?;
+    let compiled = precompile(&wasm, steps)?;
     compiled.write(std::io::stdout().lock()).map_err(|error| format!("writing failed: {error}"))
 }
 
@@ -195,15 +219,29 @@ fn confine(address_space_bytes_max: u64, cpu_seconds_max: u64) -> std::io::Resul
     Ok(())
 }
 
-fn precompile(wasm: &[u8], in_place: bool) -> Result<Compiled, String> {
-    let stripped = if in_place { strip::strip(wasm) } else { None };
-    let (component, image) = match &stripped {
-        Some(stripped) => (stripped.component.as_slice(), Some(stripped.image.clone())),
-        None => (wasm, None),
-    };
+fn precompile(wasm: &[u8], steps: Steps) -> Result<Compiled, String> {
     let engine = wasmtime::Engine::new(&tuning::common()).map_err(|error| format!("{error:#}"))?;
-    let artefact = engine.precompile_component(component).map_err(|error| format!("{error:#}"))?;
-    Ok(Compiled { artefact, image })
+    let compile = |wasm: &[u8], fusion: Fusion| {
+        let stripped = if steps.in_place { strip::strip(wasm) } else { None };
+        let component = stripped.as_ref().map_or(wasm, |stripped| &stripped.component);
+        let artefact = engine.precompile_component(component).map_err(|error| format!("{error:#}"))?;
+        Ok::<_, String>(Compiled { artefact, image: stripped.map(|stripped| stripped.image), fusion })
+    };
+    let mut reason = match steps.fuse {
+        false => "it is switched off, see engine.fuse".to_owned(),
+        true => match fuse::fuse(wasm) {
+            Err(reason) => reason.to_string(),
+            Ok(fused) => {
+                let fuse::Report { modules, merged, .. } = fused.report;
+                match compile(&fused.component, Fusion { modules, merged, reason: None }) {
+                    Ok(compiled) => return Ok(compiled),
+                    Err(error) => format!("the merged component cannot be compiled: {error}"),
+                }
+            }
+        },
+    };
+    reason.truncate(reason.floor_char_boundary(REASON_BYTES_MAX));
+    compile(wasm, Fusion::refused(reason))
 }
 
 #[cfg(test)]
@@ -212,13 +250,16 @@ mod tests {
 
     #[test]
     fn what_the_child_says_is_understood() {
-        for image in [None, Some(vec![]), Some(vec![7; 4096])] {
-            let compiled = Compiled { artefact: vec![1, 2, 3], image };
+        for image in [None, Some(vec![]), Some(vec![b'\n'; 4096])] {
+            let fusion = Fusion { modules: 3, merged: 2, reason: None };
+            let compiled = Compiled { artefact: vec![1, 2, 3], image, fusion };
             let mut bytes = Vec::new();
             compiled.write(&mut bytes).unwrap();
-            assert_eq!(Compiled::read(bytes).unwrap(), compiled);
+            assert_eq!(Compiled::read(bytes.clone()).as_ref(), Some(&compiled));
+            bytes.truncate(bytes.len() - 4);
+            assert_ne!(Compiled::read(bytes), Some(compiled));
         }
-        assert_eq!(Compiled::read(vec![1; 7]), None);
-        assert_eq!(Compiled::read(vec![9, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3]), None, "shorter than its image");
+        assert_eq!(Compiled::read(b"no line".to_vec()), None);
+        assert_eq!(Compiled::read(b"no JSON\n".to_vec()), None);
     }
 }

@@ -12,6 +12,7 @@ mod chance;
 mod compile;
 pub mod egress;
 mod epoch;
+mod fuse;
 mod instance;
 mod log;
 mod memory;
@@ -35,7 +36,7 @@ use wasmtime::component::Component;
 
 pub use self::artefact::KEY_BYTES;
 pub use self::call::{Call, CallLimits, Input, Outcome, Reply, Report, Request, Source};
-pub use self::compile::{CHILD_COMMAND, CompileError, Compiler, child_main};
+pub use self::compile::{CHILD_COMMAND, CompileError, Compiler, Steps, child_main};
 pub use self::instance::{Remains, remark};
 pub use self::program::Program;
 pub use self::scan::{ScanError, World};
@@ -50,7 +51,7 @@ use self::memory::Budget;
 use self::sandbox::Sandbox;
 use self::slots::{SlotLimits, Slots};
 use self::sweep::Sweeper;
-use crate::api::{Diagnostic, PackageView};
+use crate::api::{Diagnostic, Fusion, PackageView};
 use crate::config::Reset;
 use crate::run::{Fault, FaultKind};
 use crate::workflow::{Digest, Kind, Settings, WorkflowId};
@@ -74,6 +75,8 @@ pub struct EngineOptions {
     pub memory_bytes_max: usize,
     /// Memory of all instances together; 0 for no cap of its own.
     pub memory_total_bytes_max: u64,
+    /// Whether the core modules of a component are merged before it is compiled.
+    pub fuse: bool,
     /// How often running guests give way.
     pub epoch_tick: Duration,
     /// How an ended instance's memory is made ready for the next one.
@@ -160,6 +163,7 @@ pub struct Engine {
     on_compiled: OnCompiled,
     permits: Arc<Semaphore>,
     instances_max: u32,
+    fuse: bool,
     budget: Arc<Budget>,
     egress: Arc<Egress>,
     sweeper: Arc<Sweeper>,
@@ -194,7 +198,7 @@ impl Engine {
         let engines = in_place.iter().map(|one| &one.sandbox.engine).chain([&pool.engine]);
         epoch::start(engines, options.epoch_tick).map_err(thread)?;
         let sweeper = Arc::new(Sweeper::new(&pool.engine).map_err(setup)?);
-        let fingerprint = fingerprint(&pool.engine, in_place.is_some());
+        let fingerprint = fingerprint(&pool.engine, options.fuse, in_place.is_some());
         let artefacts = Artefacts::open(&options.artefacts, fingerprint, options.artefact_key)
             .map_err(|source| EngineError::Artefacts { path: options.artefacts, source })?;
         Ok(Self {
@@ -206,6 +210,7 @@ impl Engine {
             on_compiled: options.on_compiled,
             permits: Arc::new(Semaphore::new(options.instances_max as usize)),
             instances_max: options.instances_max,
+            fuse: options.fuse,
             budget: Budget::new(options.memory_total_bytes_max),
             egress,
             sweeper,
@@ -255,7 +260,8 @@ impl Engine {
         let _compiling =
             self.compiles.acquire().await.map_err(|closed| InstallError::Link(closed.to_string()))?;
         let began = Instant::now();
-        let compiled = self.compiler.compile(wasm, self.in_place.is_some()).await;
+        let steps = Steps { fuse: self.fuse, in_place: self.in_place.is_some() };
+        let compiled = self.compiler.compile(wasm, steps).await;
         (self.on_compiled)(compiled.is_ok(), began.elapsed());
         let compiled = compiled?;
         let (artefacts, pool) = (self.artefacts.clone(), self.pool.engine.clone());
@@ -283,6 +289,16 @@ impl Engine {
         let world = Program::world_of(&component);
         let linker = &self.sandbox(image.is_some()).linker;
         Program::link(digest, world, &component, linker, image).map(Some).map_err(InstallError::Link)
+    }
+
+    /// Whether the core modules of a component were merged when it was compiled; `None`
+    /// when this engine did not compile it yet.
+    ///
+    /// # Errors
+    /// When what is noted of it cannot be read.
+    pub async fn fusion(&self, digest: Digest) -> Result<Option<Fusion>, InstallError> {
+        let artefacts = self.artefacts.clone();
+        blocking(move || artefacts.fusion(digest)).await?.map_err(InstallError::Artefact)
     }
 
     /// Where programs run whose memory is reset in place, or those that are not.
@@ -447,10 +463,11 @@ fn pool_allows(pool: &wasmtime::Engine, compiled: &Compiled) -> Result<(), Insta
 
 /// Names the engine's version and everything in its settings that compiled code depends
 /// on.
-fn fingerprint(engine: &wasmtime::Engine, in_place: bool) -> String {
+fn fingerprint(engine: &wasmtime::Engine, is_fusing: bool, in_place: bool) -> String {
     use std::hash::{DefaultHasher, Hash, Hasher};
     let mut hasher = DefaultHasher::new();
     engine.precompile_compatibility_hash().hash(&mut hasher);
+    let fused = if is_fusing { format!("fuse{}", fuse::VERSION) } else { "plain".to_owned() };
     let images = if in_place { "-images" } else { "" };
-    format!("{WASMTIME_VERSION}-{:016x}{images}", hasher.finish())
+    format!("{WASMTIME_VERSION}-{:016x}-{fused}{images}", hasher.finish())
 }
