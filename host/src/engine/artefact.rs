@@ -86,11 +86,12 @@ impl Artefacts {
         }
     }
 
-    /// Maps an artefact, for the engine that `engine` picks by whether it has an image;
-    /// `None` when there is none that can be trusted.
-    pub(super) fn load<'e>(
+    /// Maps an artefact, for the engine `in_place` if it has an image and for `pool` if not;
+    /// `None` when there is none that can be trusted and that `pool` takes.
+    pub(super) fn load(
         &self,
-        engine: impl FnOnce(bool) -> &'e wasmtime::Engine,
+        pool: &wasmtime::Engine,
+        in_place: &wasmtime::Engine,
         digest: Digest,
     ) -> std::io::Result<Option<Loaded>> {
         let (path, tag_path) = (self.path(digest, "cwasm"), self.path(digest, "tag"));
@@ -123,11 +124,18 @@ impl Artefacts {
         }
         // By its descriptor, so that it is the file that was checked.
         let checked = format!("/proc/self/fd/{}", file.as_raw_fd());
-        // SAFETY: the bytes come from `Engine::precompile_component` of this very engine
-        // configuration: only a holder of our key can make the tag, and the key never
-        // leaves this host. The folder belongs to the host alone and files in it are
-        // replaced by rename, never written in place.
-        let component = match unsafe { Component::deserialize_file(engine(image.is_some()), checked) } {
+        let map = |engine| {
+            // SAFETY: the bytes come from `Engine::precompile_component` of this very engine
+            // configuration: only a holder of our key can make the tag, and the key never
+            // leaves this host. The folder belongs to the host alone and files in it are
+            // replaced by rename, never written in place.
+            unsafe { Component::deserialize_file(engine, &checked) }
+        };
+        let mapped = match &image {
+            None => map(pool),
+            Some(_) => map(pool).and_then(|_| map(in_place)),
+        };
+        let component = match mapped {
             Ok(component) => component,
             Err(error) => {
                 tracing::warn!(%digest, %error, "artefact does not fit this engine, it is compiled again");

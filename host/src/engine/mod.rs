@@ -32,7 +32,6 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use wasmtime::component::Component;
 
 pub use self::artefact::KEY_BYTES;
 pub use self::call::{Call, CallLimits, Input, Outcome, Reply, Report, Request, Source};
@@ -40,18 +39,16 @@ pub use self::compile::{CHILD_COMMAND, CompileError, Compiler, Steps, child_main
 pub use self::instance::{Remains, remark};
 pub use self::program::Program;
 pub use self::scan::{ScanError, World};
-pub use self::slots::SlotGauges;
 pub use self::state::{CommitRefusal, CommitSettings};
 
 use self::artefact::{Artefacts, Loaded};
-use self::compile::Compiled;
 use self::egress::Egress;
 use self::instance::{Answer, Question};
 use self::memory::Budget;
 use self::sandbox::Sandbox;
 use self::slots::{SlotLimits, Slots};
 use self::sweep::Sweeper;
-use crate::api::{Diagnostic, Fusion, PackageView};
+use crate::api::{Diagnostic, Fusion, PackageView, SlotFigures};
 use crate::config::Reset;
 use crate::run::{Fault, FaultKind};
 use crate::workflow::{Digest, Kind, Settings, WorkflowId};
@@ -150,7 +147,7 @@ pub struct EngineGauges {
     /// Linear memory of all instances, in bytes.
     pub memory_bytes: u64,
     /// The slots that are reset in place; `None` when there is the plain pool only.
-    pub slots: Option<SlotGauges>,
+    pub slots: Option<SlotFigures>,
 }
 
 /// The sandbox.
@@ -229,7 +226,7 @@ impl Engine {
             instances_max: self.instances_max,
             instances: self.instances_max.saturating_sub(free),
             memory_bytes: self.budget.used_bytes(),
-            slots: self.in_place.as_ref().map(|one| one.slots.gauges()),
+            slots: self.in_place.as_ref().map(|one| one.slots.figures()),
         }
     }
 
@@ -264,12 +261,8 @@ impl Engine {
         let compiled = self.compiler.compile(wasm, steps).await;
         (self.on_compiled)(compiled.is_ok(), began.elapsed());
         let compiled = compiled?;
-        let (artefacts, pool) = (self.artefacts.clone(), self.pool.engine.clone());
-        let kept = move || {
-            pool_allows(&pool, &compiled)?;
-            artefacts.save(digest, &compiled).map_err(InstallError::Artefact)
-        };
-        blocking(kept).await??;
+        let artefacts = self.artefacts.clone();
+        blocking(move || artefacts.save(digest, &compiled)).await?.map_err(InstallError::Artefact)?;
         let program = self.load(digest).await?;
         program
             .ok_or_else(|| InstallError::Link("the artefact that was just made cannot be loaded".to_owned()))
@@ -281,9 +274,11 @@ impl Engine {
     /// When the artefact cannot be read, or does not fit the interface.
     pub async fn load(&self, digest: Digest) -> Result<Option<Program>, InstallError> {
         let artefacts = self.artefacts.clone();
-        let engines = [false, true].map(|in_place| self.sandbox(in_place).engine.clone());
+        // What the pool would refuse, for its tables or instances, is refused in place too.
+        let pool = self.pool.engine.clone();
+        let in_place = self.sandbox(true).engine.clone();
         // Reading the artefact to check its tag takes milliseconds for a large one.
-        let load = move || artefacts.load(|has_image| &engines[usize::from(has_image)], digest);
+        let load = move || artefacts.load(&pool, &in_place, digest);
         let loaded = blocking(load).await?.map_err(InstallError::Artefact)?;
         let Some(Loaded { component, image }) = loaded else { return Ok(None) };
         let world = Program::world_of(&component);
@@ -438,26 +433,14 @@ fn slots(options: &EngineOptions) -> Option<Arc<Slots>> {
         idle_max: options.idle_max,
     };
     match Slots::new(limits) {
-        Ok(slots) => Some(slots),
+        Ok(slots) => {
+            tracing::info!("memory is reset in place after a run");
+            Some(slots)
+        }
         Err(error) => {
             tracing::warn!(%error, "this kernel cannot tell which pages a run wrote (Linux 6.7 can): memory is not reset in place");
             None
         }
-    }
-}
-
-/// Checks that a component is within what the pool gives one: its tables, its instances
-/// and their sizes. Slots that are reset in place have no such limits of their own.
-fn pool_allows(pool: &wasmtime::Engine, compiled: &Compiled) -> Result<(), InstallError> {
-    if compiled.image.is_none() {
-        // The pool says so itself when it is loaded.
-        return Ok(());
-    }
-    // SAFETY: the bytes come from `Engine::precompile_component`, in our own child, with
-    // settings that make code for this engine too.
-    match unsafe { Component::deserialize(pool, &compiled.artefact) } {
-        Ok(_) => Ok(()),
-        Err(error) => Err(InstallError::Link(format!("{error:#}"))),
     }
 }
 

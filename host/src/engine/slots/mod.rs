@@ -36,6 +36,7 @@ use self::pagemap::PageMap;
 use self::shelf::Shelf;
 use self::slot::{One, Restored, Shape, Slot};
 use self::stack::Stack;
+use crate::api::SlotFigures;
 
 /// How finely the time of idle slots is told.
 const IDLE_STEPS: u32 = 4;
@@ -51,23 +52,6 @@ pub(super) struct SlotLimits {
     pub(super) idle_bytes_max: u64,
     /// How long one of them may be idle.
     pub(super) idle_max: Duration,
-}
-
-/// What the slots are doing.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct SlotGauges {
-    /// Memories that exist.
-    pub slots: u64,
-    /// Those of them that wait for a run.
-    pub slots_idle: u64,
-    /// Memory that idle slots and stacks hold, in bytes.
-    pub idle_bytes: u64,
-    /// Runs after which a memory was restored, since the start.
-    pub resets: u64,
-    /// What was restored in sum, in bytes.
-    pub restored_bytes: u64,
-    /// Slots and stacks that could not be reset, and were not used again.
-    pub discarded: u64,
 }
 
 /// The memories and stacks of one engine.
@@ -138,10 +122,10 @@ impl Slots {
     }
 
     /// What the slots are doing.
-    pub(super) fn gauges(&self) -> SlotGauges {
-        SlotGauges {
+    pub(super) fn figures(&self) -> SlotFigures {
+        SlotFigures {
             slots: self.count.load(Ordering::Relaxed) as u64,
-            slots_idle: self.memories.things() as u64,
+            idle: self.memories.things() as u64,
             idle_bytes: self.memories.bytes() + self.stacks.bytes(),
             resets: self.resets.load(Ordering::Relaxed),
             restored_bytes: self.restored_bytes.load(Ordering::Relaxed),

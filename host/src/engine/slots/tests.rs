@@ -203,9 +203,9 @@ fn a_slot_equals_its_image_after_every_kind_of_end() {
             end(&rig, &guest);
             resets += 1;
             assert_eq!(rig.differences(), Vec::<String>::new(), "{name} in round {round}");
-            let gauges = rig.slots.gauges();
-            assert_eq!((gauges.slots, gauges.slots_idle, gauges.discarded), (1, 1, 0), "{name}");
-            assert_eq!(gauges.resets, resets, "{name}");
+            let figures = rig.slots.figures();
+            assert_eq!((figures.slots, figures.idle, figures.discarded), (1, 1, 0), "{name}");
+            assert_eq!(figures.resets, resets, "{name}");
             // What was grown is out of reach again.
             let trap = trap_of(rig.call(&guest, "grown-behind"));
             assert_eq!(trap, Some(Trap::MemoryOutOfBounds), "after {name}");
@@ -245,9 +245,9 @@ fn what_one_run_wrote_much_is_not_restored_for_ever() {
     let rig = Rig::new(LIMITS);
     let guest = rig.guest(GUEST, &pattern(4096));
     let restored = |name| {
-        let before = rig.slots.gauges().restored_bytes;
+        let before = rig.slots.figures().restored_bytes;
         rig.call(&guest, name).unwrap().unwrap();
-        rig.slots.gauges().restored_bytes - before
+        rig.slots.figures().restored_bytes - before
     };
     assert!(restored("return") > 2 << 20);
     let idle = "(module (memory 80 200) (func (export \"return\")))";
@@ -256,14 +256,14 @@ fn what_one_run_wrote_much_is_not_restored_for_ever() {
     rig.call(&quiet, "return").unwrap().unwrap();
     let (mut most, mut least) = (0, u64::MAX);
     for _ in 0..300 {
-        let before = rig.slots.gauges().restored_bytes;
+        let before = rig.slots.figures().restored_bytes;
         rig.call(&quiet, "return").unwrap().unwrap();
-        let bytes = rig.slots.gauges().restored_bytes - before;
+        let bytes = rig.slots.figures().restored_bytes - before;
         (most, least) = (most.max(bytes), least.min(bytes));
     }
     assert!(most > 2 << 20, "{most}");
     assert_eq!(least, 0);
-    assert_eq!(rig.slots.gauges().slots, 1);
+    assert_eq!(rig.slots.figures().slots, 1);
 }
 
 #[test]
@@ -273,7 +273,7 @@ fn slots_are_limited_and_those_of_other_programs_make_room() {
     for guest in &guests {
         rig.call(guest, "return").unwrap().unwrap();
     }
-    assert_eq!(rig.slots.gauges().slots, 2);
+    assert_eq!(rig.slots.figures().slots, 2);
     let held = [rig.instantiate(&guests[0]).unwrap(), rig.instantiate(&guests[1]).unwrap()];
     let error = rig.instantiate(&guests[2]).err().unwrap();
     assert!(format!("{error:#}").contains("all memories are in use"), "{error:#}");
@@ -289,13 +289,13 @@ fn idle_memory_is_given_back_after_a_time() {
     rig.call(&guests[0], "return").unwrap().unwrap();
     (0..3).for_each(|_| rig.slots.step());
     rig.call(&guests[1], "return").unwrap().unwrap();
-    assert!(rig.slots.gauges().idle_bytes > 4 << 20);
+    assert!(rig.slots.figures().idle_bytes > 4 << 20);
     (0..2).for_each(|_| rig.slots.step());
-    let gauges = rig.slots.gauges();
-    assert_eq!((gauges.slots, gauges.slots_idle), (1, 1), "the younger one stays");
+    let figures = rig.slots.figures();
+    assert_eq!((figures.slots, figures.idle), (1, 1), "the younger one stays");
     (0..3).for_each(|_| rig.slots.step());
-    let gauges = rig.slots.gauges();
-    assert_eq!((gauges.slots, gauges.slots_idle, gauges.idle_bytes), (0, 0, 0));
+    let figures = rig.slots.figures();
+    assert_eq!((figures.slots, figures.idle, figures.idle_bytes), (0, 0, 0));
 }
 
 #[test]
@@ -303,11 +303,11 @@ fn idle_memory_is_limited() {
     let rig = Rig::new(SlotLimits { idle_bytes_max: 1 << 20, ..LIMITS });
     let guest = rig.guest(GUEST, &pattern(4096));
     rig.call(&guest, "return").unwrap().unwrap();
-    let gauges = rig.slots.gauges();
-    assert_eq!((gauges.slots, gauges.discarded), (0, 0), "it wrote more than may wait");
+    let figures = rig.slots.figures();
+    assert_eq!((figures.slots, figures.discarded), (0, 0), "it wrote more than may wait");
     let small = rig.guest(r#"(module (memory 1) (func (export "return")))"#, b"");
     rig.call(&small, "return").unwrap().unwrap();
-    assert_eq!(rig.slots.gauges().slots, 1);
+    assert_eq!(rig.slots.figures().slots, 1);
 }
 
 #[test]
@@ -329,8 +329,9 @@ fn a_memory_without_an_announced_program_is_refused() {
     let large = rig.guest("(module (memory 1))", &pattern(65536 + 4096));
     let error = rig.instantiate(&large).err().unwrap();
     assert!(format!("{error:#}").contains("does not fit"), "{error:#}");
-    let gauges = rig.slots.gauges();
-    assert_eq!((gauges.slots, gauges.slots_idle), (1, 1), "only the one that was announced");
+    drop(store);
+    let figures = rig.slots.figures();
+    assert_eq!((figures.slots, figures.idle), (1, 1), "only the one that was announced");
 }
 
 #[test]

@@ -113,9 +113,9 @@ fn no_run_sees_anything_of_another() {
     let rig = Rig::new(SlotLimits { slots_max: 8, ..LIMITS });
     assert_eq!(look(&rig, runs), Vec::<String>::new());
     assert_eq!(rig.differences(), Vec::<String>::new());
-    let gauges = rig.slots.gauges();
-    assert_eq!((gauges.resets, gauges.discarded), ((runs / THREADS * THREADS) as u64, 0));
-    assert!(gauges.slots <= 8, "{gauges:?}");
+    let figures = rig.slots.figures();
+    assert_eq!((figures.resets, figures.discarded), ((runs / THREADS * THREADS) as u64, 0));
+    assert!(figures.slots <= 8, "{figures:?}");
 }
 
 /// The test above would see a leak: without the reset it does.

@@ -10,7 +10,7 @@ fn a_slot_that_cannot_be_made_fails_the_instantiation_alone() {
     for call in [Call::Reserve, Call::Show, Call::Open] {
         let error = failing(call, || rig.instantiate(&guest).err()).unwrap();
         assert!(format!("{error:#}").contains("there is no memory"), "{call:?}: {error:#}");
-        assert_eq!(rig.slots.gauges(), SlotGauges::default(), "{call:?}");
+        assert_eq!(rig.slots.figures(), SlotFigures::default(), "{call:?}");
     }
     assert_eq!(rig.call(&guest, "grow").unwrap().unwrap(), 80);
 }
@@ -38,16 +38,16 @@ fn what_cannot_be_reset_is_not_used_again_and_the_result_stands() {
     for (call, name, result, lost) in
         [(Call::Scan, "return", 0, 2), (Call::Forget, "much", 0, 1), (Call::Close, "grow", 80, 1)]
     {
-        let before = rig.slots.gauges();
+        let before = rig.slots.figures();
         let (mut store, instance) = rig.instantiate(&guest).unwrap();
         assert_eq!(run(&mut store, instance, name).unwrap().unwrap(), result, "{call:?}");
         failing(call, || drop(store));
-        let after = rig.slots.gauges();
+        let after = rig.slots.figures();
         assert_eq!((after.slots, after.discarded), (0, before.discarded + lost), "{call:?}");
         assert_eq!(after.resets, before.resets, "{call:?}");
         assert_eq!(trap_of(rig.call(&guest, "grown-behind")), Some(Trap::MemoryOutOfBounds));
         assert_eq!(rig.differences(), Vec::<String>::new());
-        assert_eq!(rig.slots.gauges().slots, 1, "another one was made");
+        assert_eq!(rig.slots.figures().slots, 1, "another one was made");
     }
 }
 
