@@ -64,6 +64,13 @@ fn main() -> anyhow::Result<()> {
         }
         let bytes = runtime.block_on(held(rig, arguments.held))?;
         println!("{:>8}: {:.2} MB private for each of {} instances", rig.name, bytes / 1e6, arguments.held);
+        if let Some(slots) = rig.engine.gauges().slots {
+            println!(
+                "{:>8}  {:.2} MB written by one",
+                "",
+                slots.restored_bytes as f64 / slots.resets as f64 / 1e6
+            );
+        }
     }
     println!("p50 in microseconds; faults are page faults of one call");
     println!("threads  reset     instantiate    run   drop  total    p99  calls/s  faults");

@@ -115,6 +115,7 @@ impl CallBuilder<'_> {
             let setting = Setting {
                 value: serde_json::value::to_raw_value(value).unwrap(),
                 visibility: Visibility::Secret,
+                seal: None,
                 updated_at: jiff::Timestamp::now(),
                 updated_by: SettingWriter::User(None),
             };

@@ -9,6 +9,7 @@ mod artefacts;
 mod catch;
 mod cli;
 mod connections;
+mod crashes;
 mod drain;
 mod engine;
 #[path = "engine.rs"]
@@ -28,6 +29,7 @@ mod python_served;
 mod queue;
 mod runs;
 mod schedules;
+mod settings;
 mod support;
 mod tidy;
 mod uploads;

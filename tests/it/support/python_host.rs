@@ -177,6 +177,7 @@ fn stored(settings: &Map<String, Value>) -> Settings {
         let setting = Setting {
             value: serde_json::value::to_raw_value(value).unwrap(),
             visibility: Visibility::Secret,
+            seal: None,
             updated_at: jiff::Timestamp::now(),
             updated_by: SettingWriter::User(None),
         };

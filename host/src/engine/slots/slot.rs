@@ -13,10 +13,13 @@ use super::space::Space;
 const RESTORED_BYTES_MAX: usize = 8 << 20;
 
 /// A page that was ever written is restored after each run. So that one run that wrote
-/// much does not cost all later ones, a slot that restores more than this ...
+/// much does not cost all later ones, a slot starts over after so many runs if it restores
+/// this much more than twice what its first run wrote, ...
 const SHED_BYTES: usize = 1 << 20;
-/// ... starts over once in so many runs.
 const SHED_RUNS: u32 = 256;
+/// ... and after so many if it restores that much at all: its first run may have been the
+/// one.
+const SHED_RUNS_MAX: u32 = 16_384;
 
 /// The shape of a slot, which compiled code relies on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +46,10 @@ pub(super) struct Slot {
     reached: usize,
     /// Bytes above `minimum` that are written and not accessible now.
     closed_bytes: usize,
+    /// Since it started over.
     runs: u32,
+    /// What the first of them wrote.
+    first_bytes: usize,
     _one: One,
 }
 
@@ -92,6 +98,7 @@ impl Slot {
             reached: minimum,
             closed_bytes: 0,
             runs: 0,
+            first_bytes: 0,
             _one: one,
         };
         Ok(slot)
@@ -150,15 +157,17 @@ impl Slot {
             self.closed_bytes = self.closed_bytes.max(grown);
         }
         self.runs += 1;
-        if self.runs >= SHED_RUNS {
-            self.runs = 0;
-            if bytes + self.closed_bytes > SHED_BYTES {
-                self.space.forget(guard..guard + self.reached)?;
-                (self.reached, self.closed_bytes) = (self.shape.minimum, 0);
-                return Ok(Restored { bytes, kept_bytes: 0 });
-            }
+        if self.runs == 1 {
+            self.first_bytes = bytes;
         }
-        Ok(Restored { bytes, kept_bytes: bytes - grown + self.closed_bytes })
+        let kept_bytes = bytes - grown + self.closed_bytes;
+        let is_much = kept_bytes > SHED_BYTES + 2 * self.first_bytes;
+        if self.runs >= SHED_RUNS && is_much || self.runs >= SHED_RUNS_MAX && kept_bytes > SHED_BYTES {
+            self.space.forget(guard..guard + self.reached)?;
+            (self.reached, self.closed_bytes, self.runs) = (self.shape.minimum, 0, 0);
+            return Ok(Restored { bytes, kept_bytes: 0 });
+        }
+        Ok(Restored { bytes, kept_bytes })
     }
 
     /// The first difference to the image, if there is one, or what can be accessed beyond.
