@@ -12,6 +12,9 @@ mod connections;
 mod crashes;
 mod drain;
 mod engine;
+#[path = "engine.rs"]
+#[allow(clippy::duplicate_mod, reason = "the same tests, without resetting in place")]
+mod engine_pool;
 mod events;
 mod limits;
 mod malformed;
