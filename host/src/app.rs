@@ -229,6 +229,10 @@ impl Core {
     }
 }
 
+/// How long the ends of runs that were drained may take to be written: for ever, where the
+/// disk is full.
+const SETTLE_TIME_MAX: Duration = Duration::from_secs(5);
+
 /// Serves until `shutdown` is cancelled, then drains and closes. `ready` is told the
 /// addresses once requests are answered.
 ///
@@ -256,21 +260,7 @@ pub async fn serve(
     let options = EmbeddedOptions::from_config(&config);
     let store: Arc<dyn Store> = EmbeddedStore::open(data.path(), options)?;
     let core = Core::open(config.clone(), store, &data, program, vec![urls.api, urls.catch]).await?;
-    let queue = Queue::new(
-        config.clone(),
-        core.registry.clone(),
-        core.invoker.clone(),
-        core.store.clone(),
-        core.egress.clone(),
-        core.telemetry.clone(),
-    );
-    let pulls = InvokedPulls::new(
-        core.registry.clone(),
-        core.invoker.clone(),
-        core.store.clone(),
-        core.telemetry.clone(),
-        queue.clone(),
-    );
+    let (queue, pulls) = queue_and_pulls(&core);
     let options = scheduler::Options {
         batch_max: config.schedule.batch_max,
         running_max: config.engine.instances_max as usize,
@@ -302,8 +292,16 @@ pub async fn serve(
     app.invoker.drain(Config::ms(app.config.server.drain_ms)).await;
     // All end with the same token, scheduler and queue when their runs are settled. A panic
     // in them was logged when it happened.
-    let _ = tokio::join!(housekeeping, ticking, queueing);
-    app.queue.settled().await;
+    let settled = async {
+        let _ = tokio::join!(housekeeping, ticking, queueing);
+        app.queue.settled().await;
+    };
+    let patience = SETTLE_TIME_MAX.min(Config::ms(app.config.server.drain_ms));
+    if tokio::time::timeout(patience, settled).await.is_err() {
+        tracing::warn!(
+            "the disk takes nothing: what became of the last runs is for the next start to settle"
+        );
+    }
     app.egress.close().await;
     let telemetry = app.telemetry.clone();
     // What is left may take a few seconds to send; a panic in it was logged.
@@ -311,6 +309,26 @@ pub async fn serve(
     app.store.close().await?;
     data.withdraw();
     Ok(())
+}
+
+/// What runs work that nobody waits for.
+fn queue_and_pulls(core: &Core) -> (Arc<Queue>, InvokedPulls) {
+    let queue = Queue::new(
+        core.config.clone(),
+        core.registry.clone(),
+        core.invoker.clone(),
+        core.store.clone(),
+        core.egress.clone(),
+        core.telemetry.clone(),
+    );
+    let pulls = InvokedPulls::new(
+        core.registry.clone(),
+        core.invoker.clone(),
+        core.store.clone(),
+        core.telemetry.clone(),
+        queue.clone(),
+    );
+    (queue, pulls)
 }
 
 async fn listen(key: &'static str, value: &str) -> Result<TcpListener, AppError> {
@@ -390,3 +408,7 @@ fn retention(app: &App) -> Retention {
         workflows: limited.map(of_workflow).collect(),
     }
 }
+
+#[cfg(test)]
+#[path = "app/recovery_tests.rs"]
+mod recovery_tests;

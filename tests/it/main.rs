@@ -16,6 +16,7 @@ mod events;
 mod limits;
 mod malformed;
 mod otlp;
+mod overload;
 mod probes;
 mod python;
 mod python_builds;
