@@ -27,6 +27,7 @@ mod python_served;
 mod queue;
 mod runs;
 mod schedules;
+mod settings;
 mod support;
 mod tidy;
 mod uploads;
