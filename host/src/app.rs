@@ -69,6 +69,9 @@ pub enum AppError {
         #[source]
         source: std::io::Error,
     },
+    /// A socket that was handed over cannot be used.
+    #[error("the listening sockets that were handed over cannot be used")]
+    Inherited(#[source] std::io::Error),
     /// Others than this machine could reach the host, and nobody could sign in.
     #[error("nobody can sign in yet, and {address} can be reached from other machines")]
     NoAccounts {
@@ -254,14 +257,16 @@ pub struct Started<'a> {
     pub link: Option<&'a NewLink>,
 }
 
-/// Serves until `shutdown` is cancelled, then drains and closes. `ready` is told the
-/// addresses once requests are answered.
+/// Serves until `shutdown` is cancelled, then drains and closes. `inherited` are listeners to
+/// serve on instead of opening the configured ones. `ready` is told the addresses once
+/// requests are answered.
 ///
 /// # Errors
 /// Why the host could not start, or not close cleanly.
 pub async fn serve(
     config: Config,
     data: &Path,
+    inherited: Vec<std::net::TcpListener>,
     shutdown: CancellationToken,
     ready: impl FnOnce(&Started<'_>),
 ) -> Result<(), AppError> {
@@ -270,11 +275,20 @@ pub async fn serve(
     let program = std::env::current_exe().map_err(AppError::Program)?;
     // Listening comes first among what can fail for a reason outside; requests wait in
     // the system's queue until the rest is open.
-    let api = listen("server.listen", &config.server.listen).await?;
+    let mut inherited = inherited.into_iter();
+    let api = match inherited.next() {
+        Some(listener) => TcpListener::from_std(listener).map_err(AppError::Inherited)?,
+        None => listen("server.listen", &config.server.listen).await?,
+    };
     let catch = match config.server.catch_listen.as_str() {
         "" => None,
-        address => Some(listen("server.catch_listen", address).await?),
+        address => Some(match inherited.next() {
+            Some(listener) => TcpListener::from_std(listener).map_err(AppError::Inherited)?,
+            None => listen("server.catch_listen", address).await?,
+        }),
     };
+    // A socket that nobody serves would keep its clients waiting.
+    drop(inherited);
     let listeners = Listeners { api, catch };
     let urls = urls_of(&config, &listeners)?;
 

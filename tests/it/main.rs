@@ -13,6 +13,7 @@ mod crashes;
 mod drain;
 mod engine;
 mod events;
+mod handover;
 mod limits;
 mod malformed;
 mod otlp;

@@ -56,6 +56,25 @@ impl Host {
         Self::spawn(command, data.to_owned(), None, settings)
     }
 
+    /// A host over a folder that stays when it ends, on a socket that stays, too.
+    pub(crate) fn on_socket(data: &Path, settings: &[(&str, &str)], socket: &std::net::TcpListener) -> Self {
+        let settings = owned(settings);
+        let serving = serve(data, &settings);
+        // As a service manager does it; the shell knows the pid that the host will have.
+        let hand_over = "exec 3<&0 0</dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec \"$@\"";
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", hand_over, "sh"]).arg(serving.get_program()).args(serving.get_args());
+        for (name, value) in serving.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        let socket = std::os::fd::OwnedFd::from(socket.try_clone().unwrap());
+        command.env("PATH", "").stdin(socket).stdout(Stdio::piped());
+        Self::spawn(command, data.to_owned(), None, settings)
+    }
+
     /// The same, where the host may end instead of serving.
     pub(crate) fn try_on_folder(data: &Path, settings: &[(&str, &str)]) -> Option<Self> {
         let settings = owned(settings);
