@@ -9,6 +9,7 @@ mod artefacts;
 mod catch;
 mod cli;
 mod connections;
+mod console;
 mod crashes;
 mod drain;
 mod engine;
