@@ -15,10 +15,15 @@ mod console;
 mod crashes;
 mod drain;
 mod engine;
+#[path = "engine.rs"]
+#[allow(clippy::duplicate_mod, reason = "the same tests, without resetting in place")]
+mod engine_pool;
 mod events;
+mod handover;
 mod limits;
 mod malformed;
 mod otlp;
+mod overload;
 mod probes;
 mod python;
 mod python_builds;

@@ -15,6 +15,7 @@ use crate::audit::{AuditLog, Event};
 use crate::config::Config;
 use crate::data::DataFolder;
 use crate::engine::egress::EgressError;
+use crate::server::inherited;
 use crate::store::{
     EmbeddedOptions, EmbeddedStore, QueueLimits, Store, StoreError, StoreHealth, Verification,
 };
@@ -24,12 +25,19 @@ use crate::workflow::Digest;
 ///
 /// # Errors
 /// Why the host could not start, or not close cleanly.
-pub(crate) fn serve(config: Config, data: &Path, ready: impl FnOnce(&Started<'_>)) -> Result<()> {
+pub(crate) fn serve(
+    config: Config,
+    data: &Path,
+    listeners_inherited: u32,
+    ready: impl FnOnce(&Started<'_>),
+) -> Result<()> {
+    // Before the runtime opens descriptors of its own.
+    let inherited = inherited::take(listeners_inherited).map_err(AppError::Inherited).map_err(of_app)?;
     let runtime = runtime()?;
     runtime.block_on(async {
         let shutdown = CancellationToken::new();
         stop_on_signal(shutdown.clone())?;
-        app::serve(config, data, shutdown, ready).await.map_err(of_app)
+        app::serve(config, data, inherited, shutdown, ready).await.map_err(of_app)
     })
 }
 

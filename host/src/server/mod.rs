@@ -14,6 +14,7 @@ mod descriptors;
 mod framing;
 mod head;
 mod headers;
+pub mod inherited;
 pub(crate) mod local;
 mod payload;
 mod queued;

@@ -86,7 +86,6 @@ pub(super) const RULES: &[Rule] = &[
     ("PUT",    "/api/v1/workflows/{name}/settings/{setting}",               Action::ChangeSettings,  On::Workflow),
     ("GET",    "/api/v1/workflows/{name}/runs",                             Action::InspectWorkflow, On::Workflow),
     ("POST",   "/api/v1/workflows/{name}/runs",                             Action::RunWorkflow,     On::Workflow),
-    ("PUT",    "/api/v1/workflows/{name}/settings/{setting}",               Action::ChangeSettings,  On::Workflow),
     ("POST",   "/api/v1/workflows/{name}/replay",                           Action::RunWorkflow,     On::Workflow),
     ("PATCH",  "/api/v1/workflows/{name}/schedules/{schedule}",             Action::ChangeWorkflow,  On::Workflow),
     ("DELETE", "/api/v1/workflows/{name}/schedules/{schedule}",             Action::ChangeWorkflow,  On::Workflow),

@@ -65,6 +65,7 @@ pub(super) async fn metrics(State(api): Shared) -> impl IntoResponse {
         instances_in_use: engine.instances.into(),
         instances_max: engine.instances_max.into(),
         instances_memory_bytes: engine.memory_bytes,
+        slots: engine.slots.unwrap_or_default(),
         runs_waiting: app.invoker.gauges().queued as u64,
         workflows: app.registry.list().len() as u64,
         schedules_overrun: app.scheduler.overruns() as u64,
@@ -133,6 +134,7 @@ pub(in crate::server) async fn health(State(api): Shared) -> Json<HealthView> {
         instances_in_use: engine.instances.into(),
         instances_max: engine.instances_max.into(),
         instances_memory_bytes: engine.memory_bytes,
+        slots: engine.slots,
         store: app.store.health(),
     })
 }
