@@ -72,7 +72,7 @@ test("no string becomes script or markup, in any field or in what a guest says",
   for (const text of STRINGS) bad.push((await call({fail: text})).headers.get("tidegate-run"));
   await page.goto("/workflows");
   await page.locator("#q").fill(STRINGS[0]);
-  await page.locator("#list").getByText("1 workflow, of 50 in all").or(page.getByText("No workflow matches")).first().waitFor();
+  await page.locator("#list").getByText(/workflows, of 50 in all$/).waitFor();
   const paths = ["/workflows", "/workflows/w-0", "/workflows/w-0/function", "/workflows/w-0/settings", "/workflows/w-0/runs",
     "/workflows/w-0/versions", "/workflows/w-0/versions/1", "/workflows/w-0/monitoring?range=15m", "/runs", "/monitoring?range=15m", "/host", `/runs/${good}`,
     ...bad.map((run) => `/runs/${run}`), ...STRINGS.map((_, at) => `/workflows/w-${at}`),

@@ -62,7 +62,7 @@ export function open(place, said) {
       said.language === "json" ? json() : python(),
       look, syntaxHighlighting(colours),
       EditorState.readOnly.of(Boolean(said.readOnly)),
-      EditorView.contentAttributes.of({"aria-label": said.label, spellcheck: "false"}),
+      EditorView.contentAttributes.of({"aria-label": said.label, spellcheck: "false", tabindex: "0"}),
       EditorView.updateListener.of((update) => {
         if (update.docChanged && said.changed) said.changed(update.state.doc.toString());
       }),
