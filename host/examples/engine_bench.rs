@@ -85,6 +85,7 @@ async fn calls(engine: &Engine, program: &tidegate::engine::Program, until: Inst
             source: None,
             commit: None,
             traceparent: None,
+            destinations: None,
             limits: CallLimits {
                 deadline: Duration::from_secs(10),
                 memory_bytes_max: 64 << 20,
