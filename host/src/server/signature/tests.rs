@@ -27,6 +27,7 @@ fn settings(list: &[(&str, &str)]) -> Settings {
     let setting = |text: &str| Setting {
         value: serde_json::value::to_raw_value(text).unwrap(),
         visibility: Visibility::Secret,
+        seal: None,
         updated_at: Timestamp::UNIX_EPOCH,
         updated_by: SettingWriter::User(None),
     };
