@@ -15,6 +15,7 @@ mod dead;
 mod demo;
 mod deploy;
 mod doctor;
+mod egress;
 mod env;
 mod error;
 #[cfg(test)]
@@ -48,6 +49,7 @@ mod serve;
 mod settings;
 mod show;
 mod show_run;
+mod signature;
 mod sse;
 mod stats;
 mod table;
@@ -96,6 +98,10 @@ enum Command {
     Schedule(schedule::ScheduleCommand),
     #[command(subcommand)]
     Settings(settings::SettingsCommand),
+    #[command(subcommand)]
+    Signature(signature::SignatureCommand),
+    #[command(subcommand)]
+    Egress(egress::EgressCommand),
     Invoke(invoke::InvokeArgs),
     Runs(runs::RunsArgs),
     Logs(logs::LogsArgs),
@@ -183,6 +189,8 @@ fn dispatch(command: Command, context: &mut Context) -> Result<()> {
         Command::Archive(args) => archive::run(&args, context),
         Command::Schedule(command) => schedule::run(&command, context),
         Command::Settings(command) => settings::run(&command, context),
+        Command::Egress(command) => egress::run(&command, context),
+        Command::Signature(command) => signature::run(&command, context),
         Command::Invoke(args) => invoke::run(&args, context),
         Command::Runs(args) => runs::run(&args, context),
         Command::Stats(args) => stats::run(&args, context),

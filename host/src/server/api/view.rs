@@ -29,6 +29,8 @@ pub(in crate::server) fn workflow(entry: &Entry, app: &App) -> WorkflowView {
         url: url(workflow, &app.urls),
         schedules: workflow.schedules.iter().map(|one| schedule(one, workflow, now, app)).collect(),
         endpoint: workflow.endpoint.clone(),
+        signature: workflow.signature.clone(),
+        egress: workflow.egress.as_deref().map(<[_]>::to_vec),
         limits: workflow.limits,
         retry: workflow.retry.clone(),
         active_version: workflow.active_version,
