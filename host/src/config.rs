@@ -12,8 +12,8 @@ use std::time::Duration;
 use toml::{Table, Value};
 
 pub use self::keys::{
-    Accounts, Config, Egress, Engine, Log, LogFormat, Queue, Record, Reset, Run, Runtime, Schedule, Server,
-    Store, Telemetry,
+    Accounts, Audit, Config, Egress, Engine, Log, LogFormat, Queue, Record, Reset, Run, Runtime, Schedule,
+    Server, Store, Telemetry,
 };
 use crate::schedule::{BACKFILL_MAX, JITTER_MS_MAX, START_DEADLINE_MS_MIN};
 
@@ -232,6 +232,8 @@ impl Config {
             ("accounts.sessions_max", accounts.sessions_max as u64),
             ("accounts.tokens_max", accounts.tokens_max as u64),
             ("accounts.users_max", accounts.users_max as u64),
+            ("audit.days", self.audit.days.into()),
+            ("audit.bytes_max", self.audit.bytes_max),
         ] {
             at_least(key, value, 1)?;
         }
