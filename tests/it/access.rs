@@ -93,6 +93,7 @@ fn rules() -> BTreeMap<&'static str, (For, &'static str)> {
                 "deployVersion",
                 "activateVersion",
                 "changeSettings",
+                "putSetting",
                 "changeSchedule",
                 "removeSchedule",
             ],
@@ -331,6 +332,7 @@ fn every_route_answers_every_account_as_its_rule_says() {
                         .replace("{id}", if path.contains("/runs/") { &object.run } else { "none" })
                         .replace("{number}", "1")
                         .replace("{schedule}", "none")
+                        .replace("{setting}", "none")
                         .replace("{login}", "gone");
                     let reply =
                         actor.request(&method.to_uppercase(), &format!("{asked}{query}")).send(host.api);

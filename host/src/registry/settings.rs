@@ -69,7 +69,7 @@ impl Registry {
         self.commit_settings(&entry, changes, SettingWriter::User(by)).await
     }
 
-    /// Sets one setting, or changes how its value is treated, on behalf of the account `by`. Without
+    /// Sets one setting, or changes how its value is treated, on behalf of `by`. Without
     /// a value it can only be closed further: nobody may open what they do not know.
     ///
     /// # Errors

@@ -157,7 +157,12 @@ pub(super) fn event(
     let named = params.iter().find(|(name, _)| matches!(*name, "name" | "id" | "login"));
     let object = noted.object.or_else(|| named.map(|(_, value)| value.to_owned())).unwrap_or_default();
     let mut details = noted.details;
-    details.extend(params.iter().filter(|(name, _)| *name == "schedule").map(|(_, value)| value.to_owned()));
+    details.extend(
+        params
+            .iter()
+            .filter(|(name, _)| matches!(*name, "schedule" | "setting"))
+            .map(|(_, value)| value.to_owned()),
+    );
     let address = Some(address);
     Some(Event { who: login, via, what: word, object, details, address, status: status.as_u16() })
 }
