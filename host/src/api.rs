@@ -18,7 +18,7 @@ mod statistics;
 mod upcoming;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
 pub use self::accounts::{
@@ -43,8 +43,8 @@ pub use self::settings::{PatchSettings, SettingList, SettingSpec, SettingView};
 pub use self::statistics::{Percentiles, StatisticsPoint, StatisticsView, UsageView, WorkflowUsageView};
 pub use self::upcoming::{ChangeKind, ChangeView, UpcomingList, UpcomingView};
 use crate::workflow::{
-    Code, Digest, Endpoint, Kind, LimitOverrides, RetryPolicy, Revision, State, Version, WorkflowId,
-    WorkflowName,
+    Code, Destination, Digest, Endpoint, Kind, LimitOverrides, RetryPolicy, Revision, Signature, State,
+    Version, WorkflowId, WorkflowName,
 };
 
 /// `GET /api/v1/workflows`.
@@ -82,6 +82,12 @@ pub struct WorkflowView {
     pub schedules: Vec<ScheduleView>,
     /// What its endpoint accepts.
     pub endpoint: Endpoint,
+    /// How requests to its endpoint have to be signed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<Signature>,
+    /// Where its requests may go; left out, wherever the host lets workflows go.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub egress: Option<Vec<Destination>>,
     /// Limits of its own.
     pub limits: LimitOverrides,
     /// Whether and when failed work is tried again.
@@ -126,6 +132,12 @@ pub struct CreateWorkflow {
     /// What its endpoint accepts; only for a catch.
     #[serde(default)]
     pub endpoint: Option<Endpoint>,
+    /// How requests to its endpoint have to be signed; only for a catch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<Signature>,
+    /// Where its requests may go; left out, wherever the host lets workflows go.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub egress: Option<Vec<Destination>>,
     /// Limits of its own.
     #[serde(default)]
     pub limits: LimitOverrides,
@@ -162,6 +174,15 @@ pub struct PatchWorkflow {
     /// What its endpoint accepts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<Endpoint>,
+    /// How requests to its endpoint have to be signed; `null` takes unsigned ones.
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Signature>)]
+    pub signature: Option<Option<Signature>>,
+    /// All destinations of its requests; an empty list lets nothing out, `null` lets them go
+    /// wherever the host lets workflows go.
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<Destination>>)]
+    pub egress: Option<Option<Vec<Destination>>>,
     /// Limits of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<LimitOverrides>,
@@ -172,6 +193,11 @@ pub struct PatchWorkflow {
     /// `true` gives the endpoint a new URL; the old one stops working at once.
     #[serde(default)]
     pub rotate_url: bool,
+}
+
+/// Tells a field that is `null` from one that is left out.
+fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
 }
 
 impl PatchWorkflow {

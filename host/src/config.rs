@@ -192,6 +192,12 @@ impl Config {
             let reason = "each must be written name=value".to_owned();
             return Err(origins.value_error("telemetry.otlp_headers", reason));
         }
+        if let Some(wrong) = self.server.trusted_proxies.iter().find(|text| keys::network(text).is_none()) {
+            let reason = format!("{wrong:?} is neither an address nor a network such as 10.0.0.0/8");
+            return Err(origins.value_error("server.trusted_proxies", reason));
+        }
+        at_least("server.address_burst_max", self.server.address_burst_max.into(), 1)?;
+        at_least("server.endpoint_burst_max", self.server.endpoint_burst_max.into(), 1)?;
         at_least("server.connections_max", self.server.connections_max as u64, 1)?;
         at_least("server.header_timeout_ms", self.server.header_timeout_ms, 1)?;
         at_least("server.idle_timeout_ms", self.server.idle_timeout_ms, 1)?;
@@ -445,6 +451,11 @@ mod tests {
             (
                 flag("engine.deadline_ms", "x"),
                 "engine.deadline_ms in --engine.deadline_ms: \"x\" is not a whole number",
+            ),
+            (
+                flag("server.trusted_proxies", "10.0.0.0/8, proxy"),
+                "server.trusted_proxies in --server.trusted_proxies: \"proxy\" is neither an address nor a \
+                 network such as 10.0.0.0/8",
             ),
             (flag("server.listen", 1), "server.listen in --server.listen: is a whole number, must be a text"),
         ] {

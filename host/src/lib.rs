@@ -16,6 +16,7 @@ pub mod otlp;
 pub mod programs;
 pub mod pulls;
 pub mod queue;
+pub mod rate;
 pub mod registry;
 pub mod run;
 pub mod schedule;

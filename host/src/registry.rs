@@ -17,6 +17,7 @@ use futures::StreamExt;
 use jiff::Timestamp;
 use tokio::sync::{Mutex, Semaphore, watch};
 
+use self::checks::destinations;
 pub use self::entry::Entry;
 use self::entry::{Catalogue, Live};
 pub use self::error::RegistryError;
@@ -80,6 +81,7 @@ impl Registry {
                 settings_gate: Mutex::new(()),
                 permits: Arc::new(Semaphore::new(permits_max as usize)),
                 permits_max: AtomicU32::new(permits_max),
+                meter: Default::default(),
             })
         });
         let before = live.permits_max.swap(permits_max, Ordering::Relaxed);
@@ -150,6 +152,8 @@ impl Registry {
             state: Default::default(),
             catch_key: (request.kind == Kind::Catch).then(CatchKey::random),
             endpoint: request.endpoint.clone().unwrap_or_default(),
+            signature: request.signature,
+            egress: request.egress.map(destinations).transpose()?,
             schedules: Vec::new(),
             limits: request.limits,
             retry: request.retry,
@@ -159,6 +163,7 @@ impl Registry {
             revision: Revision::default(),
         };
         self.need_kind(&workflow, request.endpoint.is_some(), "endpoint", Kind::Catch)?;
+        self.need_kind(&workflow, workflow.signature.is_some(), "a signature", Kind::Catch)?;
         self.need_kind(&workflow, !request.schedules.is_empty(), "a schedule", Kind::Pull)?;
         workflow.schedules = self.schedules(&[], request.schedules, now)?;
         self.check(&workflow)?;
@@ -177,6 +182,7 @@ impl Registry {
         let entry = self.find(name)?;
         let mut workflow = (*entry.workflow).clone();
         self.need_kind(&workflow, patch.endpoint.is_some(), "endpoint", Kind::Catch)?;
+        self.need_kind(&workflow, matches!(patch.signature, Some(Some(_))), "a signature", Kind::Catch)?;
         self.need_kind(&workflow, patch.rotate_url, "a new URL", Kind::Catch)?;
         self.need_kind(
             &workflow,
@@ -195,6 +201,10 @@ impl Registry {
         workflow.private = patch.private.unwrap_or(workflow.private);
         workflow.state = patch.state.unwrap_or(workflow.state);
         workflow.endpoint = patch.endpoint.unwrap_or(workflow.endpoint);
+        workflow.signature = patch.signature.unwrap_or(workflow.signature);
+        if let Some(egress) = patch.egress {
+            workflow.egress = egress.map(destinations).transpose()?;
+        }
         workflow.limits = patch.limits.unwrap_or(workflow.limits);
         workflow.retry = patch.retry.unwrap_or(workflow.retry);
         if patch.rotate_url {

@@ -16,6 +16,7 @@ mod dead;
 mod demo;
 mod deploy;
 mod doctor;
+mod egress;
 mod env;
 mod error;
 #[cfg(test)]
@@ -50,6 +51,7 @@ mod settings;
 mod share;
 mod show;
 mod show_run;
+mod signature;
 mod sse;
 mod stats;
 mod table;
@@ -101,6 +103,10 @@ enum Command {
     #[command(subcommand)]
     Settings(settings::SettingsCommand),
     Share(share::ShareArgs),
+    #[command(subcommand)]
+    Signature(signature::SignatureCommand),
+    #[command(subcommand)]
+    Egress(egress::EgressCommand),
     Invoke(invoke::InvokeArgs),
     Runs(runs::RunsArgs),
     Logs(logs::LogsArgs),
@@ -195,6 +201,8 @@ fn dispatch(command: Command, context: &mut Context) -> Result<()> {
         Command::Schedule(command) => schedule::run(&command, context),
         Command::Settings(command) => settings::run(&command, context),
         Command::Share(args) => share::run(&args, context),
+        Command::Egress(command) => egress::run(&command, context),
+        Command::Signature(command) => signature::run(&command, context),
         Command::Invoke(args) => invoke::run(&args, context),
         Command::Runs(args) => runs::run(&args, context),
         Command::Stats(args) => stats::run(&args, context),

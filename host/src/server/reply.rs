@@ -15,12 +15,14 @@ use serde::Serialize;
 
 use super::api::ApiError;
 use super::body::{BodyError, ReplyBody};
+use super::callers::RateError;
 use super::catch::Refusal;
 use super::framing::FramingError;
 use super::head::HeadError;
 use super::payload::PayloadError;
 use super::queued::AskError;
 use super::request_id::RequestId;
+use super::signature::SignatureError;
 use crate::accounts::AccountError;
 use crate::answer::Answer;
 use crate::api::{Diagnostic, ErrorBody, RunError};
@@ -167,6 +169,9 @@ impl From<&HeadError> for Problem {
                 Self::of(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "head-too-large", error)
             }
             HeadError::Target => Self::of(StatusCode::URI_TOO_LONG, "target-too-long", error),
+            HeadError::Connections => {
+                Self::of(StatusCode::TOO_MANY_REQUESTS, "address-connections", error).retry_later()
+            }
             HeadError::TimedOut(_) => Self::of(StatusCode::REQUEST_TIMEOUT, "head-timeout", error),
         }
     }
@@ -202,6 +207,7 @@ impl From<&Refusal> for Problem {
                 .hint("check the URL: its last part is the key, and a rotated key stops working at once"),
             Refusal::Paused => unavailable("paused"),
             Refusal::NothingDeployed => unavailable("nothing-deployed"),
+            Refusal::Rate(error) => Self::from(error),
             Refusal::Method { allow } => {
                 let problem = Self::of(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", error);
                 match HeaderValue::from_str(allow) {
@@ -212,8 +218,42 @@ impl From<&Refusal> for Problem {
             Refusal::Payload(error) => Self::from(error),
             Refusal::Body(error) => Self::from(error),
             Refusal::Framing(error) => Self::from(error),
+            Refusal::Signature(error) => Self::from(error),
+            Refusal::Settings(error) => Self::from(error),
             Refusal::Asked(error) => Self::from(error),
         }
+    }
+}
+
+impl From<&SignatureError> for Problem {
+    fn from(error: &SignatureError) -> Self {
+        let of = |code| {
+            Self::of(StatusCode::UNAUTHORIZED, code, error)
+                .header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Webhook-Signature"))
+        };
+        match error {
+            SignatureError::Missing(_) => of("signature-missing"),
+            SignatureError::Malformed(_) => of("signature-malformed"),
+            SignatureError::Expired { .. } => of("signature-expired"),
+            SignatureError::Mismatch => of("signature-mismatch"),
+            SignatureError::NoSecret { .. } => {
+                Self::of(StatusCode::SERVICE_UNAVAILABLE, "signature-unset", error).retry_later()
+            }
+        }
+    }
+}
+
+impl From<&RateError> for Problem {
+    fn from(error: &RateError) -> Self {
+        let (code, wait) = match error {
+            RateError::Address { wait } => ("address-rate", wait),
+            RateError::Endpoint { wait } => ("endpoint-rate", wait),
+        };
+        // Rounded up: who comes back on time is let in.
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        Self::of(StatusCode::TOO_MANY_REQUESTS, code, error)
+            .hint("wait for the seconds of Retry-After; the operator sets the rates, in the section server")
+            .header(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)))
     }
 }
 

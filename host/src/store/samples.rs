@@ -34,6 +34,8 @@ pub(crate) fn workflow(name: &str) -> Workflow {
         endpoint: Endpoint::default(),
         schedules: Vec::new(),
         limits: LimitOverrides::default(),
+        signature: None,
+        egress: None,
         retry: RetryPolicy::default(),
         active_version: None,
         created_at: now,

@@ -31,6 +31,8 @@ pub(in crate::server) fn workflow(entry: &Entry, app: &App, actor: &Actor) -> Wo
         url: url(workflow, &app.urls).filter(|_| access::may(actor, Action::ReadUrl, entry)),
         schedules: workflow.schedules.iter().map(|one| schedule(one, workflow, now, app)).collect(),
         endpoint: workflow.endpoint.clone(),
+        signature: workflow.signature.clone(),
+        egress: workflow.egress.as_deref().map(<[_]>::to_vec),
         limits: workflow.limits,
         retry: workflow.retry.clone(),
         active_version: workflow.active_version,

@@ -155,7 +155,7 @@ mod tests {
         let routes = routes();
         assert!(routes.len() > 30, "{}", routes.len());
         for (path, method) in &routes {
-            let rules = RULES.iter().filter(|rule| rule.method == method && rule.route == path).count();
+            let rules = RULES.iter().filter(|rule| rule.method == *method && rule.route == path).count();
             assert_eq!(rules, 1, "{method} {path}");
         }
         for Rule { method, route, .. } in RULES {

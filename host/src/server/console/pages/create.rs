@@ -99,6 +99,8 @@ pub(in super::super) async fn create(
         private: fields.is_on("private"),
         schedules: if template.kind == Kind::Pull { vec![rule.spec()] } else { Vec::new() },
         endpoint: None,
+        signature: None,
+        egress: None,
         limits: LimitOverrides::default(),
         retry: RetryPolicy::default(),
     };
