@@ -27,7 +27,7 @@ fn a_sealed_setting_shows_its_hosts_and_never_its_value() {
     let seal =
         json!({ "hosts": ["api.company.com", "b.example:8443"], "places": ["bearer"], "allow_http": false });
     assert_eq!(shown["seal"], seal);
-    assert_eq!(shown["updated_by"], json!({ "user": null }));
+    assert_eq!(shown["updated_by"], json!({ "user": "admin" }));
     assert!(!host.get(SETTINGS).expect(200).json().to_string().contains("sk_live"));
 
     // It can be narrowed and closed without its value, and opened only with one.
