@@ -50,7 +50,7 @@ const pages = {
   "debugger": "/workflows/new-applications/runs", "run": `/runs/${good}`, "run-failed": `/runs/${bad}`,
   "monitoring-workflow": "/workflows/interview-reminders/monitoring?range=15m",
   "runs": "/runs", "dead-letters": "/dead", "monitoring": "/monitoring?range=15m", "host": "/host", "admin": "/admin",
-  "users": "/users", "account": "/account", "not-found": "/nothing-here",
+  "users": "/users", "audit-log": "/audit", "account": "/account", "not-found": "/nothing-here",
 };
 const looks = {light: {}, dark: {colorScheme: "dark"}, phone: {viewport: {width: 390, height: 844}, hasTouch: true}};
 for (const [look, options] of Object.entries(looks)) {

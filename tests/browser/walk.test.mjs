@@ -154,7 +154,7 @@ async function walk(page, catchName, pullName) {
   }
 
   // The pages of the host.
-  for (const path of ["/runs", "/dead", "/monitoring?range=15m", "/host", "/admin", "/users", "/account"]) {
+  for (const path of ["/runs", "/dead", "/monitoring?range=15m", "/host", "/admin", "/users", "/audit", "/account"]) {
     await page.goto(path);
     await check(page, path);
   }
