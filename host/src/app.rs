@@ -212,6 +212,9 @@ impl Core {
             memory_total_bytes_max: config.engine.memory_total_bytes_max,
             fuse: config.engine.fuse,
             epoch_tick: Duration::from_millis(config.engine.epoch_tick_ms),
+            reset: config.engine.reset,
+            idle_bytes_max: config.engine.idle_memory_bytes_max,
+            idle_max: Duration::from_millis(config.engine.idle_ms),
             on_compiled: Box::new(move |succeeded, took| compiles.compiled(succeeded, took)),
         };
         let engine = Arc::new(Engine::new(options, egress.clone())?);

@@ -9,9 +9,13 @@ mod artefacts;
 mod catch;
 mod cli;
 mod connections;
+mod console;
 mod crashes;
 mod drain;
 mod engine;
+#[path = "engine.rs"]
+#[allow(clippy::duplicate_mod, reason = "the same tests, without resetting in place")]
+mod engine_pool;
 mod events;
 mod handover;
 mod limits;

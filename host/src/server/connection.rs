@@ -202,6 +202,7 @@ impl Session {
         let mut request = request.map(axum::body::Body::new);
         request.extensions_mut().insert(Peer(self.peer));
         request.extensions_mut().insert(self.verdict.clone());
+        request.extensions_mut().insert(request_id.clone());
         let answered = self.front.router.clone().oneshot(request).await;
         let mut response = match answered {
             Ok(response) => response,

@@ -8,6 +8,7 @@ mod api;
 mod body;
 mod catch;
 mod connection;
+mod console;
 mod cors;
 mod descriptors;
 mod framing;
