@@ -35,6 +35,7 @@ pub(super) fn workflow(entry: &Entry, app: &App) -> WorkflowView {
         created_at: workflow.created_at,
         updated_at: workflow.updated_at,
         revision: workflow.revision,
+        fusion: None,
     }
 }
 

@@ -55,7 +55,11 @@ pub(super) async fn show(
     Segments(name): Segments<String>,
 ) -> Result<Json<WorkflowView>, ApiError> {
     let entry = api.app.registry.find(&name)?;
-    Ok(Json(view::workflow(&entry, &api.app)))
+    let mut shown = view::workflow(&entry, &api.app);
+    if let Some(version) = &entry.version {
+        shown.fusion = api.app.deployer.fusion(version.code.component()).await?;
+    }
+    Ok(Json(shown))
 }
 
 /// Changes a workflow: pause, resume, schedules, endpoint, limits, a new URL.
