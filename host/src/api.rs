@@ -22,7 +22,7 @@ use utoipa::ToSchema;
 pub use self::backup::{BACKUP_FORMAT, BACKUP_MANIFEST, BackupFile, BackupManifest};
 pub use self::errors::{Diagnostic, ErrorBody, RunError};
 pub use self::fusion::Fusion;
-pub use self::host::{About, HealthView, PackageView, RuntimeList, RuntimeView};
+pub use self::host::{About, HealthView, PackageView, RuntimeList, RuntimeView, SlotFigures};
 pub use self::queue::{
     AsyncAccepted, CallbackBody, DeadList, DeadView, RedriveRequest, Redriven, ReplayMany, Replayed,
     ReplayedMany, SkippedReplay,
@@ -235,8 +235,9 @@ pub struct VersionView {
 }
 
 impl VersionView {
-    /// The view of a version of a workflow whose active version is `active`.
-    pub fn new(version: &Version, active: Option<u32>, fusion: Option<Fusion>) -> Self {
+    /// The view of a version of a workflow whose active version is `active`; how it was
+    /// compiled is the caller's to fill.
+    pub fn new(version: &Version, active: Option<u32>) -> Self {
         let (form, digest, file, runtime) = match &version.code {
             Code::Component { component, .. } => ("component", *component, None, None),
             Code::Source { file, source, runtime_name, .. } => {
@@ -253,7 +254,7 @@ impl VersionView {
             created_at: version.created_at,
             created_by: version.created_by.clone(),
             message: version.message.clone(),
-            fusion,
+            fusion: None,
         }
     }
 }

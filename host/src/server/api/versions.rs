@@ -56,7 +56,7 @@ pub(super) async fn list(
     let mut views = Vec::new();
     for version in versions.iter().rev() {
         let fusion = api.app.deployer.fusion(version.code.component()).await?;
-        views.push(VersionView::new(version, active, fusion));
+        views.push(VersionView { fusion, ..VersionView::new(version, active) });
     }
     Ok(Json(VersionList { versions: views }))
 }

@@ -3,7 +3,7 @@
 
 use wasmparser::{DataKind, ElementKind, Operator, Parser, Payload};
 use wasmtime::component::{Component, Linker};
-use wasmtime::{Engine, InstanceAllocationStrategy, Store};
+use wasmtime::{Engine, Store};
 
 use crate::engine::tuning;
 
@@ -26,9 +26,7 @@ pub(super) fn component(text: &str) -> Vec<u8> {
 }
 
 pub(super) fn engine() -> Engine {
-    let mut config = tuning::config(1, 1 << 20);
-    config.allocation_strategy(InstanceAllocationStrategy::OnDemand);
-    Engine::new(&config).unwrap()
+    Engine::new(&tuning::common()).unwrap()
 }
 
 /// What a component of `linked.wat` answers to some calls of one instance: results, or
