@@ -103,6 +103,10 @@ pub struct WorkflowView {
     pub updated_at: Timestamp,
     /// Counts its changes.
     pub revision: Revision,
+    /// How the component of the version that runs was compiled; left out in lists, and
+    /// while it is not compiled on this host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fusion: Option<Fusion>,
 }
 
 /// `POST /api/v1/workflows`.
@@ -267,10 +271,15 @@ pub struct VersionView {
     pub created_by: Option<String>,
     /// What the uploader said of it.
     pub message: String,
+    /// How its component, or that of its runtime, was compiled; left out while it is not
+    /// compiled on this host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fusion: Option<Fusion>,
 }
 
 impl VersionView {
-    /// The view of a version of a workflow whose active version is `active`.
+    /// The view of a version of a workflow whose active version is `active`; how it was
+    /// compiled is the caller's to fill.
     pub fn new(version: &Version, active: Option<u32>) -> Self {
         let (form, digest, file, runtime) = match &version.code {
             Code::Component { component, .. } => ("component", *component, None, None),
@@ -288,6 +297,7 @@ impl VersionView {
             created_at: version.created_at,
             created_by: version.created_by.clone(),
             message: version.message.clone(),
+            fusion: None,
         }
     }
 }

@@ -339,6 +339,9 @@ fn convert(value: Value, default: &Value) -> Result<Value, String> {
             .parse()
             .map(Value::Integer)
             .map_err(|_| format!("{text:?} is not a whole number")),
+        (Value::String(text), Value::Boolean(_)) => {
+            text.parse().map(Value::Boolean).map_err(|_| format!("{text:?} is neither true nor false"))
+        }
         (Value::String(text), Value::Array(_)) => {
             let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
             Ok(Value::Array(parts.map(|part| Value::String(part.to_owned())).collect()))
@@ -410,6 +413,7 @@ mod tests {
         let environment = vec![
             env("TIDEGATE_ENGINE__INSTANCES_MAX", "20"),
             env("TIDEGATE_ENGINE__QUEUE_MAX", "30"),
+            env("TIDEGATE_ENGINE__FUSE", "false"),
             env("TIDEGATE_URL", "http://x"),
             env("TIDEGATE_EGRESS__ALLOW_PRIVATE", "a:1, b"),
         ];
@@ -418,6 +422,7 @@ mod tests {
             (config.engine.deadline_ms, config.engine.instances_max, config.engine.queue_max),
             (1, 20, 300)
         );
+        assert!(!config.engine.fuse);
         assert_eq!(config.egress.allow_private, ["a:1", "b"]);
     }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use jiff::Timestamp;
 
-use crate::api::{Diagnostic, PackageView, RuntimeView};
+use crate::api::{Diagnostic, Fusion, PackageView, RuntimeView};
 use crate::config::Config;
 use crate::engine::{CallLimits, Engine, InstallError, Program, ScanError, Source, World};
 use crate::programs::{LoadError, Programs};
@@ -246,16 +246,27 @@ impl Deployer {
             installed_at: Timestamp::now(),
         };
         self.store.put_runtime(runtime.clone()).await.map_err(DeployError::Store)?;
-        Ok(self.view(runtime))
+        self.view(runtime).await
     }
 
     /// The runtimes that source can be deployed to.
     ///
     /// # Errors
-    /// When the store fails.
-    pub async fn runtimes(&self) -> Result<Vec<RuntimeView>, StoreError> {
-        let runtimes = self.store.runtimes().await?;
-        Ok(runtimes.into_iter().map(|runtime| self.view(runtime)).collect())
+    /// When the store fails, or what is noted of a compiled component cannot be read.
+    pub async fn runtimes(&self) -> Result<Vec<RuntimeView>, DeployError> {
+        let mut views = Vec::new();
+        for runtime in self.store.runtimes().await.map_err(DeployError::Store)? {
+            views.push(self.view(runtime).await?);
+        }
+        Ok(views)
+    }
+
+    /// How a component was compiled; `None` while it is not compiled on this host.
+    ///
+    /// # Errors
+    /// When what is noted of it cannot be read.
+    pub async fn fusion(&self, component: Digest) -> Result<Option<Fusion>, DeployError> {
+        Ok(self.engine.fusion(component).await?)
     }
 
     /// Deletes compiled components, older than `age_min`, that no version of a workflow
@@ -309,8 +320,9 @@ impl Deployer {
         }
     }
 
-    fn view(&self, runtime: Runtime) -> RuntimeView {
-        RuntimeView {
+    async fn view(&self, runtime: Runtime) -> Result<RuntimeView, DeployError> {
+        Ok(RuntimeView {
+            fusion: self.fusion(runtime.component).await?,
             default: runtime.name.as_str() == self.config.runtime.default,
             name: runtime.name.into(),
             language: runtime.language,
@@ -321,7 +333,7 @@ impl Deployer {
                 .into_iter()
                 .map(|(name, version)| PackageView { name, version })
                 .collect(),
-        }
+        })
     }
 }
 

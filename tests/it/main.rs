@@ -30,6 +30,7 @@ mod probes;
 mod python;
 mod python_builds;
 mod python_examples;
+mod python_fused;
 mod python_packages;
 mod python_projects;
 mod python_served;

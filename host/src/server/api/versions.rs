@@ -55,8 +55,12 @@ pub(super) async fn list(
 ) -> Result<Json<VersionList>, ApiError> {
     let (entry, versions) = api.app.registry.versions(&name).await?;
     let active = entry.workflow.active_version;
-    let versions = versions.iter().rev().map(|version| VersionView::new(version, active)).collect();
-    Ok(Json(VersionList { versions }))
+    let mut views = Vec::new();
+    for version in versions.iter().rev() {
+        let fusion = api.app.deployer.fusion(version.code.component()).await?;
+        views.push(VersionView { fusion, ..VersionView::new(version, active) });
+    }
+    Ok(Json(VersionList { versions: views }))
 }
 
 /// Deploys: uploads a component or a Python source file, which becomes the version that

@@ -39,6 +39,7 @@ pub(in crate::server) fn workflow(entry: &Entry, app: &App, actor: &Actor) -> Wo
         created_at: workflow.created_at,
         updated_at: workflow.updated_at,
         revision: workflow.revision,
+        fusion: None,
     }
 }
 

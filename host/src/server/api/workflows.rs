@@ -64,7 +64,11 @@ pub(super) async fn show(
     Segments(name): Segments<String>,
 ) -> Result<Json<WorkflowView>, ApiError> {
     let entry = access::find(&api, &actor, Action::ShowWorkflow, &name)?;
-    Ok(Json(view::workflow(&entry, &api.app, &actor)))
+    let mut shown = view::workflow(&entry, &api.app, &actor);
+    if let Some(version) = &entry.version {
+        shown.fusion = api.app.deployer.fusion(version.code.component()).await?;
+    }
+    Ok(Json(shown))
 }
 
 /// Changes a workflow: pause, resume, schedules, endpoint, limits, a new URL. Who may do
