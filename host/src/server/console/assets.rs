@@ -60,13 +60,21 @@ impl Asset {
     }
 
     fn packed(&self) -> Bytes {
-        let pack = || {
-            let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
-            let packed = encoder.write_all(self.bytes).and_then(|()| encoder.finish());
-            packed.expect("memory takes everything").into()
-        };
-        self.packed.get_or_init(pack).clone()
+        self.packed.get_or_init(|| pack(self.bytes, Compression::best())).clone()
     }
+}
+
+/// Bytes, compressed.
+pub(super) fn pack(bytes: &[u8], how: Compression) -> Bytes {
+    let mut encoder = GzEncoder::new(Vec::new(), how);
+    let packed = encoder.write_all(bytes).and_then(|()| encoder.finish());
+    packed.expect("memory takes everything").into()
+}
+
+/// Whether a browser takes what is compressed.
+pub(super) fn takes_gzip(headers: &HeaderMap) -> bool {
+    let accepted = headers.get(header::ACCEPT_ENCODING).and_then(|value| value.to_str().ok());
+    accepted.is_some_and(|accepted| accepted.contains("gzip"))
 }
 
 /// The path of a file.
@@ -79,13 +87,12 @@ pub(super) fn path(name: &str) -> &'static str {
 pub(super) async fn serve(Path(file): Path<String>, headers: HeaderMap) -> Result<Response, ApiError> {
     let asset = ASSETS.iter().find(|asset| asset.path().rsplit('/').next() == Some(file.as_str()));
     let asset = asset.ok_or(ApiError::NoRoute)?;
-    let accepted = headers.get(header::ACCEPT_ENCODING).and_then(|value| value.to_str().ok());
     let said = [
         (header::CONTENT_TYPE, asset.content_type),
         (header::CACHE_CONTROL, FOREVER),
         (header::VARY, "accept-encoding"),
     ];
-    if accepted.is_some_and(|accepted| accepted.contains("gzip")) {
+    if takes_gzip(&headers) {
         let packed = ([(header::CONTENT_ENCODING, "gzip")], asset.packed());
         return Ok((said, packed).into_response());
     }

@@ -7,11 +7,12 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::request::Parts;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Redirect, Response};
+use flate2::Compression;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Uri};
 
 use super::session::Viewer;
-use super::{Console, Html, access, shell};
+use super::{Console, Html, access, assets, shell};
 use crate::audit::Event;
 use crate::server::api::{ApiError, auth};
 use crate::server::reply::Problem;
@@ -110,6 +111,7 @@ pub(super) async fn protect(request: Request, next: Next) -> Response {
         }
         response = error_page(&error, &headers);
     }
+    response = packed(response, &headers).await;
     for (name, value) in [
         (header::CONTENT_SECURITY_POLICY, POLICY),
         (header::CACHE_CONTROL, "no-store"),
@@ -121,6 +123,28 @@ pub(super) async fn protect(request: Request, next: Next) -> Response {
         response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
     }
     response
+}
+
+/// A page, compressed for a browser that takes it so. What is secret in a page cannot be
+/// guessed from its size by others: their requests come without the session's cookie.
+async fn packed(response: Response, headers: &HeaderMap) -> Response {
+    let is_page = response.headers().get(header::CONTENT_TYPE).is_some_and(|value| {
+        value.as_bytes().starts_with(b"text/html")
+            && !response.headers().contains_key(header::CONTENT_ENCODING)
+    });
+    if !is_page || !assets::takes_gzip(headers) {
+        return response;
+    }
+    let (mut parts, body) = response.into_parts();
+    // Pages are made in memory, and are as large as they are.
+    let Ok(page) = axum::body::to_bytes(body, usize::MAX).await else {
+        return hyper::StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    };
+    let packed = assets::pack(&page, Compression::fast());
+    parts.headers.remove(header::CONTENT_LENGTH);
+    parts.headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    parts.headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+    Response::from_parts(parts, packed.into())
 }
 
 /// Whether a request may change something: it comes from one of the console's own pages.
