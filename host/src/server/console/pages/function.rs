@@ -346,7 +346,7 @@ fn found(finding: &Diagnostic) -> Markup {
     html! {
         li data-line=(line) data-column=(column) data-message=(text::line(message)) {
             strong { (text::line(file)) @if *line > 0 { ":" (line) @if *column > 0 { ":" (column) } } } " " (text::visible(message))
-            @if let Some(code) = code { pre.code { (text::visible(code)) } }
+            @if let Some(code) = code { pre.code tabindex="0" { (text::visible(code)) } }
             @if let Some(hint) = hint { p.soft { (shell::sentence(hint)) } }
         }
     }
