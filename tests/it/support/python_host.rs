@@ -137,6 +137,7 @@ impl Host {
             source,
             commit: Some(commits.clone()),
             traceparent: None,
+            destinations: None,
             limits: limits(deadline_ms),
         };
         let permit = self.engine.permits().clone().acquire_owned().await.unwrap();
