@@ -165,6 +165,7 @@ fn call(rig: &Rig) -> Call {
         source: rig.source.clone(),
         commit: None,
         traceparent: None,
+        destinations: None,
         limits: LIMITS,
     }
 }

@@ -380,6 +380,7 @@ impl Invoker {
             source: ready.source.clone(),
             commit: Some(commit),
             traceparent: trace.map(|trace| trace.header()),
+            destinations: entry.workflow.egress.clone(),
             limits: CallLimits {
                 deadline: Duration::from_millis(own.deadline_ms.unwrap_or(engine.deadline_ms)),
                 memory_bytes_max: own.memory_bytes_max.unwrap_or(engine.memory_bytes_max as u64),

@@ -107,3 +107,29 @@ fn compiled_components_that_no_version_needs_are_deleted() {
     host.call(&earlier, &json!({})).expect(200);
     assert_eq!(compiles(&host), "0", "what a version can need is still there");
 }
+
+#[test]
+fn a_component_is_fused_when_it_is_deployed_unless_that_is_switched_off() {
+    let mut host = Host::with(&[("engine.fuse", "false")]);
+    let hello = host.deploy("hello", "catch", "hello");
+    let fusion = |host: &Host| {
+        let shown = host.get("/api/v1/workflows/hello").expect(200).json();
+        let versions = host.get("/api/v1/workflows/hello/versions").expect(200).json();
+        assert_eq!(shown["fusion"], versions["versions"][0]["fusion"]);
+        shown["fusion"].clone()
+    };
+    let off = fusion(&host);
+    assert_eq!(off["merged"], 0);
+    assert!(off["reason"].as_str().unwrap().contains("engine.fuse"), "{off}");
+    host.call(&hello, &json!({})).expect(200);
+
+    host.kill();
+    host.restart(&[("engine.fuse", "true")]);
+    assert!(fusion(&host).is_null(), "what was compiled the other way is not used");
+    assert_eq!(host.call(&hello, &json!({})).expect(200).text(), "hello\n");
+    assert_eq!(fusion(&host), json!({ "modules": 4, "merged": 3 }));
+    assert_eq!(compiles(&host), "1");
+    let shown = host.command(&["show", "hello"]).output().unwrap();
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    assert!(shown.lines().any(|line| line.trim() == "fused        3 of 4 modules"), "{shown}");
+}

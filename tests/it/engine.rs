@@ -93,6 +93,7 @@ impl Host {
             source: None,
             commit: None,
             traceparent: None,
+            destinations: None,
             limits,
         };
         CallBuilder { host: self, program, call }

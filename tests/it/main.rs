@@ -4,6 +4,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod access;
+mod accounts;
 mod api;
 mod artefacts;
 mod catch;
@@ -12,12 +14,14 @@ mod connections;
 mod console;
 mod crashes;
 mod drain;
+mod egress_rules;
 mod engine;
 #[path = "engine.rs"]
 #[allow(clippy::duplicate_mod, reason = "the same tests, without resetting in place")]
 mod engine_pool;
 mod events;
 mod handover;
+mod http2;
 mod limits;
 mod malformed;
 mod otlp;
@@ -26,13 +30,18 @@ mod probes;
 mod python;
 mod python_builds;
 mod python_examples;
+mod python_fused;
 mod python_packages;
 mod python_projects;
 mod python_served;
 mod queue;
+mod rates;
 mod runs;
 mod schedules;
 mod settings;
+mod signatures;
+mod slow_callers;
+mod smuggling;
 mod support;
 mod tidy;
 mod uploads;

@@ -400,6 +400,7 @@ impl Engine {
             source,
             commit: None,
             traceparent: None,
+            destinations: None,
             limits,
         };
         instance::ask(self, runtime, question, call, permit).await
