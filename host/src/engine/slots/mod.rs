@@ -166,7 +166,7 @@ impl Slots {
         match slot.reset(&self.pagemap) {
             Ok(Restored { bytes, kept_bytes }) => {
                 #[cfg(test)]
-                self.watch.see(slot.differs());
+                self.watch.see(|| slot.differs());
                 self.resets.fetch_add(1, Ordering::Relaxed);
                 self.restored_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
                 if self.has_room(&self.memories, kept_bytes) {
@@ -188,7 +188,7 @@ impl Slots {
         match stack.reset(&self.pagemap) {
             Ok(kept_bytes) => {
                 #[cfg(test)]
-                self.watch.see((!stack.is_zero()).then(|| "a stack is not zero".to_owned()));
+                self.watch.see(|| (!stack.is_zero()).then(|| "a stack is not zero".to_owned()));
                 if self.has_room(&self.stacks, kept_bytes) {
                     self.stacks.put(stack, kept_bytes as u64, self.now());
                 }

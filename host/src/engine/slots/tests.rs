@@ -18,6 +18,8 @@ use crate::engine::tuning;
 #[derive(Default)]
 pub(super) struct Watch {
     skip: AtomicBool,
+    /// Set where looking at every byte would take long and is not the point.
+    blind: AtomicBool,
     differences: Mutex<Vec<String>>,
 }
 
@@ -26,8 +28,10 @@ impl Watch {
         self.skip.load(Ordering::Relaxed)
     }
 
-    pub(super) fn see(&self, difference: Option<String>) {
-        self.differences.lock().unwrap().extend(difference);
+    pub(super) fn see(&self, difference: impl FnOnce() -> Option<String>) {
+        if !self.blind.load(Ordering::Relaxed) {
+            self.differences.lock().unwrap().extend(difference());
+        }
     }
 }
 
@@ -251,6 +255,7 @@ fn what_one_run_wrote_much_is_not_restored_for_ever() {
         rig.call(&guest, name).unwrap().unwrap();
         rig.slots.figures().restored_bytes - before
     };
+    rig.slots.watch.blind.store(true, Ordering::Relaxed);
     // A program that always writes as much keeps what it wrote: nothing faults.
     let steady = rig.guest(GUEST, &pattern(8192));
     for _ in 0..300 {
