@@ -303,16 +303,17 @@ pub async fn serve(
 
     let options = EmbeddedOptions::from_config(&config);
     let store: Arc<dyn Store> = EmbeddedStore::open(data.path(), options)?;
+    let core = Core::open(config.clone(), store, &data, program, vec![urls.api, urls.catch]).await?;
+    // Behind what reads the configuration: what is wrong there leaves nothing behind.
     let token = Digest::of(data.admin_token()?.as_bytes());
-    let (accounts, link) = Accounts::open(store.clone(), config.accounts.clone(), token).await?;
+    let (accounts, link) = Accounts::open(core.store.clone(), config.accounts.clone(), token).await?;
     if !urls.api.ip().is_loopback() && !accounts.has_admin_who_can_sign_in() {
-        store.close().await?;
+        core.store.close().await?;
         return Err(AppError::NoAccounts { address: urls.api });
     }
     let key = data.audit_key(&config.audit.key_file)?;
     let audit = Arc::new(AuditLog::open(data.path(), key, config.audit.days, config.audit.bytes_max)?);
     audit.append(Event::of_host("host.start"))?;
-    let core = Core::open(config.clone(), store, &data, program, vec![urls.api, urls.catch]).await?;
     let (queue, pulls) = queue_and_pulls(&core);
     let options = scheduler::Options {
         batch_max: config.schedule.batch_max,
