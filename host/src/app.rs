@@ -303,12 +303,12 @@ pub async fn serve(
 
     let options = EmbeddedOptions::from_config(&config);
     let store: Arc<dyn Store> = EmbeddedStore::open(data.path(), options)?;
-    let core = Core::open(config.clone(), store.clone(), &data, program, vec![urls.api, urls.catch]).await?;
-    // Behind all that a configuration can be wrong about: it makes the operator's token.
+    let core = Core::open(config.clone(), store, &data, program, vec![urls.api, urls.catch]).await?;
+    // Behind what reads the configuration: what is wrong there leaves nothing behind.
     let token = Digest::of(data.admin_token()?.as_bytes());
-    let (accounts, link) = Accounts::open(store.clone(), config.accounts.clone(), token).await?;
+    let (accounts, link) = Accounts::open(core.store.clone(), config.accounts.clone(), token).await?;
     if !urls.api.ip().is_loopback() && !accounts.has_admin_who_can_sign_in() {
-        store.close().await?;
+        core.store.close().await?;
         return Err(AppError::NoAccounts { address: urls.api });
     }
     let key = data.audit_key(&config.audit.key_file)?;

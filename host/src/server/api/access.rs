@@ -129,15 +129,16 @@ pub(super) async fn guard(
     };
     let note = Note::default();
     let address = auth::address(&parts);
-    let admitted = admit(&api, rule, &params, &parts).await;
-    let actor = admitted.as_ref().map_or(Actor::Anonymous, Actor::clone);
+    // Known also where it is refused: that is written down.
+    let mut actor = Actor::Anonymous;
+    let admitted = admit(&api, rule, &params, &parts, &mut actor).await;
     let response = match admitted {
         Err(error) => {
             note.failed_sign_in(&error, &parts);
             error.into_response()
         }
-        Ok(actor) => {
-            parts.extensions.insert(Who(actor));
+        Ok(()) => {
+            parts.extensions.insert(Who(actor.clone()));
             parts.extensions.insert(note.clone());
             next.run(Request::from_parts(parts, body)).await
         }
@@ -171,12 +172,15 @@ async fn admit(
     rule: &Rule,
     params: &RawPathParams,
     request: &Parts,
-) -> Result<Actor, ApiError> {
+    actor: &mut Actor,
+) -> Result<(), ApiError> {
     let (method, path, action, on) = *rule;
     let is_sign_in = auth::SIGN_IN == (method, path);
-    let actor = if is_sign_in { Actor::Anonymous } else { auth::actor(api, rule, request).await? };
+    if !is_sign_in {
+        *actor = auth::actor(api, rule, request).await?;
+    }
     if path == auth::METRICS && auth::is_local(request) {
-        return Ok(actor);
+        return Ok(());
     }
     // Nobody who is not known learns what exists.
     if action != Action::UsePublic && actor.account().is_none() {
@@ -184,18 +188,18 @@ async fn admit(
     }
     let param = |wanted: &str| params.iter().find(|(name, _)| *name == wanted).map(|(_, value)| value);
     match on {
-        On::Host => permit(&actor, action, Object::Host, || ApiError::NoRoute)?,
-        On::Own | On::Listed => permit(&actor, action, Object::Own, || ApiError::NoRoute)?,
-        On::Workflow => drop(find(api, &actor, action, param("name").unwrap_or_default())?),
+        On::Host => permit(actor, action, Object::Host, || ApiError::NoRoute)?,
+        On::Own | On::Listed => permit(actor, action, Object::Own, || ApiError::NoRoute)?,
+        On::Workflow => drop(find(api, actor, action, param("name").unwrap_or_default())?),
         On::Run => {
             let id = param("id").unwrap_or_default();
             let missing = || ApiError::Missing { what: format!("the run {id:.40?}") };
             let run = runs::find(api, id).await?;
             let entry = api.app.registry.by_id(run.workflow).ok_or_else(missing)?;
-            permit(&actor, action, Object::from(&*entry.workflow), missing)?;
+            permit(actor, action, Object::from(&*entry.workflow), missing)?;
         }
     }
-    Ok(actor)
+    Ok(())
 }
 
 /// Nothing, when the actor may; else why not. `missing` is how the object would not be
