@@ -9,15 +9,21 @@ mod artefacts;
 mod catch;
 mod cli;
 mod connections;
+mod console;
 mod crashes;
 mod drain;
 mod egress_rules;
 mod engine;
+#[path = "engine.rs"]
+#[allow(clippy::duplicate_mod, reason = "the same tests, without resetting in place")]
+mod engine_pool;
 mod events;
+mod handover;
 mod http2;
 mod limits;
 mod malformed;
 mod otlp;
+mod overload;
 mod probes;
 mod python;
 mod python_builds;
