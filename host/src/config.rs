@@ -12,8 +12,8 @@ use std::time::Duration;
 use toml::{Table, Value};
 
 pub use self::keys::{
-    Accounts, Config, Egress, Engine, Log, LogFormat, Queue, Record, Reset, Run, Runtime, Schedule, Server,
-    Store, Telemetry,
+    Accounts, Audit, Config, Egress, Engine, Log, LogFormat, Queue, Record, Reset, Run, Runtime, Schedule,
+    Server, Store, Telemetry,
 };
 use crate::schedule::{BACKFILL_MAX, JITTER_MS_MAX, START_DEADLINE_MS_MIN};
 
@@ -232,6 +232,8 @@ impl Config {
             ("accounts.sessions_max", accounts.sessions_max as u64),
             ("accounts.tokens_max", accounts.tokens_max as u64),
             ("accounts.users_max", accounts.users_max as u64),
+            ("audit.days", self.audit.days.into()),
+            ("audit.bytes_max", self.audit.bytes_max),
         ] {
             at_least(key, value, 1)?;
         }
@@ -337,6 +339,9 @@ fn convert(value: Value, default: &Value) -> Result<Value, String> {
             .parse()
             .map(Value::Integer)
             .map_err(|_| format!("{text:?} is not a whole number")),
+        (Value::String(text), Value::Boolean(_)) => {
+            text.parse().map(Value::Boolean).map_err(|_| format!("{text:?} is neither true nor false"))
+        }
         (Value::String(text), Value::Array(_)) => {
             let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
             Ok(Value::Array(parts.map(|part| Value::String(part.to_owned())).collect()))
@@ -408,6 +413,7 @@ mod tests {
         let environment = vec![
             env("TIDEGATE_ENGINE__INSTANCES_MAX", "20"),
             env("TIDEGATE_ENGINE__QUEUE_MAX", "30"),
+            env("TIDEGATE_ENGINE__FUSE", "false"),
             env("TIDEGATE_URL", "http://x"),
             env("TIDEGATE_EGRESS__ALLOW_PRIVATE", "a:1, b"),
         ];
@@ -416,6 +422,7 @@ mod tests {
             (config.engine.deadline_ms, config.engine.instances_max, config.engine.queue_max),
             (1, 20, 300)
         );
+        assert!(!config.engine.fuse);
         assert_eq!(config.egress.allow_private, ["a:1", "b"]);
     }
 

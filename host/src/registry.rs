@@ -129,11 +129,15 @@ impl Registry {
 
     // ---- the verbs --------------------------------------------------------------------
 
-    /// Creates a workflow.
+    /// Creates a workflow. `owner` is a login; `None` is the built-in admin's.
     ///
     /// # Errors
     /// What is wrong with the request, or a name that is taken.
-    pub async fn create(&self, request: CreateWorkflow) -> Result<Arc<Entry>, RegistryError> {
+    pub async fn create(
+        &self,
+        request: CreateWorkflow,
+        owner: Option<String>,
+    ) -> Result<Arc<Entry>, RegistryError> {
         let name: WorkflowName = request.name.parse()?;
         let now = Timestamp::now();
         let mut workflow = Workflow {
@@ -141,7 +145,7 @@ impl Registry {
             name: name.clone(),
             description: request.description,
             kind: request.kind,
-            owner: None,
+            owner,
             managers: request.managers,
             viewers: request.viewers,
             private: request.private,
@@ -191,6 +195,7 @@ impl Registry {
             workflow.schedules = self.schedules(&workflow.schedules, schedules, now)?;
         }
         workflow.description = patch.description.unwrap_or(workflow.description);
+        workflow.owner = patch.owner.or(workflow.owner);
         workflow.managers = patch.managers.unwrap_or(workflow.managers);
         workflow.viewers = patch.viewers.unwrap_or(workflow.viewers);
         workflow.private = patch.private.unwrap_or(workflow.private);

@@ -4,6 +4,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod access;
+mod accounts;
 mod api;
 mod artefacts;
 mod catch;
@@ -28,6 +30,7 @@ mod probes;
 mod python;
 mod python_builds;
 mod python_examples;
+mod python_fused;
 mod python_packages;
 mod python_projects;
 mod python_served;

@@ -18,6 +18,7 @@ pub struct Config {
     pub engine: Engine,
     pub run: Run,
     pub accounts: Accounts,
+    pub audit: Audit,
     pub egress: Egress,
     pub store: Store,
     pub schedule: Schedule,
@@ -145,6 +146,15 @@ pub struct Accounts {
     pub sessions_max: usize,
     pub tokens_max: usize,
     pub users_max: usize,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs, reason = "config.default.toml documents each key")]
+pub struct Audit {
+    pub days: u32,
+    pub bytes_max: u64,
+    pub key_file: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Deserialize)]

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::schedules::{DEFAULT_NAME, Making};
 use super::{Registry, RegistryError};
+use crate::account::Login;
 use crate::api::ScheduleSpec;
 use crate::run::FaultKind;
 use crate::schedule::Schedule;
@@ -16,7 +17,7 @@ use crate::workflow::{
 
 /// Longest description, in bytes.
 const DESCRIPTION_BYTES_MAX: usize = 2000;
-/// Most managers of one workflow.
+/// Most managers, and most viewers, of one workflow.
 const MANAGERS_MAX: usize = 100;
 /// Longest name of a setting, in bytes.
 const SETTING_NAME_BYTES_MAX: usize = 256;
@@ -79,8 +80,13 @@ impl Registry {
                 format!("has {length} bytes, at most {DESCRIPTION_BYTES_MAX} are allowed"),
             );
         }
-        if workflow.managers.len() > MANAGERS_MAX {
-            return invalid("managers", format!("at most {MANAGERS_MAX} are allowed"));
+        for (field, logins) in [("managers", &workflow.managers), ("viewers", &workflow.viewers)] {
+            if logins.len() > MANAGERS_MAX {
+                return invalid(field, format!("at most {MANAGERS_MAX} are allowed"));
+            }
+            if let Some(error) = logins.iter().find_map(|login| login.parse::<Login>().err()) {
+                return invalid(field, error.to_string());
+            }
         }
         if workflow.endpoint.methods.is_empty() {
             return invalid("endpoint.methods", "name at least one method".to_owned());

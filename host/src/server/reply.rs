@@ -290,12 +290,14 @@ impl From<&ApiError> for Problem {
             ApiError::Host => of(StatusCode::BAD_REQUEST, "malformed-request"),
             ApiError::Method => of(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed"),
             ApiError::Unauthorized => of(StatusCode::UNAUTHORIZED, "unauthorized")
-                .hint("send the header Authorization: Bearer TOKEN; the host wrote one to admin.token in its data folder")
+                .hint("send the header Authorization: Bearer TOKEN; `tidegate login` gets one, and the operator's is admin.token in the data folder")
                 .header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"tidegate\"")),
-            ApiError::CrossOrigin => of(StatusCode::FORBIDDEN, "cross-origin")
-                .hint("load the page again and repeat it there; programs use the management API"),
             ApiError::Forbidden => of(StatusCode::FORBIDDEN, "forbidden")
-                .hint("the owner of the workflow, or an admin, can change that"),
+                .hint("a workflow's owner shares it; an admin gives the role admin"),
+            ApiError::NeedsScope(_) => of(StatusCode::FORBIDDEN, "missing-scope")
+                .hint("`tidegate token create --scope SCOPE` makes a token that has it"),
+            ApiError::CrossOrigin => of(StatusCode::FORBIDDEN, "cross-origin")
+                .hint("browsers send it from this host's own pages only"),
             ApiError::Query(_) => of(StatusCode::BAD_REQUEST, "invalid-query"),
             ApiError::Path(_) => of(StatusCode::BAD_REQUEST, "invalid-path"),
             ApiError::Json { is_data: false, .. } => of(StatusCode::BAD_REQUEST, "invalid-json"),
@@ -313,9 +315,10 @@ impl From<&ApiError> for Problem {
             }
             ApiError::Body(error) => Self::from(error),
             ApiError::Framing(error) => Self::from(error),
-            ApiError::Account(error) => Self::from(error),
             ApiError::Registry(error) => Self::from(&**error),
             ApiError::Deploy(error) => Self::from(&**error),
+            ApiError::Account(error) => Self::from(error),
+            ApiError::Audit(_) => of(StatusCode::INTERNAL_SERVER_ERROR, "audit-log-failed"),
             ApiError::Store(error) => Self::from(error),
         }
     }
@@ -325,17 +328,19 @@ impl From<&AccountError> for Problem {
     fn from(error: &AccountError) -> Self {
         let of = |status, code| Self::of(status, code, error);
         match error {
-            AccountError::WrongPassword => of(StatusCode::FORBIDDEN, "wrong-password"),
-            AccountError::LockedOut { .. } => of(StatusCode::TOO_MANY_REQUESTS, "locked-out"),
-            AccountError::Link => of(StatusCode::FORBIDDEN, "wrong-link")
+            AccountError::WrongPassword => of(StatusCode::UNAUTHORIZED, "wrong-password"),
+            AccountError::Link => of(StatusCode::UNAUTHORIZED, "link-unusable")
                 .hint("an admin makes a new one: `tidegate user link LOGIN`"),
+            AccountError::LockedOut { retry_after } => of(StatusCode::TOO_MANY_REQUESTS, "locked-out")
+                .header(header::RETRY_AFTER, HeaderValue::from(retry_after.as_secs())),
             AccountError::Busy => of(StatusCode::SERVICE_UNAVAILABLE, "busy").retry_later(),
             AccountError::Login(_) => of(StatusCode::UNPROCESSABLE_ENTITY, "invalid-login"),
             AccountError::Invalid { .. } => of(StatusCode::UNPROCESSABLE_ENTITY, "invalid-field"),
             AccountError::Missing { .. } => of(StatusCode::NOT_FOUND, "missing"),
-            AccountError::Disabled(_) => of(StatusCode::CONFLICT, "disabled"),
+            AccountError::Disabled(_) => of(StatusCode::CONFLICT, "user-disabled")
+                .hint("`tidegate user enable LOGIN` gives the user its rights back"),
             AccountError::Limit { .. } => of(StatusCode::UNPROCESSABLE_ENTITY, "over-limit"),
-            AccountError::Hash(_) => of(StatusCode::INTERNAL_SERVER_ERROR, "hash-failed"),
+            AccountError::Hash(_) => of(StatusCode::INTERNAL_SERVER_ERROR, "password-not-hashed"),
             AccountError::Store(error) => Self::from(error),
         }
     }

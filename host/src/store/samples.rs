@@ -53,7 +53,6 @@ pub(crate) fn account(login: &str) -> Vec<AccountChange> {
         name: "Somebody".to_owned(),
         role: Role::Member,
         password: Some(PasswordHash::new("$argon2id$hash".to_owned())),
-        external: None,
         disabled: false,
         created_at: now,
         updated_at: now,

@@ -82,6 +82,7 @@ fn common_answers(operation: &mut Operation, needs_token: bool) {
     add("default", "Any other error");
     if needs_token {
         add("401", "A valid token is needed");
+        add("403", "The account or its token may not do this");
         add("500", "The host failed; its log has the cause under the `request_id`");
         add("503", "The host has no room for this now; `Retry-After` says when to try again");
     }

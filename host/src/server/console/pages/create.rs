@@ -104,7 +104,7 @@ pub(in super::super) async fn create(
         limits: LimitOverrides::default(),
         retry: RetryPolicy::default(),
     };
-    match console.api.app.registry.create(request).await {
+    match console.api.app.registry.create(request, viewer.login()).await {
         Ok(entry) => {
             let path = format!("/workflows/{}/function?template={}", entry.workflow.name, template.id);
             Ok(Redirect::to(&path).into_response())
