@@ -80,6 +80,13 @@ bench: build guests runtime ## Measure beside the peers, in one run (BENCH="--he
 	@$(RELEASE)/tidegate-bench run --tidegate $(BIN) --guests $(TIDEGATE_GUESTS) \
 		--runtimes $(TIDEGATE_RUNTIMES) --cache $(TIDEGATE_CACHE) \
 		--output $(CARGO_TARGET_DIR)/bench/$$(date -u +%Y-%m-%dT%H%M%SZ).json $(BENCH)
+	@echo 'scripts/figures RESULTS.json writes the figures into SPECIFICATION.md'
+
+.PHONY: sbom
+sbom: ## Write the bill of materials (CycloneDX) of the release binary
+	@mkdir -p $(CARGO_TARGET_DIR)
+	@scripts/sbom > $(CARGO_TARGET_DIR)/tidegate.cdx.json
+	@echo $(CARGO_TARGET_DIR)/tidegate.cdx.json
 
 .PHONY: soak
 # Parts of the soak, for example SOAK="schedules"; all when it is empty.

@@ -33,6 +33,7 @@ fn main() -> anyhow::Result<()> {
             artefact_key: [1; 32],
             compiler: Compiler::InProcess,
             compiles_max: 1,
+            compiles_waiting_max: 16,
             instances_max: config.engine.instances_max,
             memory_bytes_max: config.engine.memory_bytes_max,
             memory_total_bytes_max: 0,
@@ -85,8 +86,10 @@ async fn calls(engine: &Engine, program: &tidegate::engine::Program, until: Inst
             source: None,
             commit: None,
             traceparent: None,
+            memory: None,
             limits: CallLimits {
                 deadline: Duration::from_secs(10),
+                cpu_max: Duration::from_secs(10),
                 memory_bytes_max: 64 << 20,
                 log_bytes_max: 1 << 16,
             },

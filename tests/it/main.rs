@@ -6,12 +6,14 @@
 
 mod api;
 mod artefacts;
+mod bombs;
 mod catch;
 mod cli;
 mod connections;
 mod drain;
 mod engine;
 mod events;
+mod hostile;
 mod limits;
 mod malformed;
 mod otlp;
@@ -25,6 +27,8 @@ mod python_served;
 mod queue;
 mod runs;
 mod schedules;
+mod shares;
+mod specification;
 mod support;
 mod tidy;
 mod uploads;

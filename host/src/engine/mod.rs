@@ -10,12 +10,14 @@ mod bindings;
 mod call;
 mod chance;
 mod compile;
+mod confine;
 pub mod egress;
 mod epoch;
 mod instance;
 mod log;
 mod memory;
 mod program;
+mod queue;
 mod scan;
 mod state;
 mod sweep;
@@ -34,6 +36,7 @@ pub use self::artefact::KEY_BYTES;
 pub use self::call::{Call, CallLimits, Input, Outcome, Reply, Report, Request, Source};
 pub use self::compile::{CHILD_COMMAND, CompileError, Compiler, child_main};
 pub use self::instance::{Remains, remark};
+pub use self::memory::MemoryBudget;
 pub use self::program::Program;
 pub use self::scan::{ScanError, World};
 pub use self::state::{CommitRefusal, CommitSettings};
@@ -41,7 +44,7 @@ pub use self::state::{CommitRefusal, CommitSettings};
 use self::artefact::Artefacts;
 use self::egress::Egress;
 use self::instance::{Answer, Question};
-use self::memory::Budget;
+use self::queue::{CompileQueue, Place};
 use self::state::State;
 use self::sweep::Sweeper;
 use crate::api::{Diagnostic, PackageView};
@@ -61,6 +64,8 @@ pub struct EngineOptions {
     pub compiler: Compiler,
     /// Compilations at the same time.
     pub compiles_max: usize,
+    /// Uploads that may wait for one.
+    pub compiles_waiting_max: usize,
     /// Instances at the same time: pool slots, and permits for them.
     pub instances_max: u32,
     /// Cap of one linear memory, the largest that any run can be given.
@@ -69,12 +74,13 @@ pub struct EngineOptions {
     pub memory_total_bytes_max: u64,
     /// How often running guests give way.
     pub epoch_tick: Duration,
-    /// Told of each compilation: whether it succeeded, and how long it took.
+    /// Told of each compilation: `compiled`, or how it failed ([`CompileError::word`]), and
+    /// how long it took.
     pub on_compiled: OnCompiled,
 }
 
 /// What is told of compilations.
-pub type OnCompiled = Box<dyn Fn(bool, Duration) + Send + Sync>;
+pub type OnCompiled = Box<dyn Fn(&'static str, Duration) + Send + Sync>;
 
 /// The right to one pool slot.
 pub type Permit = OwnedSemaphorePermit;
@@ -141,12 +147,12 @@ pub struct Engine {
     linker: Linker<State>,
     artefacts: Arc<Artefacts>,
     compiler: Compiler,
-    compiles: Semaphore,
+    compiles: CompileQueue,
     on_compiled: OnCompiled,
     permits: Arc<Semaphore>,
     instances_max: u32,
     memory_bytes_max: usize,
-    budget: Arc<Budget>,
+    budget: Arc<MemoryBudget>,
     egress: Arc<Egress>,
     sweeper: Arc<Sweeper>,
 }
@@ -170,12 +176,12 @@ impl Engine {
             linker,
             artefacts: Arc::new(artefacts),
             compiler: options.compiler,
-            compiles: Semaphore::new(options.compiles_max),
+            compiles: CompileQueue::new(options.compiles_max, options.compiles_waiting_max),
             on_compiled: options.on_compiled,
             permits: Arc::new(Semaphore::new(options.instances_max as usize)),
             instances_max: options.instances_max,
             memory_bytes_max: options.memory_bytes_max,
-            budget: Budget::new(options.memory_total_bytes_max),
+            budget: MemoryBudget::of_host(options.memory_total_bytes_max),
             egress,
             sweeper,
         })
@@ -184,6 +190,11 @@ impl Engine {
     /// The permits for pool slots. Whoever holds one can instantiate.
     pub fn permits(&self) -> &Arc<Semaphore> {
         &self.permits
+    }
+
+    /// The memory of all instances.
+    pub fn memory(&self) -> &Arc<MemoryBudget> {
+        &self.budget
     }
 
     /// What the engine is doing.
@@ -196,11 +207,8 @@ impl Engine {
         }
     }
 
-    /// Looks at a component without compiling it.
-    ///
-    /// # Errors
-    /// Why it would be refused.
-    pub async fn scan(&self, wasm: Bytes) -> Result<World, ScanError> {
+    /// Looks at a component's sizes and surface, without compiling it.
+    async fn scan(&self, wasm: Bytes) -> Result<World, ScanError> {
         tokio::task::spawn_blocking(move || scan::scan(&wasm)).await.unwrap_or_else(|panic| {
             Err(ScanError::Invalid { reason: format!("the parser stopped: {panic}"), at: 0 })
         })
@@ -210,8 +218,23 @@ impl Engine {
     /// links it.
     ///
     /// # Errors
-    /// Why it cannot be run.
+    /// Why it cannot be run; [`CompileError::Busy`] when too many wait already.
     pub async fn install(&self, wasm: Bytes) -> Result<Program, InstallError> {
+        let place =
+            self.compiles.enter().inspect_err(|busy| (self.on_compiled)(busy.word(), Duration::ZERO))?;
+        self.install_at(place, wasm).await
+    }
+
+    /// Makes a component ready that was installed before and whose artefact is lost. Waits
+    /// for the compiler however many do.
+    ///
+    /// # Errors
+    /// Why it cannot be run.
+    pub async fn install_again(&self, wasm: Bytes) -> Result<Program, InstallError> {
+        self.install_at(self.compiles.enter_unbounded(), wasm).await
+    }
+
+    async fn install_at(&self, place: Place<'_>, wasm: Bytes) -> Result<Program, InstallError> {
         self.scan(wasm.clone()).await?;
         let hashed = wasm.clone();
         let digest = blocking(move || Digest::of(&hashed)).await?;
@@ -220,11 +243,15 @@ impl Engine {
             blocking(move || artefacts.touch(digest)).await?.map_err(InstallError::Artefact)?;
             return Ok(program);
         }
-        let _compiling =
-            self.compiles.acquire().await.map_err(|closed| InstallError::Link(closed.to_string()))?;
+        let _compiling = place.compiler().await;
         let began = Instant::now();
         let compiled = self.compiler.compile(wasm, self.memory_bytes_max).await;
-        (self.on_compiled)(compiled.is_ok(), began.elapsed());
+        let word = match &compiled {
+            Ok(_) => "compiled",
+            Err(InstallError::Compile(error)) => error.word(),
+            Err(_) => "refused",
+        };
+        (self.on_compiled)(word, began.elapsed());
         let artefact = compiled?;
         let artefacts = self.artefacts.clone();
         blocking(move || artefacts.save(digest, &artefact)).await?.map_err(InstallError::Artefact)?;
@@ -342,6 +369,7 @@ impl Engine {
             source,
             commit: None,
             traceparent: None,
+            memory: None,
             limits,
         };
         instance::ask(self, runtime, question, call, permit).await

@@ -7,3 +7,4 @@ pub(crate) mod http;
 pub(crate) mod python;
 pub(crate) mod python_host;
 pub(crate) mod wait;
+pub(crate) mod wasm;
