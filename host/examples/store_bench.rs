@@ -314,6 +314,7 @@ fn workflow(number: usize) -> anyhow::Result<Workflow> {
         kind: Kind::Catch,
         owner: None,
         managers: Vec::new(),
+        viewers: Vec::new(),
         private: false,
         state: State::Active,
         catch_key: None,

@@ -6,22 +6,22 @@
 
 mod backup;
 mod errors;
+mod fusion;
 mod host;
 mod queue;
 mod runs;
 mod schedules;
+mod settings;
 mod statistics;
 mod upcoming;
 
-use std::collections::BTreeMap;
-
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use utoipa::ToSchema;
 
 pub use self::backup::{BACKUP_FORMAT, BACKUP_MANIFEST, BackupFile, BackupManifest};
 pub use self::errors::{Diagnostic, ErrorBody, RunError};
+pub use self::fusion::Fusion;
 pub use self::host::{About, HealthView, PackageView, RuntimeList, RuntimeView};
 pub use self::queue::{
     AsyncAccepted, CallbackBody, DeadList, DeadView, RedriveRequest, Redriven, ReplayMany, Replayed,
@@ -32,11 +32,12 @@ pub use self::schedules::{
     MissedWord, OverrunView, PolicyView, ScheduleRule, ScheduleSpec, ScheduleView, StretchView, TickList,
     TickView,
 };
+pub use self::settings::{PatchSettings, SettingList, SettingSpec, SettingView};
 pub use self::statistics::{Percentiles, StatisticsPoint, StatisticsView, UsageView, WorkflowUsageView};
 pub use self::upcoming::{ChangeKind, ChangeView, UpcomingList, UpcomingView};
 use crate::workflow::{
-    Code, Digest, Endpoint, Kind, LimitOverrides, RetryPolicy, Revision, SettingWriter, State, Version,
-    Visibility, WorkflowId, WorkflowName,
+    Code, Digest, Endpoint, Kind, LimitOverrides, RetryPolicy, Revision, State, Version, WorkflowId,
+    WorkflowName,
 };
 
 /// `GET /api/v1/workflows`.
@@ -61,6 +62,9 @@ pub struct WorkflowView {
     pub owner: Option<String>,
     /// Accounts that may change it beside its owner.
     pub managers: Vec<String>,
+    /// Accounts that may look into it and its runs.
+    #[serde(default)]
+    pub viewers: Vec<String>,
     /// Whether it is hidden from everyone else.
     pub private: bool,
     /// Whether it takes new work.
@@ -103,6 +107,9 @@ pub struct CreateWorkflow {
     /// Accounts that may change it beside its owner.
     #[serde(default)]
     pub managers: Vec<String>,
+    /// Accounts that may look into it and its runs.
+    #[serde(default)]
+    pub viewers: Vec<String>,
     /// Whether it is hidden from everyone else.
     #[serde(default)]
     pub private: bool,
@@ -130,6 +137,9 @@ pub struct PatchWorkflow {
     /// All managers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub managers: Option<Vec<String>>,
+    /// All viewers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub viewers: Option<Vec<String>>,
     /// Whether it is hidden from everyone else.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub private: Option<bool>,
@@ -247,33 +257,3 @@ pub struct Activate {
     #[serde(default)]
     pub version: Option<u32>,
 }
-
-/// `GET /api/v1/workflows/{name}/settings`.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct SettingList {
-    /// In the order of their names.
-    pub settings: Vec<SettingView>,
-    /// Counts the commits.
-    pub revision: Revision,
-}
-
-/// A setting.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct SettingView {
-    /// Its name.
-    pub name: String,
-    /// How its value is treated.
-    pub visibility: Visibility,
-    /// The value, when it is plain.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub value: Option<Value>,
-    /// When it was written last.
-    #[schema(value_type = String, format = DateTime)]
-    pub updated_at: Timestamp,
-    /// Who wrote it last.
-    pub updated_by: SettingWriter,
-}
-
-/// `PATCH /api/v1/workflows/{name}/settings`: a merge patch (RFC 7396) over the names;
-/// `null` deletes a setting. The query `visibility=plain` marks those that are set.
-pub type PatchSettings = BTreeMap<String, Option<Value>>;

@@ -12,6 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::accounts::{Accounts, NewLink};
 use crate::config::Config;
 use crate::data::{DataError, DataFolder, HostFile};
 use crate::deploy::Deployer;
@@ -68,6 +69,12 @@ pub enum AppError {
         #[source]
         source: std::io::Error,
     },
+    /// Others than this machine could reach the host, and nobody could sign in.
+    #[error("nobody can sign in yet, and {address} can be reached from other machines")]
+    NoAccounts {
+        /// Where it would listen.
+        address: SocketAddr,
+    },
     /// A thread cannot be started.
     #[error("starting a thread failed")]
     Thread(#[source] std::io::Error),
@@ -92,6 +99,11 @@ impl AppError {
             AppError::Listen { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
                 Some("ports below 1024 need a privilege; choose a higher one with --listen".to_owned())
             }
+            AppError::NoAccounts { .. } => Some(
+                "`tidegate user add LOGIN --role admin --data DIR` makes an admin with a password, also while \
+                 the host is down; or serve on 127.0.0.1 first, and sign in by the link that it prints"
+                    .to_owned(),
+            ),
             AppError::Store(StoreError::InUse { .. }) => {
                 Some("stop the other process, or give this one a folder of its own with --data".to_owned())
             }
@@ -128,8 +140,8 @@ pub struct App {
     pub scheduler: Arc<Scheduler>,
     /// The data folder.
     pub data: DataFolder,
-    /// SHA-256 of the operator's token.
-    pub token: Digest,
+    /// Users, tokens and sessions.
+    pub accounts: Arc<Accounts>,
     /// Where it listens.
     pub urls: Urls,
     /// When it became ready.
@@ -196,6 +208,7 @@ impl Core {
             instances_max: config.engine.instances_max,
             memory_bytes_max: config.engine.memory_bytes_max,
             memory_total_bytes_max: config.memory_total_bytes_max(),
+            fuse: config.engine.fuse,
             epoch_tick: Duration::from_millis(config.engine.epoch_tick_ms),
             on_compiled: Box::new(move |result, took| compiles.compiled(result, took)),
         };
@@ -230,6 +243,14 @@ impl Core {
     }
 }
 
+/// What is told once requests are answered.
+pub struct Started<'a> {
+    /// Where the host listens.
+    pub urls: &'a Urls,
+    /// How the built-in admin signs in once; at the first start only.
+    pub link: Option<&'a NewLink>,
+}
+
 /// Serves until `shutdown` is cancelled, then drains and closes. `ready` is told the
 /// addresses once requests are answered.
 ///
@@ -239,7 +260,7 @@ pub async fn serve(
     config: Config,
     data: &Path,
     shutdown: CancellationToken,
-    ready: impl FnOnce(&Urls),
+    ready: impl FnOnce(&Started<'_>),
 ) -> Result<(), AppError> {
     let config = Arc::new(config);
     let data = DataFolder::create(data)?;
@@ -256,6 +277,12 @@ pub async fn serve(
 
     let options = EmbeddedOptions::from_config(&config);
     let store: Arc<dyn Store> = EmbeddedStore::open(data.path(), options)?;
+    let token = Digest::of(data.admin_token()?.as_bytes());
+    let (accounts, link) = Accounts::open(store.clone(), config.accounts.clone(), token).await?;
+    if !urls.api.ip().is_loopback() && !accounts.has_admin_who_can_sign_in() {
+        store.close().await?;
+        return Err(AppError::NoAccounts { address: urls.api });
+    }
     let core = Core::open(config.clone(), store, &data, program, vec![urls.api, urls.catch]).await?;
     let queue = Queue::new(
         config.clone(),
@@ -284,7 +311,7 @@ pub async fn serve(
         queue,
         scheduler,
         data: data.clone(),
-        token: Digest::of(data.admin_token()?.as_bytes()),
+        accounts,
         urls,
         started_at: Timestamp::now(),
     });
@@ -293,7 +320,7 @@ pub async fn serve(
         catch_url: app.urls.catch_url.clone(),
         pid: std::process::id(),
     })?;
-    ready(&app.urls);
+    ready(&Started { urls: &app.urls, link: link.as_ref() });
     let housekeeping = tokio::spawn(keep_house(app.clone(), shutdown.clone()));
     let ticking = tokio::spawn(app.scheduler.clone().run(shutdown.clone()));
     let queueing = tokio::spawn(app.queue.clone().run(shutdown.clone()));
@@ -309,6 +336,7 @@ pub async fn serve(
     let telemetry = app.telemetry.clone();
     // What is left may take a few seconds to send; a panic in it was logged.
     let _ = tokio::task::spawn_blocking(move || telemetry.close()).await;
+    app.accounts.close().await;
     app.store.close().await?;
     data.withdraw();
     Ok(())
@@ -350,6 +378,9 @@ async fn keep_house(app: Arc<App>, shutdown: CancellationToken) {
             Ok(Pruned { runs: 0, bytes: 0 }) => {}
             Ok(Pruned { runs, bytes }) => tracing::info!(runs, bytes, "runs deleted by retention"),
             Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "retention failed"),
+        }
+        if let Err(error) = app.accounts.sweep().await {
+            tracing::error!(error = &error as &dyn std::error::Error, "deleting old sessions failed");
         }
         if let Err(error) = app.store.collect_garbage(&[]).await {
             tracing::error!(error = &error as &dyn std::error::Error, "collecting garbage failed");

@@ -7,6 +7,7 @@ mod checks;
 mod entry;
 mod error;
 mod schedules;
+mod settings;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -16,19 +17,15 @@ use futures::StreamExt;
 use jiff::Timestamp;
 use tokio::sync::{Mutex, Semaphore, watch};
 
-use self::checks::check_setting;
 pub use self::entry::Entry;
 use self::entry::{Catalogue, Live};
 pub use self::error::RegistryError;
 use self::schedules::Making;
-use crate::api::{Activate, CreateWorkflow, PatchSettings, PatchWorkflow, ScheduleSpec};
+use crate::api::{Activate, CreateWorkflow, PatchWorkflow, ScheduleSpec};
 use crate::config::Config;
 use crate::schedule::Schedule;
 use crate::store::{Store, StoreError};
-use crate::workflow::{
-    CatchKey, Digest, Kind, Revision, SettingChange, SettingWriter, Settings, Version, Visibility, Workflow,
-    WorkflowId, WorkflowName,
-};
+use crate::workflow::{CatchKey, Digest, Kind, Revision, Version, Workflow, WorkflowId, WorkflowName};
 
 /// Workflows whose versions are read at the same time at start.
 const OPEN_CONCURRENCY: usize = 16;
@@ -128,45 +125,6 @@ impl Registry {
         self.changed.subscribe()
     }
 
-    /// The settings of a workflow, from memory after the first time.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub async fn settings_of(&self, entry: &Entry) -> Result<Arc<Settings>, StoreError> {
-        if let Some(settings) = entry.live.settings.load_full() {
-            return Ok(settings);
-        }
-        let _gate = entry.live.settings_gate.lock().await;
-        if let Some(settings) = entry.live.settings.load_full() {
-            return Ok(settings);
-        }
-        let settings = Arc::new(self.store.settings(entry.workflow.id).await?);
-        entry.live.settings.store(Some(settings.clone()));
-        Ok(settings)
-    }
-
-    /// Saves changes of settings, all or none, durably.
-    ///
-    /// # Errors
-    /// A name or value over its limit, or a store that fails.
-    pub async fn commit_settings(
-        &self,
-        entry: &Entry,
-        changes: Vec<SettingChange>,
-        by: SettingWriter,
-    ) -> Result<Arc<Settings>, RegistryError> {
-        for change in &changes {
-            check_setting(change, self.config.run.setting_bytes_max)?;
-        }
-        let name = &entry.workflow.name;
-        // The store merges concurrent commits; the gate only keeps memory in their order.
-        let _gate = entry.live.settings_gate.lock().await;
-        let committed = self.store.commit_settings(entry.workflow.id, changes, by).await;
-        let settings = Arc::new(committed.map_err(|error| RegistryError::of_store(name, error))?);
-        entry.live.settings.store(Some(settings.clone()));
-        Ok(settings)
-    }
-
     // ---- the verbs --------------------------------------------------------------------
 
     /// Creates a workflow.
@@ -183,6 +141,7 @@ impl Registry {
             kind: request.kind,
             owner: None,
             managers: request.managers,
+            viewers: request.viewers,
             private: request.private,
             state: Default::default(),
             catch_key: (request.kind == Kind::Catch).then(CatchKey::random),
@@ -227,6 +186,7 @@ impl Registry {
         }
         workflow.description = patch.description.unwrap_or(workflow.description);
         workflow.managers = patch.managers.unwrap_or(workflow.managers);
+        workflow.viewers = patch.viewers.unwrap_or(workflow.viewers);
         workflow.private = patch.private.unwrap_or(workflow.private);
         workflow.state = patch.state.unwrap_or(workflow.state);
         workflow.endpoint = patch.endpoint.unwrap_or(workflow.endpoint);
@@ -362,36 +322,6 @@ impl Registry {
     /// Takes over what a deploy wrote to the store.
     pub(crate) fn deployed(&self, entry: &Entry, workflow: Workflow, version: Version) -> Arc<Entry> {
         self.replace(self.entry(workflow, Some(Arc::new(version)), Some(entry.live.clone())))
-    }
-
-    /// The settings of a workflow.
-    ///
-    /// # Errors
-    /// When there is none of that name.
-    pub async fn settings(&self, name: &str) -> Result<Arc<Settings>, RegistryError> {
-        let entry = self.find(name)?;
-        self.settings_of(&entry).await.map_err(RegistryError::Store)
-    }
-
-    /// Sets and deletes settings, on behalf of a person.
-    ///
-    /// # Errors
-    /// A name or value that is not allowed.
-    pub async fn change_settings(
-        &self,
-        name: &str,
-        patch: PatchSettings,
-        visibility: Option<Visibility>,
-    ) -> Result<Arc<Settings>, RegistryError> {
-        let entry = self.find(name)?;
-        let changes = patch.into_iter().map(|(name, value)| {
-            let value = value.map(|value| serde_json::value::to_raw_value(&value)).transpose();
-            let value = value
-                .map_err(|error| RegistryError::Invalid { field: "settings", reason: error.to_string() })?;
-            Ok(SettingChange { name, value, visibility })
-        });
-        let changes: Vec<SettingChange> = changes.collect::<Result<_, RegistryError>>()?;
-        self.commit_settings(&entry, changes, SettingWriter::User(None)).await
     }
 
     /// The workflow with this name, or the error that says it is missing.

@@ -7,6 +7,7 @@ mod digest;
 mod id;
 mod owner;
 mod retry;
+mod seal;
 mod settings;
 
 use std::fmt;
@@ -21,6 +22,7 @@ pub use self::id::IdError;
 pub(crate) use self::id::id128;
 pub use self::owner::OwnerId;
 pub use self::retry::RetryPolicy;
+pub use self::seal::{Place, SEAL_HOSTS_MAX, Seal, SealHost, SealHostError};
 pub use self::settings::{Setting, SettingChange, SettingWriter, Settings, Visibility};
 use crate::schedule::Schedule;
 
@@ -194,13 +196,16 @@ pub struct Workflow {
     pub description: String,
     /// How it is started. Never changes.
     pub kind: Kind,
-    /// The account that owns it; `None` where accounts are not in use.
+    /// The login of the account that owns it; `None` is the built-in admin's.
     #[serde(default)]
     pub owner: Option<String>,
-    /// Accounts that may change it beside its owner.
+    /// Logins of those who may change it beside its owner.
     #[serde(default)]
     pub managers: Vec<String>,
-    /// Hides it from everyone but its owner, its managers and admins.
+    /// Logins of those who may look into it and its runs.
+    #[serde(default)]
+    pub viewers: Vec<String>,
+    /// Hides it from everyone but its owner, its managers, its viewers and admins.
     #[serde(default)]
     pub private: bool,
     /// Whether it takes new work.
@@ -315,7 +320,8 @@ pub struct Version {
     pub code: Code,
     /// When it was uploaded.
     pub created_at: Timestamp,
-    /// The account that uploaded it; `None` where accounts are not in use.
+    /// The login of the account that uploaded it; `None` for what was uploaded before there
+    /// were accounts.
     #[serde(default)]
     pub created_by: Option<String>,
     /// What the uploader said of it.

@@ -48,6 +48,7 @@ fn options(folder: &Path) -> EngineOptions {
         instances_max: INSTANCES_MAX,
         memory_bytes_max: MEMORY_BYTES_MAX,
         memory_total_bytes_max: 0,
+        fuse: true,
         epoch_tick: Duration::from_millis(2),
         on_compiled: Box::new(|_, _| ()),
     }
@@ -109,6 +110,7 @@ impl CallBuilder<'_> {
             let setting = Setting {
                 value: serde_json::value::to_raw_value(value).unwrap(),
                 visibility: Visibility::Secret,
+                seal: None,
                 updated_at: jiff::Timestamp::now(),
                 updated_by: SettingWriter::User(None),
             };

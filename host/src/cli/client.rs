@@ -130,6 +130,14 @@ impl Client {
         self.send(Method::PATCH, path, body, self.call_max)
     }
 
+    /// `PUT` of a JSON document.
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub(crate) fn put<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T> {
+        self.send(Method::PUT, path, body, self.call_max)
+    }
+
     /// `DELETE`; what it answers is of no interest.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::error::{Exit, Explain, Failure, Result};
-use crate::app::{self, AppError, Urls};
+use crate::app::{self, AppError, Started};
 use crate::config::Config;
 use crate::engine::egress::EgressError;
 use crate::store::{EmbeddedOptions, EmbeddedStore, QueueLimits, Store, StoreHealth, Verification};
@@ -17,7 +17,7 @@ use crate::store::{EmbeddedOptions, EmbeddedStore, QueueLimits, Store, StoreHeal
 ///
 /// # Errors
 /// Why the host could not start, or not close cleanly.
-pub(crate) fn serve(config: Config, data: &Path, ready: impl FnOnce(&Urls)) -> Result<()> {
+pub(crate) fn serve(config: Config, data: &Path, ready: impl FnOnce(&Started<'_>)) -> Result<()> {
     let runtime = runtime()?;
     runtime.block_on(async {
         let shutdown = CancellationToken::new();
@@ -88,7 +88,9 @@ pub(crate) fn of_app(error: AppError) -> Failure {
     let hint = error.hint();
     let is_configuration = matches!(
         error,
-        AppError::Address { .. } | AppError::Egress(EgressError::AllowEntry { .. } | EgressError::Tls(_))
+        AppError::Address { .. }
+            | AppError::NoAccounts { .. }
+            | AppError::Egress(EgressError::AllowEntry { .. } | EgressError::Tls(_))
     );
     let mut failure = Failure::from(error);
     if is_configuration {

@@ -7,8 +7,9 @@ use serde_json::json;
 use toml::Value;
 
 use super::error::{Exit, Failure, Result};
+use super::human::time;
 use super::{Context, Format, in_process, logging};
-use crate::app::Urls;
+use crate::app::Started;
 use crate::config::{Config, ConfigError, DEFAULTS, Override};
 use crate::data::TOKEN_FILE;
 
@@ -90,16 +91,19 @@ pub(crate) fn run(args: &ServeArgs, context: &mut Context) -> Result<()> {
         Failure::usage("there is no place for a data folder: HOME is not set").hint("name one with --data")
     })?;
     let mut told = Ok(());
-    in_process::serve(config, &data, |urls| told = tell(urls, &data, args.format, context))?;
+    in_process::serve(config, &data, |started| told = tell(started, &data, args.format, context))?;
     told
 }
 
-fn tell(urls: &Urls, data: &Path, format: Format, context: &mut Context) -> Result<()> {
+fn tell(started: &Started<'_>, data: &Path, format: Format, context: &mut Context) -> Result<()> {
+    let Started { urls, link } = started;
     let url = format!("http://{}", urls.api);
+    let sign_in = link.map(|link| format!("{url}{}", link.path()));
     let out = &mut context.out;
     if format.json {
         let pid = std::process::id();
-        return out.json(&json!({"url": url, "catch_url": urls.catch_url, "pid": pid, "data": data}));
+        return out.json(&json!({"url": url, "catch_url": urls.catch_url, "pid": pid, "data": data,
+            "sign_in_url": sign_in}));
     }
     if urls.catch == urls.api {
         out.line(format!("listening on {url}"))?;
@@ -108,5 +112,9 @@ fn tell(urls: &Urls, data: &Path, format: Format, context: &mut Context) -> Resu
     }
     out.flush()?;
     out.note(format!("the data folder is {0}, the operator's token in {0}/{TOKEN_FILE}", data.display()));
+    if let (Some(link), Some(sign_in)) = (link, sign_in) {
+        let (login, until) = (&link.login, time(link.expires_at, &out.zone));
+        out.note(format!("sign in as {login}, once and until {until}, at\n  {sign_in}"));
+    }
     Ok(())
 }

@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
+use super::client::Client;
 use super::error::{Failure, Result};
 use super::human::relative;
 use super::table::{Column, Shown, Table, Tone};
 use super::{Context, Format};
-use crate::api::{PatchSettings, SettingList, SettingView};
-use crate::workflow::{SettingWriter, WorkflowName};
+use crate::api::{PatchSettings, SettingList, SettingSpec, SettingView};
+use crate::workflow::{Place, Seal, SealHost, SettingWriter, Visibility, WorkflowName};
 
 /// List, set and remove a workflow's settings
 #[derive(Debug, Subcommand)]
@@ -20,7 +21,7 @@ pub(crate) enum SettingsCommand {
     Unset(UnsetArgs),
 }
 
-/// List the names, and the values of those that are not secret
+/// List the names and how they are treated, and the values of those that are plain
 #[derive(Debug, Args)]
 pub(crate) struct ListArgs {
     /// The workflow
@@ -29,10 +30,12 @@ pub(crate) struct ListArgs {
     format: Format,
 }
 
-/// Set settings: secret unless --plain
+/// Set settings: new ones are secret unless --plain or --sealed
 ///
 /// A value that is not given with `=` is read from standard input, or asked for without
-/// echo, so that it stands in no shell history.
+/// echo, so that it stands in no shell history. A sealed value is not seen by the workflow
+/// either: its code has a placeholder, and the host puts the value into requests to the
+/// hosts that are named.
 #[derive(Debug, Args)]
 pub(crate) struct SetArgs {
     /// The workflow
@@ -43,6 +46,21 @@ pub(crate) struct SetArgs {
     /// Let everyone who sees the workflow read the values
     #[arg(long)]
     plain: bool,
+    /// Show the values to nobody, which is how new ones are treated anyway
+    #[arg(long, conflicts_with = "plain")]
+    secret: bool,
+    /// Give the code a placeholder, and the value only to this host; may be repeated
+    #[arg(long, value_name = "HOST[:PORT]", conflicts_with_all = ["plain", "secret", "json_value"])]
+    sealed: Vec<SealHost>,
+    /// Where in a request a sealed value may stand; may be repeated [default: all places]
+    #[arg(long = "place", value_name = "PLACE", requires = "sealed")]
+    places: Vec<Place>,
+    /// Send a sealed value without TLS too
+    #[arg(long, requires = "sealed")]
+    allow_http: bool,
+    /// Seal the value that is set already
+    #[arg(long, requires = "sealed")]
+    keep_value: bool,
     /// Read the values as JSON: numbers, lists, true and false keep their type
     #[arg(long)]
     json_value: bool,
@@ -91,22 +109,39 @@ fn list(args: &ListArgs, context: &mut Context) -> Result<()> {
         Column::text("BY"),
     ]);
     for setting in &list.settings {
-        table.row([
+        let cells = [
             Shown::toned(&setting.name, Tone::Bold),
             value(setting),
             relative(setting.updated_at, now).into(),
             match &setting.updated_by {
                 SettingWriter::User(Some(user)) => user.into(),
                 SettingWriter::User(None) => "operator".into(),
-                SettingWriter::Run(_) => Shown::toned("the workflow", Tone::Dim),
+                SettingWriter::Run(run) => Shown::toned(format!("run {run}"), Tone::Dim),
             },
-        ]);
+        ];
+        let seal = setting.seal.as_ref().map(|seal| Shown::toned(bound(seal), Tone::Dim));
+        table.row_with(cells, seal);
     }
     table.print(out)
 }
 
+/// `to api.company.com as bearer, query`.
+fn bound(seal: &Seal) -> String {
+    let hosts: Vec<String> = seal.hosts.iter().map(ToString::to_string).collect();
+    let mut text = format!("to {}", hosts.join(", "));
+    if seal.places.len() < Place::ALL.len() {
+        let places: Vec<&str> = seal.places.iter().map(|place| place.word()).collect();
+        text.push_str(&format!(" as {}", places.join(", ")));
+    }
+    if seal.allow_http {
+        text.push_str(", also without TLS");
+    }
+    text
+}
+
 fn value(setting: &SettingView) -> Shown {
     match &setting.value {
+        None if setting.visibility == Visibility::Sealed => Shown::toned("(sealed)", Tone::Dim),
         None => Shown::toned("(secret)", Tone::Dim),
         Some(Value::String(text)) => text.into(),
         Some(other) => other.into(),
@@ -115,6 +150,9 @@ fn value(setting: &SettingView) -> Shown {
 
 fn set(args: &SetArgs, context: &mut Context) -> Result<()> {
     let client = context.client()?;
+    if args.keep_value {
+        return keep(args, &client, context);
+    }
     let mut patch = PatchSettings::new();
     let asked = args.settings.iter().filter(|setting| !setting.contains('=')).count();
     if asked > 1 && !context.input.is_terminal {
@@ -132,9 +170,46 @@ fn set(args: &SetArgs, context: &mut Context) -> Result<()> {
         };
         insert(&mut patch, name, typed(name, text, args.json_value)?)?;
     }
-    let query = if args.plain { "?visibility=plain" } else { "" };
+    if !args.sealed.is_empty() {
+        let mut answer = Value::Null;
+        for (name, value) in &patch {
+            let spec = SettingSpec { value: value.clone(), ..sealed(args) };
+            answer = client.put(&path_of(&args.name, name), &spec)?;
+        }
+        return told(&patch, "sealed", args.format, &answer, context);
+    }
+    let query = match (args.plain, args.secret) {
+        (true, _) => "?visibility=plain",
+        (_, true) => "?visibility=secret",
+        (false, false) => "",
+    };
     let answer: Value = client.patch(&format!("{}{query}", path(&args.name)), &patch)?;
     told(&patch, "set", args.format, &answer, context)
+}
+
+/// Seals what is set already.
+fn keep(args: &SetArgs, client: &Client, context: &mut Context) -> Result<()> {
+    let mut patch = PatchSettings::new();
+    for setting in &args.settings {
+        if setting.contains('=') {
+            return Err(Failure::usage("a value is given, and --keep-value keeps the present one"));
+        }
+        insert(&mut patch, setting, None)?;
+    }
+    let mut answer = Value::Null;
+    for name in patch.keys() {
+        answer = client.put(&path_of(&args.name, name), &sealed(args))?;
+    }
+    told(&patch, "sealed", args.format, &answer, context)
+}
+
+fn sealed(args: &SetArgs) -> SettingSpec {
+    let mut seal = Seal::to(args.sealed.clone());
+    if !args.places.is_empty() {
+        seal.places = args.places.clone();
+    }
+    seal.allow_http = args.allow_http;
+    SettingSpec { value: None, visibility: Some(Visibility::Sealed), seal: Some(seal) }
 }
 
 fn unset(args: &UnsetArgs, context: &mut Context) -> Result<()> {
@@ -172,6 +247,20 @@ fn told(
 
 fn path(name: &WorkflowName) -> String {
     format!("/api/v1/workflows/{name}/settings")
+}
+
+/// A setting's own path: its name may hold anything but control characters.
+fn path_of(name: &WorkflowName, setting: &str) -> String {
+    let segment: String = setting.bytes().map(escaped).collect();
+    format!("{}/{segment}", path(name))
+}
+
+/// A byte as it stands in a path (RFC 3986, section 2.3).
+fn escaped(byte: u8) -> String {
+    match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => char::from(byte).to_string(),
+        _ => format!("%{byte:02X}"),
+    }
 }
 
 fn insert(patch: &mut BTreeMap<String, Option<Value>>, name: &str, value: Option<Value>) -> Result<()> {

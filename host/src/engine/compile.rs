@@ -3,7 +3,8 @@
 //! Validator and Cranelift are handed bytes that a stranger wrote. The child has no
 //! environment but the number of its threads and no descriptors but its three pipes, and
 //! the kernel ends it at its limits ([`super::confine`]); whatever happens to it, the host
-//! goes on.
+//! goes on. The same child merges the component's core modules before it compiles
+//! ([`super::fuse`]): the host itself never does that either.
 
 use std::io::{Read, Write};
 use std::os::unix::process::ExitStatusExt as _;
@@ -19,7 +20,8 @@ use tokio::process::Command;
 use super::InstallError;
 use super::confine::{self, Bounds};
 use super::scan::{self, ScanError};
-use super::tuning;
+use super::{fuse, tuning};
+use crate::api::Fusion;
 
 /// The hidden subcommand by which the host's own binary becomes the child.
 pub const CHILD_COMMAND: &str = "compile-component";
@@ -32,6 +34,17 @@ const ARTEFACT_BYTES_MAX: u64 = 1 << 30;
 
 /// How the child's message about an invalid component begins; the place follows.
 const INVALID: &str = "invalid at ";
+
+/// How long the reason can be for which a component is not fused.
+const REASON_BYTES_MAX: usize = 300;
+
+/// What a component became.
+pub(super) struct Compiled {
+    /// Native code.
+    pub(super) artefact: Vec<u8>,
+    /// Whether its core modules were merged.
+    pub(super) fusion: Fusion,
+}
 
 /// Where compilation happens.
 #[derive(Debug, Clone)]
@@ -122,12 +135,14 @@ impl Compiler {
         &self,
         wasm: Bytes,
         memory_bytes_max: usize,
-    ) -> Result<Vec<u8>, InstallError> {
+        fuse: bool,
+    ) -> Result<Compiled, InstallError> {
         match self {
             Compiler::InProcess => {
                 let compiled = tokio::task::spawn_blocking(move || {
                     scan::validate(&wasm)?;
-                    precompile(&wasm, memory_bytes_max).map_err(|reason| CompileError::Refused(reason).into())
+                    precompile(&wasm, memory_bytes_max, fuse)
+                        .map_err(|reason| CompileError::Refused(reason).into())
                 });
                 compiled.await.map_err(|panic| CompileError::Refused(panic.to_string()))?
             }
@@ -142,6 +157,7 @@ impl Compiler {
                     .args(["--memory-bytes-max", &memory_bytes_max.to_string()])
                     .args(["--address-space-bytes-max", &bounds.memory_bytes_max.to_string()])
                     .args(["--cpu-seconds-max", &bounds.cpu_seconds_max.to_string()])
+                    .args(fuse.then_some("--fuse"))
                     .env_clear()
                     .env("RAYON_NUM_THREADS", compile_threads().to_string())
                     .current_dir("/")
@@ -150,7 +166,7 @@ impl Compiler {
                     .stderr(Stdio::piped())
                     .kill_on_drop(true);
                 let finished = tokio::time::timeout(*timeout, talk(command, wasm, bounds)).await;
-                finished.map_err(|_| CompileError::Timeout(*timeout))?
+                Ok(unpack(finished.map_err(|_| CompileError::Timeout(*timeout))??)?)
             }
         }
     }
@@ -215,7 +231,17 @@ fn failure(status: ExitStatus, message: &str, bounds: Bounds) -> InstallError {
     error.into()
 }
 
-/// What the child does: reads a component from stdin, writes the artefact to stdout.
+/// Takes apart what the child wrote: a line of JSON, then the artefact.
+fn unpack(mut output: Vec<u8>) -> Result<Compiled, CompileError> {
+    let refused = || CompileError::Refused("the compiler gave no result".to_owned());
+    let line_bytes = output.iter().position(|byte| *byte == b'\n').ok_or_else(refused)?;
+    let fusion = serde_json::from_slice(&output[..line_bytes]).map_err(|_| refused())?;
+    output.drain(..=line_bytes);
+    Ok(Compiled { artefact: output, fusion })
+}
+
+/// What the child does: reads a component from stdin, writes to stdout a line of JSON
+/// about how it was fused, and the artefact.
 ///
 /// # Errors
 /// One line for the parent.
@@ -223,6 +249,7 @@ pub fn child_main(
     memory_bytes_max: usize,
     address_space_bytes_max: u64,
     cpu_seconds_max: u64,
+    fuse: bool,
 ) -> Result<(), String> {
     let bounds = Bounds { memory_bytes_max: address_space_bytes_max, cpu_seconds_max };
     confine::confine(bounds).map_err(|error| format!("setting limits failed: {error}"))?;
@@ -233,17 +260,37 @@ pub fn child_main(
         Err(error) => return Err(error.to_string()),
         Ok(()) => {}
     }
-    let artefact = precompile(&wasm, memory_bytes_max)?;
-    std::io::stdout().lock().write_all(&artefact).map_err(|error| format!("writing failed: {error}"))
+    let Compiled { artefact, fusion } = precompile(&wasm, memory_bytes_max, fuse)?;
+    let mut line = serde_json::to_vec(&fusion).map_err(|error| error.to_string())?;
+    line.push(b'\n');
+    let mut out = std::io::stdout().lock();
+    out.write_all(&line)
+        .and_then(|()| out.write_all(&artefact))
+        .map_err(|error| format!("writing failed: {error}"))
 }
 
-fn precompile(wasm: &[u8], memory_bytes_max: usize) -> Result<Vec<u8>, String> {
+fn precompile(wasm: &[u8], memory_bytes_max: usize, fuse: bool) -> Result<Compiled, String> {
     // One instance is the smallest pool: the pool does not change the code, and a large
     // one reserves more address space than the child has.
     let mut config = tuning::config(1, memory_bytes_max);
     config.allocation_strategy(wasmtime::InstanceAllocationStrategy::OnDemand);
     let engine = wasmtime::Engine::new(&config).map_err(|error| format!("{error:#}"))?;
-    engine.precompile_component(wasm).map_err(|error| format!("{error:#}"))
+    let compile = |wasm: &[u8]| engine.precompile_component(wasm).map_err(|error| format!("{error:#}"));
+    let mut reason = match fuse {
+        false => "it is switched off, see engine.fuse".to_owned(),
+        true => match fuse::fuse(wasm) {
+            Err(reason) => reason.to_string(),
+            Ok(fused) => match compile(&fused.component) {
+                Ok(artefact) => {
+                    let fuse::Report { modules, merged, .. } = fused.report;
+                    return Ok(Compiled { artefact, fusion: Fusion { modules, merged, reason: None } });
+                }
+                Err(error) => format!("the merged component cannot be compiled: {error}"),
+            },
+        },
+    };
+    reason.truncate(reason.floor_char_boundary(REASON_BYTES_MAX));
+    Ok(Compiled { artefact: compile(wasm)?, fusion: Fusion::refused(reason) })
 }
 
 #[cfg(test)]

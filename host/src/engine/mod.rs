@@ -13,6 +13,7 @@ mod compile;
 mod confine;
 pub mod egress;
 mod epoch;
+mod fuse;
 mod instance;
 mod log;
 mod memory;
@@ -47,7 +48,7 @@ use self::instance::{Answer, Question};
 use self::queue::{CompileQueue, Place};
 use self::state::State;
 use self::sweep::Sweeper;
-use crate::api::{Diagnostic, PackageView};
+use crate::api::{Diagnostic, Fusion, PackageView};
 use crate::run::{Fault, FaultKind};
 use crate::workflow::{Digest, Kind, Settings, WorkflowId};
 
@@ -72,6 +73,8 @@ pub struct EngineOptions {
     pub memory_bytes_max: usize,
     /// Memory of all instances together; 0 for no cap of its own.
     pub memory_total_bytes_max: u64,
+    /// Whether the core modules of a component are merged before it is compiled.
+    pub fuse: bool,
     /// How often running guests give way.
     pub epoch_tick: Duration,
     /// Told of each compilation: `compiled`, or how it failed ([`CompileError::word`]), and
@@ -153,6 +156,7 @@ pub struct Engine {
     instances_max: u32,
     memory_bytes_max: usize,
     budget: Arc<MemoryBudget>,
+    fuse: bool,
     egress: Arc<Egress>,
     sweeper: Arc<Sweeper>,
 }
@@ -169,8 +173,9 @@ impl Engine {
         let linker = state::linker(&wasmtime).map_err(setup)?;
         let sweeper = Arc::new(Sweeper::new(&wasmtime).map_err(setup)?);
         epoch::start(&wasmtime, options.epoch_tick).map_err(|error| EngineError::Setup(error.to_string()))?;
-        let artefacts = Artefacts::open(&options.artefacts, fingerprint(&wasmtime), options.artefact_key)
-            .map_err(|source| EngineError::Artefacts { path: options.artefacts, source })?;
+        let artefacts =
+            Artefacts::open(&options.artefacts, fingerprint(&wasmtime, options.fuse), options.artefact_key)
+                .map_err(|source| EngineError::Artefacts { path: options.artefacts, source })?;
         Ok(Self {
             wasmtime,
             linker,
@@ -182,6 +187,7 @@ impl Engine {
             instances_max: options.instances_max,
             memory_bytes_max: options.memory_bytes_max,
             budget: MemoryBudget::of_host(options.memory_total_bytes_max),
+            fuse: options.fuse,
             egress,
             sweeper,
         })
@@ -245,16 +251,16 @@ impl Engine {
         }
         let _compiling = place.compiler().await;
         let began = Instant::now();
-        let compiled = self.compiler.compile(wasm, self.memory_bytes_max).await;
+        let compiled = self.compiler.compile(wasm, self.memory_bytes_max, self.fuse).await;
         let word = match &compiled {
             Ok(_) => "compiled",
             Err(InstallError::Compile(error)) => error.word(),
             Err(_) => "refused",
         };
         (self.on_compiled)(word, began.elapsed());
-        let artefact = compiled?;
+        let compiled = compiled?;
         let artefacts = self.artefacts.clone();
-        blocking(move || artefacts.save(digest, &artefact)).await?.map_err(InstallError::Artefact)?;
+        blocking(move || artefacts.save(digest, &compiled)).await?.map_err(InstallError::Artefact)?;
         let program = self.load(digest).await?;
         program
             .ok_or_else(|| InstallError::Link("the artefact that was just made cannot be loaded".to_owned()))
@@ -272,6 +278,16 @@ impl Engine {
         let Some(component) = component else { return Ok(None) };
         let world = Program::world_of(&component);
         Program::link(digest, world, &component, &self.linker).map(Some).map_err(InstallError::Link)
+    }
+
+    /// Whether the core modules of a component were merged when it was compiled; `None`
+    /// when this engine did not compile it yet.
+    ///
+    /// # Errors
+    /// When what is noted of it cannot be read.
+    pub async fn fusion(&self, digest: Digest) -> Result<Option<Fusion>, InstallError> {
+        let artefacts = self.artefacts.clone();
+        blocking(move || artefacts.fusion(digest)).await?.map_err(InstallError::Artefact)
     }
 
     /// Deletes compiled components that were not installed for `age_min` and are neither
@@ -396,9 +412,10 @@ fn diagnostics(found: Vec<bindings::runtime::Diagnostic>) -> Vec<Diagnostic> {
 
 /// Names the engine's version and everything in its settings that compiled code depends
 /// on.
-fn fingerprint(engine: &wasmtime::Engine) -> String {
+fn fingerprint(engine: &wasmtime::Engine, is_fusing: bool) -> String {
     use std::hash::{DefaultHasher, Hash, Hasher};
     let mut hasher = DefaultHasher::new();
     engine.precompile_compatibility_hash().hash(&mut hasher);
-    format!("{WASMTIME_VERSION}-{:016x}", hasher.finish())
+    let fused = if is_fusing { format!("fuse{}", fuse::VERSION) } else { "plain".to_owned() };
+    format!("{WASMTIME_VERSION}-{:016x}-{fused}", hasher.finish())
 }

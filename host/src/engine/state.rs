@@ -184,7 +184,7 @@ pub(super) fn changes_of(changes: Vec<types::Change>) -> Result<Vec<SettingChang
             })?),
             None => None,
         };
-        Ok(SettingChange { name: change.name, value, visibility: None })
+        Ok(SettingChange::new(change.name, value))
     });
     checked.collect()
 }

@@ -7,7 +7,7 @@ use super::{Registry, RegistryError};
 use crate::api::ScheduleSpec;
 use crate::run::FaultKind;
 use crate::schedule::Schedule;
-use crate::workflow::{Kind, LimitOverrides, RetryPolicy, SettingChange, Workflow};
+use crate::workflow::{Kind, LimitOverrides, RetryPolicy, Setting, SettingChange, Visibility, Workflow};
 
 /// Longest description, in bytes.
 const DESCRIPTION_BYTES_MAX: usize = 2000;
@@ -15,6 +15,9 @@ const DESCRIPTION_BYTES_MAX: usize = 2000;
 const MANAGERS_MAX: usize = 100;
 /// Longest name of a setting, in bytes.
 const SETTING_NAME_BYTES_MAX: usize = 256;
+/// Bytes of a sealed value: it has to be long enough to be found again in a response, and short
+/// enough to stand in a header.
+const SEALED_BYTES: std::ops::RangeInclusive<usize> = 8..=4096;
 /// Longest time between two attempts, in milliseconds.
 const BACKOFF_MS_MAX: u64 = 24 * 3600 * 1000;
 
@@ -164,4 +167,28 @@ pub(super) fn check_setting(change: &SettingChange, value_bytes_max: usize) -> R
         return Err(RegistryError::Limit { what, limit: format!("{value_bytes_max} bytes") });
     }
     Ok(())
+}
+
+/// A sealed value has to fit wherever the host may put it, whoever sets it.
+pub(super) fn check_sealed_value(
+    change: &SettingChange,
+    present: Option<&Setting>,
+) -> Result<(), RegistryError> {
+    if let Some(reason) = change.seal.as_ref().and_then(|seal| seal.fault()) {
+        return Err(RegistryError::Invalid { field: "seal", reason });
+    }
+    let visibility = change.visibility.or(present.map(|present| present.visibility));
+    let (Some(Visibility::Sealed), Some(value)) = (visibility, &change.value) else { return Ok(()) };
+    let text: Option<String> = serde_json::from_str(value.get()).ok();
+    let fits = |text: &String| SEALED_BYTES.contains(&text.len()) && !text.chars().any(char::is_control);
+    if text.as_ref().is_some_and(fits) {
+        return Ok(());
+    }
+    let reason = format!(
+        "the value of the sealed setting {:?} must be a text of {} to {} bytes without control characters",
+        change.name,
+        SEALED_BYTES.start(),
+        SEALED_BYTES.end()
+    );
+    Err(RegistryError::Invalid { field: "value", reason })
 }

@@ -1,7 +1,7 @@
 //! The metadata as one JSON document beside the checkpoint: readable by people, and
 //! together with the journal enough to make the checkpoint again.
 //!
-//! It holds catch keys and secret settings: mode 0600, like everything here.
+//! It holds catch keys, secret settings and hashes of passwords: mode 0600, like everything here.
 
 use std::io;
 use std::path::Path;
@@ -9,6 +9,7 @@ use std::path::Path;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::accounts::Accounts;
 use super::folder::write_atomically;
 use super::keys::{Key, Position};
 use super::metadata::{Metadata, Snapshot};
@@ -28,6 +29,8 @@ struct Document {
     workflows: Vec<Entry>,
     #[serde(default)]
     runtimes: Vec<Runtime>,
+    #[serde(default)]
+    accounts: Accounts,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -59,6 +62,7 @@ impl Export {
             ledger_floor: snapshot.ledger_floor,
             workflows: entries.collect(),
             runtimes: snapshot.runtimes.clone(),
+            accounts: snapshot.accounts.clone(),
         };
         Ok(Self { json: serde_json::to_vec_pretty(&document)? })
     }
@@ -101,6 +105,9 @@ pub(super) fn read(path: &Path) -> io::Result<Metadata> {
     for runtime in &document.runtimes {
         load(Key::Runtime(runtime.name.clone()), serde_json::to_vec(runtime)?)?;
     }
+    for (key, value) in document.accounts.puts().map_err(io::Error::other)? {
+        load(key, value.unwrap_or_default())?;
+    }
     if let Some(floor) = document.ledger_floor {
         load(Key::LedgerFloor, serde_json::to_vec(&floor)?)?;
     }
@@ -141,6 +148,8 @@ mod tests {
             installed_at: floor,
         };
         metadata.apply(metadata.plan_runtime(&runtime).unwrap(), position(4)).unwrap();
+        let changes = samples::account("ada");
+        metadata.apply(metadata.plan_accounts(changes).unwrap().0, position(4)).unwrap();
 
         let temp = tempfile::tempdir().unwrap();
         let path = temp.path().join("export.json");

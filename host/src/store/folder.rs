@@ -28,7 +28,7 @@ use super::{Result, StoreError};
 
 /// The version of the layout that this build writes. It takes older ones over when it
 /// opens them, see [`migrate`]; a newer one is refused.
-pub(super) const FORMAT: u32 = 2;
+pub(super) const FORMAT: u32 = 3;
 
 const FORMAT_FILE: &str = "FORMAT";
 const FORMAT_TITLE: &str = "tidegate data folder";
@@ -231,6 +231,8 @@ fn migrate(root: &Path, older: u32, salt: Salt) -> Result<Salt> {
     // cannot read, and index files count bytes. Nothing has to be rewritten: what is
     // there is valid as it is, and index files of the old format are made anew when the
     // segments are opened.
+    // 2 to 3: metadata may have users, tokens and sessions, and workflows have viewers.
+    // Workflows without an owner belong to the built-in admin from now on.
     write_format(root, salt)?;
     tracing::info!(from = older, to = FORMAT, "the data folder has a new format");
     Ok(salt)
@@ -335,7 +337,7 @@ mod tests {
     #[test]
     fn folder_of_a_newer_or_a_foreign_program_is_refused_and_left_alone() {
         let cases: [(&str, &str, &str); 4] = [
-            (FORMAT_FILE, "tidegate data folder\nformat 3\nsalt 00000000000000aa\n", "3"),
+            (FORMAT_FILE, "tidegate data folder\nformat 4\nsalt 00000000000000aa\n", "4"),
             (FORMAT_FILE, "something else", "unknown (its FORMAT file is not Tidegate's)"),
             (FORMAT_FILE, "tidegate data folder\nformat 1\n", "1, without a salt"),
             ("photos.zip", "", "unknown (there is no FORMAT file, but there is \"photos.zip\")"),

@@ -9,6 +9,10 @@
 //! 5                                the ledger's floor as JSON
 //! 6 | name                         the runtime as JSON
 //! 7 | workflow id 16               the smallest id of its runs that is shown, as JSON
+//! 8 | user id 16                   the user as JSON
+//! 9 | token id 16                  the token as JSON, without its secret
+//! 10 | digest 32                   the session as JSON
+//! 11 | digest 32                   the one-time link as JSON
 //! 0                                the checkpoint's position in the journal
 //! ```
 //!
@@ -17,7 +21,8 @@
 
 use bytes::Buf;
 
-use crate::workflow::{WorkflowId, WorkflowName};
+use crate::account::{TokenId, UserId};
+use crate::workflow::{Digest, WorkflowId, WorkflowName};
 
 /// The key of the checkpoint's position; never part of a change.
 pub(super) const POSITION: &[u8] = &[0];
@@ -32,6 +37,10 @@ pub(super) enum Key {
     LedgerFloor,
     Runtime(WorkflowName),
     RunFloor(WorkflowId),
+    User(UserId),
+    Token(TokenId),
+    Session(Digest),
+    OneTimeLink(Digest),
 }
 
 impl Key {
@@ -44,6 +53,10 @@ impl Key {
             Key::LedgerFloor => vec![5],
             Key::Runtime(name) => [&[6], name.as_str().as_bytes()].concat(),
             Key::RunFloor(id) => [&[7], id.as_bytes().as_slice()].concat(),
+            Key::User(id) => [&[8], id.as_bytes().as_slice()].concat(),
+            Key::Token(id) => [&[9], id.as_bytes().as_slice()].concat(),
+            Key::Session(digest) => [&[10], digest.as_bytes().as_slice()].concat(),
+            Key::OneTimeLink(digest) => [&[11], digest.as_bytes().as_slice()].concat(),
         }
     }
 
@@ -55,7 +68,20 @@ impl Key {
         if *first == 6 {
             return std::str::from_utf8(rest).ok()?.parse().ok().map(Key::Runtime);
         }
+        if let 10 | 11 = *first {
+            let digest = Digest::from_bytes(rest.try_into().ok()?);
+            return Some(if *first == 10 { Key::Session(digest) } else { Key::OneTimeLink(digest) });
+        }
         let (id, rest) = rest.split_at_checked(16)?;
+        if let 8 | 9 = *first {
+            let id: [u8; 16] = id.try_into().ok()?;
+            let key = if *first == 8 {
+                Key::User(UserId::from_bytes(id))
+            } else {
+                Key::Token(TokenId::from_bytes(id))
+            };
+            return rest.is_empty().then_some(key);
+        }
         let id = WorkflowId::from_bytes(id.try_into().ok()?);
         match first {
             1 => rest.is_empty().then_some(Key::Workflow(id)),
@@ -146,6 +172,10 @@ mod tests {
             (Key::LedgerFloor, Some(b"0".to_vec())),
             (Key::Runtime("python".parse().unwrap()), Some(b"{}".to_vec())),
             (Key::RunFloor(id), Some(b"\"x\"".to_vec())),
+            (Key::User(UserId::new()), Some(b"{}".to_vec())),
+            (Key::Token(TokenId::new()), None),
+            (Key::Session(Digest::of(b"s")), Some(b"{}".to_vec())),
+            (Key::OneTimeLink(Digest::of(b"l")), None),
         ];
         let mut body = Vec::new();
         encode_puts(&mut body, &puts);
@@ -161,7 +191,9 @@ mod tests {
 
     #[test]
     fn foreign_keys_are_none() {
-        for bytes in [&[][..], &[9], &[5, 0], &[1, 2, 3], &[2; 20], &[0xff; 17]] {
+        for bytes in
+            [&[][..], &[9], &[5, 0], &[1, 2, 3], &[2; 20], &[0xff; 17], &[8; 18], &[10; 17], &[12; 33]]
+        {
             assert_eq!(Key::decode(bytes), None, "{bytes:?}");
         }
     }

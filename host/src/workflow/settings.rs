@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use super::Revision;
+use super::{Revision, Seal};
 
 /// How a setting's value is treated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema, clap::ValueEnum)]
@@ -19,6 +19,20 @@ pub enum Visibility {
     Secret,
     /// Shown to those who may see the workflow.
     Plain,
+    /// As secret, and the workflow's code does not see it either: the code gets a placeholder,
+    /// and the host puts the value into requests to the hosts that it is sealed to.
+    Sealed,
+}
+
+impl Visibility {
+    /// The word in the API.
+    pub fn word(self) -> &'static str {
+        match self {
+            Visibility::Secret => "secret",
+            Visibility::Plain => "plain",
+            Visibility::Sealed => "sealed",
+        }
+    }
 }
 
 /// Who wrote a setting last.
@@ -39,6 +53,9 @@ pub struct Setting {
     /// How the value is treated.
     #[serde(default)]
     pub visibility: Visibility,
+    /// What it is sealed to; only of a sealed one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seal: Option<Seal>,
     /// When it was written last.
     pub updated_at: Timestamp,
     /// Who wrote it last.
@@ -72,6 +89,15 @@ pub struct SettingChange {
     pub value: Option<Box<RawValue>>,
     /// The new visibility; `None` keeps it (a new setting is secret).
     pub visibility: Option<Visibility>,
+    /// What it is sealed to; goes with [`Visibility::Sealed`], and with nothing else.
+    pub seal: Option<Seal>,
+}
+
+impl SettingChange {
+    /// A setting whose value is set or deleted, and whose visibility stays.
+    pub fn new(name: String, value: Option<Box<RawValue>>) -> Self {
+        Self { name, value, visibility: None, seal: None }
+    }
 }
 
 impl fmt::Debug for SettingChange {

@@ -92,6 +92,7 @@ impl Host {
             instances_max: 8,
             memory_bytes_max: MEMORY_BYTES_MAX,
             memory_total_bytes_max: 0,
+            fuse: true,
             epoch_tick: Duration::from_millis(2),
             on_compiled: Box::new(|_, _| ()),
         };
@@ -176,6 +177,7 @@ fn stored(settings: &Map<String, Value>) -> Settings {
         let setting = Setting {
             value: serde_json::value::to_raw_value(value).unwrap(),
             visibility: Visibility::Secret,
+            seal: None,
             updated_at: jiff::Timestamp::now(),
             updated_by: SettingWriter::User(None),
         };

@@ -138,6 +138,10 @@ fn settings_that_make_no_sense_are_refused_without_being_shown() {
         (vec!["A=1", "A=2"], "", "A is given twice"),
         (vec!["A", "--json-value"], "s3cret", "is not JSON (line 1, column 1)"),
         (vec!["A=null", "--json-value"], "", "null"),
+        (vec!["A", "--sealed", "https://a.example"], "s3cret", "give the host alone"),
+        (vec!["A", "--sealed", "a.example", "--plain"], "s3cret", "cannot be used with"),
+        (vec!["A", "--place", "query"], "s3cret", "--sealed"),
+        (vec!["A=s3cret", "--sealed", "a.example", "--keep-value"], "", "keeps the present one"),
     ] {
         let arguments: Vec<&str> = ["settings", "set", "sync"].into_iter().chain(arguments).collect();
         let ended = tidegate(&host, stdin, &arguments);
@@ -148,9 +152,33 @@ fn settings_that_make_no_sense_are_refused_without_being_shown() {
 }
 
 #[test]
+fn settings_are_sealed_one_by_one_with_their_value_or_without() {
+    let done = || Answer::Json(200, json!({"settings": [], "revision": 2}));
+    let host = FakeHost::answering([done(), done()]);
+    let seal = ["--sealed", "API.company.com", "--sealed", "b.example:8443"];
+    let more = ["--place", "bearer", "--place", "query", "--allow-http"];
+    let arguments = [&["settings", "set", "sync", "API KEY/1"][..], &seal, &more].concat();
+    let ended = tidegate(&host, "s3cret-value\n", &arguments);
+    assert_eq!((ended.exit, ended.stderr.as_str()), (0, "sealed API KEY/1\n"));
+    let arguments = [&["settings", "set", "sync", "OLD", "--keep-value"][..], &seal[..2]].concat();
+    assert_eq!(tidegate(&host, "", &arguments).exit, 0);
+    let received = host.received();
+    assert_eq!(received[0].line, "PUT /api/v1/workflows/sync/settings/API%20KEY%2F1");
+    let hosts = json!(["api.company.com", "b.example:8443"]);
+    let seal = json!({"hosts": hosts, "places": ["bearer", "query"], "allow_http": true});
+    assert_eq!(received[0].json(), json!({"value": "s3cret-value", "visibility": "sealed", "seal": seal}));
+    assert_eq!(received[1].line, "PUT /api/v1/workflows/sync/settings/OLD");
+    let everywhere = ["header", "bearer", "basic", "query", "json", "form"];
+    let seal = json!({"hosts": ["api.company.com"], "places": everywhere, "allow_http": false});
+    assert_eq!(received[1].json(), json!({"visibility": "sealed", "seal": seal}));
+}
+
+#[test]
 fn settings_list_shows_only_what_is_plain() {
     let list = json!({"revision": 3, "settings": [
         {"name": "API_KEY", "visibility": "secret", "updated_at": "2025-06-01T12:00:00Z", "updated_by": {"user": null}},
+        {"name": "BOUND", "visibility": "sealed", "updated_at": "2025-06-01T12:00:00Z", "updated_by": {"user": null},
+         "seal": {"hosts": ["api.company.com", "eu.company.com:8443"], "places": ["bearer"], "allow_http": false}},
         {"name": "LAST_UID", "visibility": "plain", "value": 7, "updated_at": "2025-06-01T12:00:00Z",
          "updated_by": {"run": RUN_ID}}]});
     let host = FakeHost::answering([Answer::Json(200, list)]);

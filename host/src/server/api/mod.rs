@@ -102,6 +102,7 @@ fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(versions::source))
         .routes(routes!(versions::activate))
         .routes(routes!(settings::list, settings::change))
+        .routes(routes!(settings::put))
         .routes(routes!(runs::list_of_workflow, runs::test))
         .routes(routes!(schedules::change, schedules::remove))
         .routes(routes!(schedules::upcoming))

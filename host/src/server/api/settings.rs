@@ -7,7 +7,7 @@ use utoipa::IntoParams;
 
 use super::extract::{JsonBody, Params, Segments};
 use super::{ApiError, Shared, view};
-use crate::api::{ErrorBody, PatchSettings, SettingList};
+use crate::api::{ErrorBody, PatchSettings, SettingList, SettingSpec};
 use crate::workflow::Visibility;
 
 /// How settings are written.
@@ -15,8 +15,8 @@ use crate::workflow::Visibility;
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct ChangeParams {
-    /// Marks the settings that are set; left out, they keep what they have, and new ones
-    /// are secret.
+    /// Marks the settings that are set as `secret` or `plain`; left out, they keep what they
+    /// have, and new ones are secret.
     visibility: Option<Visibility>,
 }
 
@@ -55,5 +55,28 @@ pub(super) async fn change(
     JsonBody(patch): JsonBody<PatchSettings>,
 ) -> Result<Json<SettingList>, ApiError> {
     let settings = api.app.registry.change_settings(&name, patch, params.visibility).await?;
+    Ok(Json(view::settings(&settings)))
+}
+
+/// Sets one setting, or changes how its value is treated. Others stay as they are.
+#[utoipa::path(
+    put, path = "/api/v1/workflows/{name}/settings/{setting}", operation_id = "putSetting", tag = "settings",
+    params(
+        ("name" = String, Path, description = "The workflow's name"),
+        ("setting" = String, Path, description = "The setting's name"),
+    ),
+    request_body = SettingSpec,
+    responses(
+        (status = 200, description = "The settings as they are now", body = SettingList),
+        (status = 404, description = "There is no such workflow, or no setting whose value could be kept", body = ErrorBody),
+        (status = 422, description = "The name, the value or the seal is not allowed", body = ErrorBody),
+    ),
+)]
+pub(super) async fn put(
+    State(api): Shared,
+    Segments((name, setting)): Segments<(String, String)>,
+    JsonBody(spec): JsonBody<SettingSpec>,
+) -> Result<Json<SettingList>, ApiError> {
+    let settings = api.app.registry.put_setting(&name, &setting, spec).await?;
     Ok(Json(view::settings(&settings)))
 }

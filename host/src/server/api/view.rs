@@ -23,6 +23,7 @@ pub(super) fn workflow(entry: &Entry, app: &App) -> WorkflowView {
         description: workflow.description.clone(),
         owner: workflow.owner.clone(),
         managers: workflow.managers.clone(),
+        viewers: workflow.viewers.clone(),
         private: workflow.private,
         state: workflow.state,
         url: url(workflow, &app.urls),
@@ -95,8 +96,9 @@ pub(super) fn settings(settings: &Settings) -> SettingList {
         visibility: setting.visibility,
         value: match setting.visibility {
             Visibility::Plain => serde_json::from_str(setting.value.get()).ok(),
-            Visibility::Secret => None,
+            Visibility::Secret | Visibility::Sealed => None,
         },
+        seal: setting.seal.clone(),
         updated_at: setting.updated_at,
         updated_by: setting.updated_by.clone(),
     });
