@@ -114,3 +114,14 @@ fn the_bill_of_materials_lists_what_the_binary_is_made_of() {
     let dependencies = bill["dependencies"].as_array().unwrap();
     assert_eq!(dependencies.len(), components.len() + 1);
 }
+
+#[test]
+fn an_advisory_that_is_passed_over_is_explained_in_the_specification() {
+    let deny: toml::Table = std::fs::read_to_string(root().join("deny.toml")).unwrap().parse().unwrap();
+    let page = page();
+    for ignored in deny["advisories"]["ignore"].as_array().unwrap() {
+        let id = ignored["id"].as_str().unwrap();
+        assert!(page.contains(&format!("| {id} |")), "{id} is ignored in deny.toml alone");
+        assert!(!ignored["reason"].as_str().unwrap().is_empty());
+    }
+}

@@ -113,6 +113,9 @@ impl<'a> Ticket<'a> {
 
 impl Drop for Ticket<'_> {
     fn drop(&mut self) {
+        // A slot that came at this moment is free before others look for one.
+        self.slot.close();
+        drop(self.slot.try_recv());
         let mut shares = self.turns.lock();
         shares.forget(&self.owner.id, self.workflow, self.number);
         if self.turns.waiting.fetch_sub(1, Ordering::AcqRel) == 1 {
