@@ -22,7 +22,7 @@ use utoipa::ToSchema;
 pub use self::backup::{BACKUP_FORMAT, BACKUP_MANIFEST, BackupFile, BackupManifest};
 pub use self::errors::{Diagnostic, ErrorBody, RunError};
 pub use self::fusion::Fusion;
-pub use self::host::{About, HealthView, PackageView, RuntimeList, RuntimeView};
+pub use self::host::{About, HealthView, PackageView, RuntimeList, RuntimeView, SlotFigures};
 pub use self::queue::{
     AsyncAccepted, CallbackBody, DeadList, DeadView, RedriveRequest, Redriven, ReplayMany, Replayed,
     ReplayedMany, SkippedReplay,

@@ -69,6 +69,9 @@ pub enum AppError {
         #[source]
         source: std::io::Error,
     },
+    /// A socket that was handed over cannot be used.
+    #[error("the listening sockets that were handed over cannot be used")]
+    Inherited(#[source] std::io::Error),
     /// Others than this machine could reach the host, and nobody could sign in.
     #[error("nobody can sign in yet, and {address} can be reached from other machines")]
     NoAccounts {
@@ -210,6 +213,9 @@ impl Core {
             memory_total_bytes_max: config.memory_total_bytes_max(),
             fuse: config.engine.fuse,
             epoch_tick: Duration::from_millis(config.engine.epoch_tick_ms),
+            reset: config.engine.reset,
+            idle_bytes_max: config.engine.idle_memory_bytes_max,
+            idle_max: Duration::from_millis(config.engine.idle_ms),
             on_compiled: Box::new(move |result, took| compiles.compiled(result, took)),
         };
         let engine = Arc::new(Engine::new(options, egress.clone())?);
@@ -243,6 +249,10 @@ impl Core {
     }
 }
 
+/// How long the ends of runs that were drained may take to be written: for ever, where the
+/// disk is full.
+const SETTLE_TIME_MAX: Duration = Duration::from_secs(5);
+
 /// What is told once requests are answered.
 pub struct Started<'a> {
     /// Where the host listens.
@@ -251,14 +261,16 @@ pub struct Started<'a> {
     pub link: Option<&'a NewLink>,
 }
 
-/// Serves until `shutdown` is cancelled, then drains and closes. `ready` is told the
-/// addresses once requests are answered.
+/// Serves until `shutdown` is cancelled, then drains and closes. `inherited` are listeners to
+/// serve on instead of opening the configured ones. `ready` is told the addresses once
+/// requests are answered.
 ///
 /// # Errors
 /// Why the host could not start, or not close cleanly.
 pub async fn serve(
     config: Config,
     data: &Path,
+    inherited: Vec<std::net::TcpListener>,
     shutdown: CancellationToken,
     ready: impl FnOnce(&Started<'_>),
 ) -> Result<(), AppError> {
@@ -267,11 +279,20 @@ pub async fn serve(
     let program = std::env::current_exe().map_err(AppError::Program)?;
     // Listening comes first among what can fail for a reason outside; requests wait in
     // the system's queue until the rest is open.
-    let api = listen("server.listen", &config.server.listen).await?;
+    let mut inherited = inherited.into_iter();
+    let api = match inherited.next() {
+        Some(listener) => TcpListener::from_std(listener).map_err(AppError::Inherited)?,
+        None => listen("server.listen", &config.server.listen).await?,
+    };
     let catch = match config.server.catch_listen.as_str() {
         "" => None,
-        address => Some(listen("server.catch_listen", address).await?),
+        address => Some(match inherited.next() {
+            Some(listener) => TcpListener::from_std(listener).map_err(AppError::Inherited)?,
+            None => listen("server.catch_listen", address).await?,
+        }),
     };
+    // A socket that nobody serves would keep its clients waiting.
+    drop(inherited);
     let listeners = Listeners { api, catch };
     let urls = urls_of(&config, &listeners)?;
 
@@ -284,21 +305,7 @@ pub async fn serve(
         return Err(AppError::NoAccounts { address: urls.api });
     }
     let core = Core::open(config.clone(), store, &data, program, vec![urls.api, urls.catch]).await?;
-    let queue = Queue::new(
-        config.clone(),
-        core.registry.clone(),
-        core.invoker.clone(),
-        core.store.clone(),
-        core.egress.clone(),
-        core.telemetry.clone(),
-    );
-    let pulls = InvokedPulls::new(
-        core.registry.clone(),
-        core.invoker.clone(),
-        core.store.clone(),
-        core.telemetry.clone(),
-        queue.clone(),
-    );
+    let (queue, pulls) = queue_and_pulls(&core);
     let options = scheduler::Options {
         batch_max: config.schedule.batch_max,
         running_max: config.engine.instances_max as usize,
@@ -330,8 +337,16 @@ pub async fn serve(
     app.invoker.drain(Config::ms(app.config.server.drain_ms)).await;
     // All end with the same token, scheduler and queue when their runs are settled. A panic
     // in them was logged when it happened.
-    let _ = tokio::join!(housekeeping, ticking, queueing);
-    app.queue.settled().await;
+    let settled = async {
+        let _ = tokio::join!(housekeeping, ticking, queueing);
+        app.queue.settled().await;
+    };
+    let patience = SETTLE_TIME_MAX.min(Config::ms(app.config.server.drain_ms));
+    if tokio::time::timeout(patience, settled).await.is_err() {
+        tracing::warn!(
+            "the disk takes nothing: what became of the last runs is for the next start to settle"
+        );
+    }
     app.egress.close().await;
     let telemetry = app.telemetry.clone();
     // What is left may take a few seconds to send; a panic in it was logged.
@@ -340,6 +355,26 @@ pub async fn serve(
     app.store.close().await?;
     data.withdraw();
     Ok(())
+}
+
+/// What runs work that nobody waits for.
+fn queue_and_pulls(core: &Core) -> (Arc<Queue>, InvokedPulls) {
+    let queue = Queue::new(
+        core.config.clone(),
+        core.registry.clone(),
+        core.invoker.clone(),
+        core.store.clone(),
+        core.egress.clone(),
+        core.telemetry.clone(),
+    );
+    let pulls = InvokedPulls::new(
+        core.registry.clone(),
+        core.invoker.clone(),
+        core.store.clone(),
+        core.telemetry.clone(),
+        queue.clone(),
+    );
+    (queue, pulls)
 }
 
 async fn listen(key: &'static str, value: &str) -> Result<TcpListener, AppError> {
@@ -422,3 +457,7 @@ fn retention(app: &App) -> Retention {
         workflows: limited.map(of_workflow).collect(),
     }
 }
+
+#[cfg(test)]
+#[path = "app/recovery_tests.rs"]
+mod recovery_tests;

@@ -13,8 +13,8 @@ use std::time::Duration;
 use toml::{Table, Value};
 
 pub use self::keys::{
-    Accounts, Config, Egress, Engine, Log, LogFormat, Owner, Queue, Record, Run, Runtime, Schedule, Server,
-    Store, Telemetry,
+    Accounts, Config, Egress, Engine, Log, LogFormat, Owner, Queue, Record, Reset, Run, Runtime, Schedule,
+    Server, Store, Telemetry,
 };
 use crate::schedule::{BACKFILL_MAX, JITTER_MS_MAX, START_DEADLINE_MS_MIN};
 
@@ -213,6 +213,7 @@ impl Config {
         at_least("engine.compile_memory_bytes_max", self.engine.compile_memory_bytes_max, 2 << 30)?;
         at_least("engine.compiles_max", self.engine.compiles_max as u64, 1)?;
         at_least("engine.programs_max", self.engine.programs_max as u64, 1)?;
+        at_least("engine.idle_ms", self.engine.idle_ms, 100)?;
         at_least("run.concurrency_max", self.run.concurrency_max.into(), 1)?;
         at_least("run.log_bytes_max", self.run.log_bytes_max as u64, 1024)?;
         // What the engine copies for a guest in one call, less room for the headers.

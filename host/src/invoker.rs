@@ -105,7 +105,7 @@ pub enum Cancelled {
     NotRunning,
 }
 
-/// A run that ended, and is on record.
+/// A run that ended.
 #[derive(Clone)]
 pub struct Finished {
     /// The record.
@@ -114,6 +114,8 @@ pub struct Finished {
     pub log: Arc<[LogLine]>,
     /// What the caller of a catch is answered.
     pub answer: Answer,
+    /// Whether the record is kept; it is not when there is no room, or nothing is written.
+    pub is_recorded: bool,
 }
 
 /// What the invoker is doing, for metrics.
@@ -469,7 +471,7 @@ impl Invoker {
         if !is_recorded {
             answer.headers.push((RECORDED, HeaderValue::from_static("no")));
         }
-        Finished { run, log, answer }
+        Finished { run, log, answer, is_recorded }
     }
 
     /// Writes the record and tells everybody. The last value is whether the record is kept.

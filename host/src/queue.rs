@@ -17,6 +17,7 @@ mod cancelling;
 mod dispatcher;
 mod flights;
 mod pulls;
+mod recording;
 mod recovery;
 mod settling;
 

@@ -7,7 +7,7 @@
 mod histogram;
 mod queue;
 
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use self::histogram::{Histogram, MEMORY_BYTES, TIMES_US, US_PER_SECOND};
 pub use self::queue::QueueMetrics;
+use crate::api::SlotFigures;
 use crate::otlp::Exporter;
 use crate::run::{FaultKind, LogLine, Run, Status, Trigger};
 use crate::store::{QueueFigures, StoreHealth, TickState};
@@ -84,6 +85,8 @@ pub struct Gauges {
     pub instances_max: u64,
     /// Linear memory of all instances, in bytes.
     pub instances_memory_bytes: u64,
+    /// The memories that are reset in place.
+    pub slots: SlotFigures,
     /// Runs that wait for a permit.
     pub runs_waiting: u64,
     /// Workflows that are not archived.
@@ -138,6 +141,12 @@ struct GaugeHandles {
     instances_in_use: Gauge<u64, AtomicU64>,
     instances_max: Gauge<u64, AtomicU64>,
     instances_memory_bytes: Gauge<u64, AtomicU64>,
+    slots: Gauge<u64, AtomicU64>,
+    slots_idle: Gauge<u64, AtomicU64>,
+    slots_idle_bytes: Gauge<u64, AtomicU64>,
+    slot_resets: Counter,
+    slot_restored_bytes: Counter,
+    slots_discarded: Counter,
     runs_waiting: Gauge<u64, AtomicU64>,
     workflows: Gauge<u64, AtomicU64>,
     schedules_overrun: Gauge<u64, AtomicU64>,
@@ -396,6 +405,9 @@ impl GaugeHandles {
             (&handles.instances_in_use, "instances_in_use", "Instances that exist"),
             (&handles.instances_max, "instances_max", "Instances that may exist"),
             (&handles.instances_memory_bytes, "instances_memory_bytes", "Linear memory of all instances"),
+            (&handles.slots, "slots", "Memories that are reset in place after a run"),
+            (&handles.slots_idle, "slots_idle", "Those of them that wait for a run"),
+            (&handles.slots_idle_bytes, "slots_idle_bytes", "Memory that waiting ones and stacks hold"),
             (&handles.runs_waiting, "runs_waiting", "Runs that wait for a permit"),
             (&handles.workflows, "workflows", "Workflows that are not archived"),
             (
@@ -426,6 +438,14 @@ impl GaugeHandles {
         for (gauge, name, help) in list {
             registry.register(name, help, gauge.clone());
         }
+        let list = [
+            (&handles.slot_resets, "slot_resets", "Runs after which a memory was reset in place"),
+            (&handles.slot_restored_bytes, "slot_restored_bytes", "What those runs had written"),
+            (&handles.slots_discarded, "slots_discarded", "Memories and stacks that could not be reset"),
+        ];
+        for (counter, name, help) in list {
+            registry.register(name, help, counter.clone());
+        }
         handles
     }
 
@@ -433,6 +453,13 @@ impl GaugeHandles {
         self.instances_in_use.set(now.instances_in_use);
         self.instances_max.set(now.instances_max);
         self.instances_memory_bytes.set(now.instances_memory_bytes);
+        self.slots.set(now.slots.slots);
+        self.slots_idle.set(now.slots.idle);
+        self.slots_idle_bytes.set(now.slots.idle_bytes);
+        // Counted where they happen; here they are shown.
+        self.slot_resets.inner().store(now.slots.resets, Ordering::Relaxed);
+        self.slot_restored_bytes.inner().store(now.slots.restored_bytes, Ordering::Relaxed);
+        self.slots_discarded.inner().store(now.slots.discarded, Ordering::Relaxed);
         self.runs_waiting.set(now.runs_waiting);
         self.workflows.set(now.workflows);
         self.schedules_overrun.set(now.schedules_overrun);
@@ -532,6 +559,14 @@ mod tests {
             instances_in_use: 3,
             instances_max: 256,
             instances_memory_bytes: 9,
+            slots: SlotFigures {
+                slots: 4,
+                idle: 1,
+                idle_bytes: 10,
+                resets: 11,
+                restored_bytes: 12,
+                discarded: 13,
+            },
             runs_waiting: 1,
             workflows: 12,
             schedules_overrun: 2,
@@ -594,6 +629,12 @@ mod tests {
             "tidegate_instances_in_use 3",
             "tidegate_schedules_overrun 2",
             "tidegate_instances_memory_bytes 9",
+            "tidegate_slots 4",
+            "tidegate_slots_idle 1",
+            "tidegate_slots_idle_bytes 10",
+            "tidegate_slot_resets_total 11",
+            "tidegate_slot_restored_bytes_total 12",
+            "tidegate_slots_discarded_total 13",
             "tidegate_store_stopped 1",
             "tidegate_store_flush_microseconds 7",
             "# EOF",

@@ -195,14 +195,7 @@ fn the_compilers_child_inherits_nothing() {
     let inherited = rustix::io::dup(std::io::stderr()).unwrap();
     let mut child = Command::new(env!("CARGO_BIN_EXE_tidegate"))
         .arg("compile-component")
-        .args([
-            "--memory-bytes-max",
-            "1048576",
-            "--address-space-bytes-max",
-            "2000000000",
-            "--cpu-seconds-max",
-            "9",
-        ])
+        .args(["--address-space-bytes-max", "2000000000", "--cpu-seconds-max", "9"])
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())

@@ -10,15 +10,21 @@ mod bombs;
 mod catch;
 mod cli;
 mod connections;
+mod console;
 mod crashes;
 mod drain;
 mod engine;
+#[path = "engine.rs"]
+#[allow(clippy::duplicate_mod, reason = "the same tests, without resetting in place")]
+mod engine_pool;
 mod events;
 mod fuzz;
+mod handover;
 mod hostile;
 mod limits;
 mod malformed;
 mod otlp;
+mod overload;
 mod probes;
 mod python;
 mod python_builds;

@@ -11,18 +11,26 @@ use super::error::{Exit, Explain, Failure, Result};
 use crate::app::{self, AppError, Started};
 use crate::config::Config;
 use crate::engine::egress::EgressError;
+use crate::server::inherited;
 use crate::store::{EmbeddedOptions, EmbeddedStore, QueueLimits, Store, StoreHealth, Verification};
 
 /// Serves until SIGTERM or SIGINT, then drains; a second signal ends the process at once.
 ///
 /// # Errors
 /// Why the host could not start, or not close cleanly.
-pub(crate) fn serve(config: Config, data: &Path, ready: impl FnOnce(&Started<'_>)) -> Result<()> {
+pub(crate) fn serve(
+    config: Config,
+    data: &Path,
+    listeners_inherited: u32,
+    ready: impl FnOnce(&Started<'_>),
+) -> Result<()> {
+    // Before the runtime opens descriptors of its own.
+    let inherited = inherited::take(listeners_inherited).map_err(AppError::Inherited).map_err(of_app)?;
     let runtime = runtime()?;
     runtime.block_on(async {
         let shutdown = CancellationToken::new();
         stop_on_signal(shutdown.clone())?;
-        app::serve(config, data, shutdown, ready).await.map_err(of_app)
+        app::serve(config, data, inherited, shutdown, ready).await.map_err(of_app)
     })
 }
 

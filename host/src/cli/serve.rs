@@ -91,7 +91,9 @@ pub(crate) fn run(args: &ServeArgs, context: &mut Context) -> Result<()> {
         Failure::usage("there is no place for a data folder: HOME is not set").hint("name one with --data")
     })?;
     let mut told = Ok(());
-    in_process::serve(config, &data, |started| told = tell(started, &data, args.format, context))?;
+    in_process::serve(config, &data, context.env.listeners_inherited, |started| {
+        told = tell(started, &data, args.format, context)
+    })?;
     told
 }
 

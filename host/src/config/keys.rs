@@ -86,6 +86,19 @@ pub struct Engine {
     pub compiles_waiting_max: usize,
     pub fuse: bool,
     pub programs_max: usize,
+    pub reset: Reset,
+    pub idle_memory_bytes_max: u64,
+    pub idle_ms: u64,
+}
+
+/// How an ended instance's memory is made ready for the next one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reset {
+    /// The pages that it wrote are restored, where the kernel can tell which they are.
+    InPlace,
+    /// As the sandbox's own pool does it.
+    Pool,
 }
 
 /// Which catch runs leave a record.

@@ -36,14 +36,16 @@ const TRACE_BYTES_MAX: usize = 32 << 10;
 /// permit back; that takes a while, so it is done after the caller has its reply.
 pub struct Remains {
     store: Option<Store<State>>,
-    sweeper: Arc<Sweeper>,
+    /// Of what the plain pool has to give back.
+    sweeper: Option<Arc<Sweeper>>,
     // Dropped behind the store: the slot must be free before the permit is.
     _permit: Permit,
 }
 
 impl Remains {
-    fn new(engine: &Engine, store: Store<State>, permit: Permit) -> Self {
-        Self { store: Some(store), sweeper: engine.sweeper.clone(), _permit: permit }
+    fn new(engine: &Engine, program: &Program, store: Store<State>, permit: Permit) -> Self {
+        let sweeper = (!program.is_reset_in_place()).then(|| engine.sweeper.clone());
+        Self { store: Some(store), sweeper, _permit: permit }
     }
 }
 
@@ -52,7 +54,9 @@ impl Drop for Remains {
         if let Some(store) = self.store.take() {
             let memory_bytes = store.data().memory.peak_bytes();
             drop(store);
-            self.sweeper.dropped(memory_bytes);
+            if let Some(sweeper) = &self.sweeper {
+                sweeper.dropped(memory_bytes);
+            }
         }
     }
 }
@@ -77,7 +81,7 @@ pub(super) async fn run(engine: &Engine, program: &Program, call: Call, permit: 
     let chance = Chance::fresh(span.started);
     let log = Log::new(span.started, call.limits.log_bytes_max);
     let text = call.source.as_ref().map(|source| source.text.clone()).unwrap_or_default();
-    let mut store = new_store(engine, span, &chance, &log, &call, text, true);
+    let mut store = new_store(engine, program, span, &chance, &log, &call, text, true);
     let settings = settings_for_guest(&call.settings);
     let trigger = call.input.into_trigger(call.attempt);
 
@@ -85,14 +89,14 @@ pub(super) async fn run(engine: &Engine, program: &Program, call: Call, permit: 
     let guest = async {
         match &program.form {
             Form::Workflow(pre) => {
-                let instance = pre.instantiate_async(&mut store).await?;
+                let instance = program.instantiate(pre.instantiate_async(&mut store)).await?;
                 instantiated = Instant::now();
                 instance.call_workflow(&mut store, &trigger, &settings).await
             }
             Form::Runtime(pre) => {
                 let source =
                     call.source.as_ref().ok_or_else(|| wasmtime::Error::msg("no program was handed over"))?;
-                let instance = pre.instantiate_async(&mut store).await?;
+                let instance = program.instantiate(pre.instantiate_async(&mut store)).await?;
                 instantiated = Instant::now();
                 instance.call_run(&mut store, &source.code, &trigger, &settings).await
             }
@@ -122,7 +126,7 @@ pub(super) async fn run(engine: &Engine, program: &Program, call: Call, permit: 
         queue_us: 0,
     };
     let report = Report { end, log: lines, log_summary, exchanges, usage, inputs: chance.inputs() };
-    (report, Remains::new(engine, store, permit))
+    (report, Remains::new(engine, program, store, permit))
 }
 
 /// Asks a runtime. The program gets no settings and no way out.
@@ -141,9 +145,9 @@ pub(super) async fn ask(
     let log = Log::new(span.started, call.limits.log_bytes_max);
     let text = call.source.as_ref().map(|source| source.text.clone()).unwrap_or_default();
     // Importing a program must not call anybody.
-    let mut store = new_store(engine, span, &chance, &log, &call, text, false);
+    let mut store = new_store(engine, program, span, &chance, &log, &call, text, false);
     let guest = async {
-        let instance = pre.instantiate_async(&mut store).await?;
+        let instance = program.instantiate(pre.instantiate_async(&mut store)).await?;
         Ok(match question {
             Question::Describe => Answer::Description(instance.call_describe(&mut store).await?),
             Question::Compile { file, source } => {
@@ -160,12 +164,14 @@ pub(super) async fn ask(
         Ok(Err(error)) => Err(fault_of(&error, store.data(), call.limits.memory_bytes_max)),
         Ok(Ok(answer)) => Ok(answer),
     };
-    drop(Remains::new(engine, store, permit));
+    drop(Remains::new(engine, program, store, permit));
     answer
 }
 
+#[allow(clippy::too_many_arguments, reason = "what a store is made of")]
 fn new_store(
     engine: &Engine,
+    program: &Program,
     span: Span,
     chance: &Chance,
     log: &Log,
@@ -184,7 +190,7 @@ fn new_store(
     let budget = call.memory.as_ref().unwrap_or(&engine.budget).clone();
     let account = Account::new(budget, call.limits.memory_bytes_max);
     let state = State::new(chance, egress, account, log.clone(), call.commit.clone(), text);
-    let mut store = Store::new(&engine.wasmtime, state);
+    let mut store = Store::new(&engine.sandbox(program.is_reset_in_place()).engine, state);
     store.limiter(|state| &mut state.memory);
     store.set_hostcall_fuel(HOSTCALL_FUEL);
     store.set_max_component_handles(COMPONENT_HANDLES_MAX);

@@ -21,6 +21,7 @@ use super::head::HeadError;
 use super::payload::PayloadError;
 use super::queued::AskError;
 use super::request_id::RequestId;
+use crate::accounts::AccountError;
 use crate::answer::Answer;
 use crate::api::{Diagnostic, ErrorBody, RunError};
 use crate::deploy::DeployError;
@@ -251,6 +252,10 @@ impl From<&ApiError> for Problem {
             ApiError::Unauthorized => of(StatusCode::UNAUTHORIZED, "unauthorized")
                 .hint("send the header Authorization: Bearer TOKEN; the host wrote one to admin.token in its data folder")
                 .header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"tidegate\"")),
+            ApiError::CrossOrigin => of(StatusCode::FORBIDDEN, "cross-origin")
+                .hint("load the page again and repeat it there; programs use the management API"),
+            ApiError::Forbidden => of(StatusCode::FORBIDDEN, "forbidden")
+                .hint("the owner of the workflow, or an admin, can change that"),
             ApiError::Query(_) => of(StatusCode::BAD_REQUEST, "invalid-query"),
             ApiError::Path(_) => of(StatusCode::BAD_REQUEST, "invalid-path"),
             ApiError::Json { is_data: false, .. } => of(StatusCode::BAD_REQUEST, "invalid-json"),
@@ -268,9 +273,30 @@ impl From<&ApiError> for Problem {
             }
             ApiError::Body(error) => Self::from(error),
             ApiError::Framing(error) => Self::from(error),
+            ApiError::Account(error) => Self::from(error),
             ApiError::Registry(error) => Self::from(&**error),
             ApiError::Deploy(error) => Self::from(&**error),
             ApiError::Store(error) => Self::from(error),
+        }
+    }
+}
+
+impl From<&AccountError> for Problem {
+    fn from(error: &AccountError) -> Self {
+        let of = |status, code| Self::of(status, code, error);
+        match error {
+            AccountError::WrongPassword => of(StatusCode::FORBIDDEN, "wrong-password"),
+            AccountError::LockedOut { .. } => of(StatusCode::TOO_MANY_REQUESTS, "locked-out"),
+            AccountError::Link => of(StatusCode::FORBIDDEN, "wrong-link")
+                .hint("an admin makes a new one: `tidegate user link LOGIN`"),
+            AccountError::Busy => of(StatusCode::SERVICE_UNAVAILABLE, "busy").retry_later(),
+            AccountError::Login(_) => of(StatusCode::UNPROCESSABLE_ENTITY, "invalid-login"),
+            AccountError::Invalid { .. } => of(StatusCode::UNPROCESSABLE_ENTITY, "invalid-field"),
+            AccountError::Missing { .. } => of(StatusCode::NOT_FOUND, "missing"),
+            AccountError::Disabled(_) => of(StatusCode::CONFLICT, "disabled"),
+            AccountError::Limit { .. } => of(StatusCode::UNPROCESSABLE_ENTITY, "over-limit"),
+            AccountError::Hash(_) => of(StatusCode::INTERNAL_SERVER_ERROR, "hash-failed"),
+            AccountError::Store(error) => Self::from(error),
         }
     }
 }

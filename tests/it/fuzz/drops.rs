@@ -9,7 +9,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tidegate::config::Config;
+use tidegate::config::{Config, Reset};
 use tidegate::engine::egress::Egress;
 use tidegate::engine::{Call, CallLimits, Compiler, Engine, EngineOptions, Input, Program, Report, Request};
 use tidegate::workflow::WorkflowId;
@@ -40,6 +40,9 @@ impl Sandbox {
             memory_total_bytes_max: 0,
             fuse: false,
             epoch_tick: Duration::from_millis(1),
+            reset: Reset::InPlace,
+            idle_bytes_max: 1 << 30,
+            idle_max: Duration::from_secs(60),
             on_compiled: Box::new(|_, _| ()),
         };
         let egress = Egress::new(&Config::defaults().egress).unwrap();

@@ -153,6 +153,7 @@ async fn one(sandbox: &Sandbox, component: Vec<u8>) -> Result<(), InstallError> 
             FaultKind::Trap,
             FaultKind::Memory,
             FaultKind::Deadline,
+            FaultKind::Cpu,
             FaultKind::Result,
             FaultKind::Exception,
         ];

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use serde_json::{Map, Value};
 use tidegate::api::Diagnostic;
-use tidegate::config::Config;
+use tidegate::config::{Config, Reset};
 use tidegate::engine::egress::Egress;
 use tidegate::engine::{
     Call, CallLimits, CommitRefusal, CommitSettings, Compiler, Engine, EngineOptions, Input, Program, Report,
@@ -94,6 +94,9 @@ impl Host {
             memory_total_bytes_max: 0,
             fuse: true,
             epoch_tick: Duration::from_millis(2),
+            reset: Reset::InPlace,
+            idle_bytes_max: 1 << 30,
+            idle_max: Duration::from_secs(60),
             on_compiled: Box::new(|_, _| ()),
         };
         let engine = Engine::new(options, Egress::new(&config).unwrap()).unwrap();

@@ -32,7 +32,8 @@ pub(super) async fn authorise(
     ApiError::Unauthorized.into_response()
 }
 
-fn is_local(request: &Request) -> bool {
+/// Whether a request comes from this machine itself.
+pub(in crate::server) fn is_local(request: &Request) -> bool {
     let peer = request.extensions().get::<Peer>();
     peer.is_some_and(|peer| peer.0.ip().to_canonical().is_loopback())
         && !PROXY_HEADERS.iter().any(|name| request.headers().contains_key(*name))

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 
+use crate::accounts::AccountError;
 use crate::deploy::DeployError;
 use crate::registry::RegistryError;
 use crate::server::body::BodyError;
@@ -26,6 +27,12 @@ pub(in crate::server) enum ApiError {
     /// There is no valid token.
     #[error("a valid token is needed")]
     Unauthorized,
+    /// A page of another site sent it.
+    #[error("the request does not come from a page of this host")]
+    CrossOrigin,
+    /// Whoever asks is known, and may not.
+    #[error("your account may not do this")]
+    Forbidden,
     /// A part of the path cannot be read.
     #[error("the path cannot be read: {0}")]
     Path(String),
@@ -94,6 +101,9 @@ pub(in crate::server) enum ApiError {
     /// The request is malformed.
     #[error(transparent)]
     Framing(#[from] FramingError),
+    /// The accounts refused.
+    #[error(transparent)]
+    Account(#[from] AccountError),
     /// The registry refused.
     #[error(transparent)]
     Registry(Box<RegistryError>),

@@ -29,9 +29,9 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(super) struct EventParams {
+pub(in crate::server) struct EventParams {
     /// Runs of this workflow only.
-    workflow: Option<String>,
+    pub(in crate::server) workflow: Option<String>,
 }
 
 struct Subscription {
@@ -54,7 +54,7 @@ struct Subscription {
         (status = 503, description = "All streams are in use", body = ErrorBody),
     ),
 )]
-pub(super) async fn events(
+pub(in crate::server) async fn events(
     State(api): Shared,
     Params(params): Params<EventParams>,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, ApiError> {

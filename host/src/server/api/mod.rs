@@ -5,23 +5,23 @@
 //! they decide nothing themselves. Errors leave as [`ApiError`] and get their status in
 //! [`super::reply`].
 
-mod auth;
+pub(in crate::server) mod auth;
 mod backup;
 mod error;
-mod events;
-mod extract;
+pub(in crate::server) mod events;
+pub(in crate::server) mod extract;
 mod openapi;
-mod probes;
-mod queue;
-mod replay;
+pub(in crate::server) mod probes;
+pub(in crate::server) mod queue;
+pub(in crate::server) mod replay;
 mod request;
-mod runs;
+pub(in crate::server) mod runs;
 mod runtimes;
-mod schedules;
-mod settings;
-mod statistics;
-mod versions;
-mod view;
+pub(in crate::server) mod schedules;
+pub(in crate::server) mod settings;
+pub(in crate::server) mod statistics;
+pub(in crate::server) mod versions;
+pub(in crate::server) mod view;
 mod workflows;
 
 use std::net::SocketAddr;
@@ -30,19 +30,22 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::{MatchedPath, Request};
 use axum::middleware::{self, Next};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
+use hyper::HeaderMap;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub(super) use self::error::ApiError;
+pub(super) use self::extract::upload;
 pub(super) use self::request::written;
+use super::console;
 use crate::app::App;
 
 /// What handlers work with.
-struct Api {
-    app: Arc<App>,
+pub(super) struct Api {
+    pub(super) app: Arc<App>,
     /// Cancelled when the host stops taking requests.
     draining: CancellationToken,
     /// Event streams that may still be opened.
@@ -87,8 +90,9 @@ pub(super) fn router(app: Arc<App>, draining: CancellationToken) -> Router {
     let authorise = middleware::from_fn_with_state(api.clone(), auth::authorise);
     router
         .route_layer(authorise)
+        .merge(console::routes(api.clone()))
         .route_layer(middleware::from_fn(remember_route))
-        .fallback(async || ApiError::NoRoute)
+        .fallback(nothing_here)
         .method_not_allowed_fallback(async || ApiError::Method)
         .with_state(api)
 }
@@ -130,6 +134,10 @@ fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(probes::readyz))
         .routes(routes!(probes::metrics))
         .routes(routes!(probes::root))
+}
+
+async fn nothing_here(headers: HeaderMap) -> Response {
+    console::not_found(&headers).unwrap_or_else(|| ApiError::NoRoute.into_response())
 }
 
 async fn remember_route(path: Option<MatchedPath>, request: Request, next: Next) -> Response {

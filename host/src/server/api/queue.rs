@@ -21,15 +21,15 @@ const EVENTS_MAX: usize = 1000;
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(super) struct DeadParams {
+pub(in crate::server) struct DeadParams {
     /// Dead letters of this workflow only.
-    workflow: Option<String>,
+    pub(in crate::server) workflow: Option<String>,
     /// Rows of a page, 1 to 500; 50 when it is left out.
     #[param(minimum = 1, maximum = 500)]
-    limit: Option<usize>,
+    pub(in crate::server) limit: Option<usize>,
     /// `next` of the page before.
     #[param(value_type = Option<RunId>)]
-    cursor: Option<String>,
+    pub(in crate::server) cursor: Option<String>,
 }
 
 /// Events that were given up: none of their attempts succeeded, and their policy allows no
@@ -42,7 +42,7 @@ pub(super) struct DeadParams {
         (status = 404, description = "There is no such workflow", body = ErrorBody),
     ),
 )]
-pub(super) async fn list(
+pub(in crate::server) async fn list(
     State(api): Shared,
     Params(params): Params<DeadParams>,
 ) -> Result<Json<DeadList>, ApiError> {
@@ -90,7 +90,7 @@ fn view(entry: &QueueEntry, workflow: WorkflowName) -> Option<DeadView> {
         (status = 422, description = "A field is wrong; the message names it", body = ErrorBody),
     ),
 )]
-pub(super) async fn redrive(
+pub(in crate::server) async fn redrive(
     State(api): Shared,
     JsonBody(request): JsonBody<RedriveRequest>,
 ) -> Result<Json<Redriven>, ApiError> {
@@ -118,7 +118,7 @@ pub(super) async fn redrive(
         (status = 409, description = "It has ended already", body = ErrorBody),
     ),
 )]
-pub(super) async fn cancel(
+pub(in crate::server) async fn cancel(
     State(api): Shared,
     Segments(id): Segments<String>,
 ) -> Result<Json<RunDetail>, ApiError> {

@@ -33,33 +33,33 @@ const TEST_SCHEDULE: &str = "test";
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(super) struct RunParams {
+pub(in crate::server) struct RunParams {
     /// Statuses, separated by commas; all when it is left out.
     #[param(
         pattern = "^(queued|running|succeeded|failed|interrupted|cancelled)(,(queued|running|succeeded|failed|interrupted|cancelled))*$"
     )]
-    status: Option<String>,
+    pub(in crate::server) status: Option<String>,
     /// `catch`, `pull`, `test` or `replay`.
     #[param(pattern = "^(catch|pull|test|replay)$")]
-    trigger: Option<String>,
+    pub(in crate::server) trigger: Option<String>,
     /// Runs accepted at or after this instant (RFC 3339).
     #[param(value_type = Option<String>, format = DateTime)]
-    since: Option<Timestamp>,
+    pub(in crate::server) since: Option<Timestamp>,
     /// Runs accepted before this instant (RFC 3339).
     #[param(value_type = Option<String>, format = DateTime)]
-    until: Option<Timestamp>,
+    pub(in crate::server) until: Option<Timestamp>,
     /// Runs with this text in their log, their error or its trace; ASCII letters match in
     /// either case. A page reads about 8 MiB of records at most: it may not be full, or be
     /// empty, and have a `next` all the same; `searched` says how far it came.
     #[param(min_length = 1, max_length = 256)]
-    text: Option<String>,
+    pub(in crate::server) text: Option<String>,
     /// Runs of a page, 1 to 500; 50 when it is left out. Runs that have not ended come on
     /// top of it: all that run, and at most as many that wait in the queue.
     #[param(minimum = 1, maximum = 500)]
-    limit: Option<usize>,
+    pub(in crate::server) limit: Option<usize>,
     /// `next` of the page before.
     #[param(value_type = Option<RunId>)]
-    cursor: Option<String>,
+    pub(in crate::server) cursor: Option<String>,
 }
 
 /// The runs of all workflows, newest first.
@@ -93,7 +93,15 @@ pub(super) async fn list_of_workflow(
     page(&api, Some(entry.workflow.id), params).await.map(Json)
 }
 
-async fn page(api: &Api, workflow: Option<WorkflowId>, params: RunParams) -> Result<RunList, ApiError> {
+/// A page of runs, of a workflow or of all: those that wait and run first.
+///
+/// # Errors
+/// A parameter is wrong, or the store fails.
+pub(in crate::server) async fn page(
+    api: &Api,
+    workflow: Option<WorkflowId>,
+    params: RunParams,
+) -> Result<RunList, ApiError> {
     let limit = limit(params.limit)?;
     let cursor = params.cursor.as_deref().map(str::parse::<RunId>).transpose();
     let cursor = cursor.map_err(|error| ApiError::Query(format!("cursor: {error}")))?;
@@ -192,7 +200,7 @@ pub(super) async fn show(
         (status = 404, description = "There is no such run", body = ErrorBody),
     ),
 )]
-pub(super) async fn log(
+pub(in crate::server) async fn log(
     State(api): Shared,
     Segments(id): Segments<String>,
 ) -> Result<Json<RunLog>, ApiError> {
@@ -202,7 +210,7 @@ pub(super) async fn log(
 }
 
 /// The run with this id, ended or not.
-pub(super) async fn find(api: &Api, id: &str) -> Result<Run, ApiError> {
+pub(in crate::server) async fn find(api: &Api, id: &str) -> Result<Run, ApiError> {
     let missing = || ApiError::Missing { what: format!("the run {id:.40?}") };
     let id: RunId = id.parse().map_err(|_| missing())?;
     let running = api.app.invoker.running(None).into_iter().find(|run| run.id == id);
@@ -231,7 +239,7 @@ pub(super) async fn find(api: &Api, id: &str) -> Result<Run, ApiError> {
         (status = 422, description = "The request is wrong; the message names the field", body = ErrorBody),
     ),
 )]
-pub(super) async fn test(
+pub(in crate::server) async fn test(
     State(api): Shared,
     Segments(name): Segments<String>,
     OptionalJson(test): OptionalJson<TestRequest>,
