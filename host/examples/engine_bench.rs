@@ -171,6 +171,7 @@ fn call(rig: &Rig) -> Call {
         commit: None,
         traceparent: None,
         memory: None,
+        destinations: None,
         limits: LIMITS,
     }
 }

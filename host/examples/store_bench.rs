@@ -319,6 +319,8 @@ fn workflow(number: usize) -> anyhow::Result<Workflow> {
         state: State::Active,
         catch_key: None,
         endpoint: Endpoint::default(),
+        signature: None,
+        egress: None,
         schedules: Vec::new(),
         limits: LimitOverrides::default(),
         retry: RetryPolicy::default(),

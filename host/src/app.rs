@@ -13,6 +13,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::accounts::{Accounts, NewLink};
+use crate::audit::{AuditError, AuditLog, Event};
 use crate::config::Config;
 use crate::data::{DataError, DataFolder, HostFile};
 use crate::deploy::Deployer;
@@ -46,6 +47,9 @@ pub enum AppError {
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The audit log.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
     /// The sandbox.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -114,7 +118,7 @@ impl AppError {
                 "a newer build wrote it: use that one, or give this one a folder of its own with --data"
                     .to_owned(),
             ),
-            AppError::Data(_) | AppError::Store(StoreError::Folder { .. }) => {
+            AppError::Data(_) | AppError::Audit(_) | AppError::Store(StoreError::Folder { .. }) => {
                 Some("choose a folder that this user may write with --data".to_owned())
             }
             _ => None,
@@ -145,6 +149,8 @@ pub struct App {
     pub data: DataFolder,
     /// Users, tokens and sessions.
     pub accounts: Arc<Accounts>,
+    /// Who changed what.
+    pub audit: Arc<AuditLog>,
     /// Where it listens.
     pub urls: Urls,
     /// When it became ready.
@@ -304,6 +310,9 @@ pub async fn serve(
         store.close().await?;
         return Err(AppError::NoAccounts { address: urls.api });
     }
+    let key = data.audit_key(&config.audit.key_file)?;
+    let audit = Arc::new(AuditLog::open(data.path(), key, config.audit.days, config.audit.bytes_max)?);
+    audit.append(Event::of_host("host.start"))?;
     let core = Core::open(config.clone(), store, &data, program, vec![urls.api, urls.catch]).await?;
     let (queue, pulls) = queue_and_pulls(&core);
     let options = scheduler::Options {
@@ -319,6 +328,7 @@ pub async fn serve(
         scheduler,
         data: data.clone(),
         accounts,
+        audit,
         urls,
         started_at: Timestamp::now(),
     });
@@ -416,6 +426,11 @@ async fn keep_house(app: Arc<App>, shutdown: CancellationToken) {
         }
         if let Err(error) = app.accounts.sweep().await {
             tracing::error!(error = &error as &dyn std::error::Error, "deleting old sessions failed");
+        }
+        let audit = app.audit.clone();
+        let pruned = tokio::task::spawn_blocking(move || audit.prune(Timestamp::now())).await;
+        if let Ok(Err(error)) = pruned {
+            tracing::error!(error = &error as &dyn std::error::Error, "the audit log's retention failed");
         }
         if let Err(error) = app.store.collect_garbage(&[]).await {
             tracing::error!(error = &error as &dyn std::error::Error, "collecting garbage failed");

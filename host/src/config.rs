@@ -13,8 +13,8 @@ use std::time::Duration;
 use toml::{Table, Value};
 
 pub use self::keys::{
-    Accounts, Config, Egress, Engine, Log, LogFormat, Owner, Queue, Record, Reset, Run, Runtime, Schedule,
-    Server, Store, Telemetry,
+    Accounts, Audit, Config, Egress, Engine, Log, LogFormat, Owner, Queue, Record, Reset, Run, Runtime,
+    Schedule, Server, Store, Telemetry,
 };
 use crate::schedule::{BACKFILL_MAX, JITTER_MS_MAX, START_DEADLINE_MS_MIN};
 
@@ -193,6 +193,12 @@ impl Config {
             let reason = "each must be written name=value".to_owned();
             return Err(origins.value_error("telemetry.otlp_headers", reason));
         }
+        if let Some(wrong) = self.server.trusted_proxies.iter().find(|text| keys::network(text).is_none()) {
+            let reason = format!("{wrong:?} is neither an address nor a network such as 10.0.0.0/8");
+            return Err(origins.value_error("server.trusted_proxies", reason));
+        }
+        at_least("server.address_burst_max", self.server.address_burst_max.into(), 1)?;
+        at_least("server.endpoint_burst_max", self.server.endpoint_burst_max.into(), 1)?;
         at_least("server.connections_max", self.server.connections_max as u64, 1)?;
         at_least("server.header_timeout_ms", self.server.header_timeout_ms, 1)?;
         at_least("server.idle_timeout_ms", self.server.idle_timeout_ms, 1)?;
@@ -230,6 +236,8 @@ impl Config {
             ("accounts.sessions_max", accounts.sessions_max as u64),
             ("accounts.tokens_max", accounts.tokens_max as u64),
             ("accounts.users_max", accounts.users_max as u64),
+            ("audit.days", self.audit.days.into()),
+            ("audit.bytes_max", self.audit.bytes_max),
         ] {
             at_least(key, value, 1)?;
         }
@@ -343,6 +351,9 @@ fn convert(value: Value, default: &Value) -> Result<Value, String> {
             .parse()
             .map(Value::Integer)
             .map_err(|_| format!("{text:?} is not a whole number")),
+        (Value::String(text), Value::Boolean(_)) => {
+            text.parse().map(Value::Boolean).map_err(|_| format!("{text:?} is neither true nor false"))
+        }
         (Value::String(text), Value::Array(_)) => {
             let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
             Ok(Value::Array(parts.map(|part| Value::String(part.to_owned())).collect()))
@@ -414,6 +425,7 @@ mod tests {
         let environment = vec![
             env("TIDEGATE_ENGINE__INSTANCES_MAX", "20"),
             env("TIDEGATE_ENGINE__QUEUE_MAX", "30"),
+            env("TIDEGATE_ENGINE__FUSE", "false"),
             env("TIDEGATE_URL", "http://x"),
             env("TIDEGATE_EGRESS__ALLOW_PRIVATE", "a:1, b"),
         ];
@@ -422,6 +434,7 @@ mod tests {
             (config.engine.deadline_ms, config.engine.instances_max, config.engine.queue_max),
             (1, 20, 300)
         );
+        assert!(!config.engine.fuse);
         assert_eq!(config.egress.allow_private, ["a:1", "b"]);
     }
 
@@ -455,6 +468,11 @@ mod tests {
             (
                 flag("engine.deadline_ms", "x"),
                 "engine.deadline_ms in --engine.deadline_ms: \"x\" is not a whole number",
+            ),
+            (
+                flag("server.trusted_proxies", "10.0.0.0/8, proxy"),
+                "server.trusted_proxies in --server.trusted_proxies: \"proxy\" is neither an address nor a \
+                 network such as 10.0.0.0/8",
             ),
             (flag("server.listen", 1), "server.listen in --server.listen: is a whole number, must be a text"),
         ] {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use jiff::Timestamp;
 
-use crate::api::{Diagnostic, PackageView, RuntimeView};
+use crate::api::{Diagnostic, Fusion, PackageView, RuntimeView};
 use crate::config::Config;
 use crate::engine::{CallLimits, Engine, InstallError, Program, ScanError, Source, World};
 use crate::programs::{LoadError, Programs};
@@ -111,7 +111,8 @@ impl Deployer {
         Self { config, engine, programs, registry, store }
     }
 
-    /// Deploys a component as the next version of a workflow.
+    /// Deploys a component as the next version of a workflow, for the account with the login
+    /// `by`.
     ///
     /// # Errors
     /// Why it was refused.
@@ -120,12 +121,13 @@ impl Deployer {
         name: &str,
         wasm: Bytes,
         message: String,
+        by: Option<String>,
     ) -> Result<Arc<Entry>, DeployError> {
         let (entry, program) = self.accept_component(name, wasm.clone(), &message).await?;
         let component_bytes = wasm.len() as u64;
         let component = self.store.put_blob(wasm).await.map_err(DeployError::Store)?;
         self.programs.keep(Arc::new(program));
-        self.finish(&entry, Code::Component { component, component_bytes }, message).await
+        self.finish(&entry, Code::Component { component, component_bytes }, message, by).await
     }
 
     /// Does what [`Deployer::component`] does but for keeping a version of it: whether it
@@ -152,8 +154,8 @@ impl Deployer {
         Ok((entry, program))
     }
 
-    /// Deploys source as the next version of a workflow. `runtime` is the default one
-    /// when it is left out.
+    /// Deploys source as the next version of a workflow, for the account with the login `by`.
+    /// `runtime` is the default one when it is left out.
     ///
     /// # Errors
     /// Why it was refused; [`DeployError::Source`] with what is wrong where.
@@ -164,6 +166,7 @@ impl Deployer {
         source: Bytes,
         runtime: Option<String>,
         message: String,
+        by: Option<String>,
     ) -> Result<Arc<Entry>, DeployError> {
         let accepted = self.accept_source(name, file, source.clone(), runtime, &message).await?;
         let AcceptedSource { entry, file, runtime, code } = accepted;
@@ -171,7 +174,7 @@ impl Deployer {
         let code = self.store.put_blob(code.into()).await.map_err(DeployError::Store)?;
         let runtime_name = runtime.name.to_string();
         let code = Code::Source { file, source, code, runtime_name, runtime: runtime.component };
-        self.finish(&entry, code, message).await
+        self.finish(&entry, code, message, by).await
     }
 
     /// Does what [`Deployer::source`] does but for keeping a version of it: whether it
@@ -243,16 +246,27 @@ impl Deployer {
             installed_at: Timestamp::now(),
         };
         self.store.put_runtime(runtime.clone()).await.map_err(DeployError::Store)?;
-        Ok(self.view(runtime))
+        self.view(runtime).await
     }
 
     /// The runtimes that source can be deployed to.
     ///
     /// # Errors
-    /// When the store fails.
-    pub async fn runtimes(&self) -> Result<Vec<RuntimeView>, StoreError> {
-        let runtimes = self.store.runtimes().await?;
-        Ok(runtimes.into_iter().map(|runtime| self.view(runtime)).collect())
+    /// When the store fails, or what is noted of a compiled component cannot be read.
+    pub async fn runtimes(&self) -> Result<Vec<RuntimeView>, DeployError> {
+        let mut views = Vec::new();
+        for runtime in self.store.runtimes().await.map_err(DeployError::Store)? {
+            views.push(self.view(runtime).await?);
+        }
+        Ok(views)
+    }
+
+    /// How a component was compiled; `None` while it is not compiled on this host.
+    ///
+    /// # Errors
+    /// When what is noted of it cannot be read.
+    pub async fn fusion(&self, component: Digest) -> Result<Option<Fusion>, DeployError> {
+        Ok(self.engine.fusion(component).await?)
     }
 
     /// Deletes compiled components, older than `age_min`, that no version of a workflow
@@ -283,8 +297,14 @@ impl Deployer {
         found.ok_or(DeployError::NoRuntime { name, known })
     }
 
-    async fn finish(&self, entry: &Entry, code: Code, message: String) -> Result<Arc<Entry>, DeployError> {
-        let added = self.store.add_version(entry.workflow.id, code, None, message).await;
+    async fn finish(
+        &self,
+        entry: &Entry,
+        code: Code,
+        message: String,
+        by: Option<String>,
+    ) -> Result<Arc<Entry>, DeployError> {
+        let added = self.store.add_version(entry.workflow.id, code, by, message).await;
         let (version, workflow) = added.map_err(|error| match error {
             StoreError::Missing { what } => DeployError::Registry(RegistryError::Missing { what }),
             other => DeployError::Store(other),
@@ -301,8 +321,9 @@ impl Deployer {
         }
     }
 
-    fn view(&self, runtime: Runtime) -> RuntimeView {
-        RuntimeView {
+    async fn view(&self, runtime: Runtime) -> Result<RuntimeView, DeployError> {
+        Ok(RuntimeView {
+            fusion: self.fusion(runtime.component).await?,
             default: runtime.name.as_str() == self.config.runtime.default,
             name: runtime.name.into(),
             language: runtime.language,
@@ -313,7 +334,7 @@ impl Deployer {
                 .into_iter()
                 .map(|(name, version)| PackageView { name, version })
                 .collect(),
-        }
+        })
     }
 }
 

@@ -393,6 +393,7 @@ impl Invoker {
             commit: Some(commit),
             traceparent: trace.map(|trace| trace.header()),
             memory: None,
+            destinations: entry.workflow.egress.clone(),
             limits: CallLimits {
                 deadline: Duration::from_millis(own.deadline_ms.unwrap_or(engine.deadline_ms)),
                 cpu_max: Duration::from_millis(own.cpu_ms_max.unwrap_or(engine.cpu_ms_max)),

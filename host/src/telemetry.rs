@@ -4,8 +4,11 @@
 //! holds anything that a caller or a guest chose: values are words of this program,
 //! except for a failed exchange's error word, which is the host's own.
 
+mod egress;
 mod histogram;
+mod open_connection;
 mod queue;
+mod refusals;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -17,8 +20,11 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
+use self::egress::EgressMetrics;
 use self::histogram::{Histogram, MEMORY_BYTES, TIMES_US, US_PER_SECOND};
+pub use self::open_connection::OpenConnection;
 pub use self::queue::QueueMetrics;
+pub use self::refusals::RefusalMetrics;
 use crate::api::SlotFigures;
 use crate::otlp::Exporter;
 use crate::run::{FaultKind, LogLine, Run, Status, Trigger};
@@ -59,6 +65,7 @@ pub struct Telemetry {
     log_bytes_dropped: Counter,
     exchanges: Counter,
     exchange_failures: Family<ReasonLabels, Counter>,
+    egress: EgressMetrics,
     requests: Family<RequestLabels, Counter>,
     /// `requests` for a catch that was answered 200: found without a lock.
     requests_caught: Counter,
@@ -71,6 +78,8 @@ pub struct Telemetry {
     compile_duration: Histogram,
     /// The queue's.
     pub queue: QueueMetrics,
+    /// Requests that became no run.
+    pub refusals: RefusalMetrics,
     otlp_dropped: Gauge<u64, AtomicU64>,
     exporter: OnceLock<Exporter>,
     gauges: GaugeHandles,
@@ -97,11 +106,9 @@ pub struct Gauges {
     pub store: StoreHealth,
     /// How full the queue is.
     pub queue: QueueFigures,
+    /// Outbound requests that were refused so far, by reason.
+    pub egress_refused: Vec<(&'static str, u64)>,
 }
-
-/// Counts an open connection until it is dropped.
-#[derive(Debug)]
-pub struct OpenConnection(Gauge);
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct TriggerLabels {
@@ -202,6 +209,7 @@ impl Telemetry {
                 "egress_failures",
                 "Exchanges without a response, by wasi:http error code",
             ),
+            egress: EgressMetrics::register(&mut registry),
             requests: add(&mut registry, "http_requests", "Requests answered, by route and status"),
             requests_caught: Counter::default(),
             connections: add(&mut registry, "http_connections_open", "Open connections"),
@@ -226,6 +234,7 @@ impl Telemetry {
                 times(),
             ),
             queue: QueueMetrics::register(&mut registry),
+            refusals: RefusalMetrics::register(&mut registry),
             otlp_dropped: add(&mut registry, "otlp_dropped_runs", "Runs that the OTLP collector did not get"),
             exporter: OnceLock::new(),
             gauges: GaugeHandles::register(&mut registry),
@@ -234,8 +243,7 @@ impl Telemetry {
         telemetry.create_all()
     }
 
-    /// Makes every known label set exist at zero, so that the first event is visible as
-    /// an increase.
+    /// Makes every known label set exist at zero: the first event is seen as an increase.
     fn create_all(mut self) -> Self {
         for trigger in TRIGGERS {
             for fault in FaultKind::ALL {
@@ -341,8 +349,7 @@ impl Telemetry {
 
     /// Counts a connection as open until the returned value is dropped.
     pub fn connection_opened(&self) -> OpenConnection {
-        self.connections.inc();
-        OpenConnection(self.connections.clone())
+        OpenConnection::counted_by(&self.connections)
     }
 
     /// Counts a connection that could not be accepted or was cut; `reason` is a word of
@@ -378,6 +385,7 @@ impl Telemetry {
     pub fn render(&self, gauges: &Gauges) -> String {
         self.gauges.set(gauges);
         self.queue.set(&gauges.queue);
+        self.egress.set(&gauges.egress_refused);
         self.otlp_dropped.set(self.exporter.get().map_or(0, Exporter::dropped));
         let mut text = String::with_capacity(32 * 1024);
         prometheus_client::encoding::text::encode(&mut text, &self.registry)
@@ -389,12 +397,6 @@ impl Telemetry {
 impl Default for Telemetry {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-impl Drop for OpenConnection {
-    fn drop(&mut self) {
-        self.0.dec();
     }
 }
 
@@ -585,6 +587,7 @@ mod tests {
                 queued: 6,
                 flush_us: 7,
             },
+            egress_refused: vec![("loopback", 3)],
             queue: QueueFigures { waiting: 8, dead: 2, ..QueueFigures::default() },
         }
     }

@@ -1,6 +1,7 @@
 //! Compiled components in a host's data folder: made again when they were changed, and
 //! deleted when nothing can need them any more.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -18,6 +19,11 @@ fn artefacts(data: &Path) -> Vec<PathBuf> {
         found.extend(files.map(|file| file.unwrap().path()));
     }
     found
+}
+
+/// The components that there is any file of.
+fn components(data: &Path) -> BTreeSet<PathBuf> {
+    artefacts(data).iter().map(|path| path.with_extension("")).collect()
 }
 
 fn compiles(host: &Host) -> String {
@@ -81,7 +87,7 @@ fn compiled_components_that_no_version_needs_are_deleted() {
     let earlier = host.deploy("earlier", "catch", "echo");
     host.upload("earlier", "application/wasm", &guests::component("settings")).expect(201);
     host.deploy("gone", "catch", "trap");
-    assert_eq!(artefacts(host.data()).len(), 8);
+    assert_eq!(components(host.data()).len(), 4);
     host.request("DELETE", "/api/v1/workflows/gone").send(host.api).expect(204);
     host.kill();
     let foreign = host.data().join("artefacts/47.0.0-0123456789abcdef");
@@ -94,10 +100,36 @@ fn compiled_components_that_no_version_needs_are_deleted() {
 
     host.restart(&[]);
     wait::until("the artefacts of one component and of one engine are deleted", || {
-        !foreign.exists() && artefacts(host.data()).len() == 6
+        !foreign.exists() && components(host.data()).len() == 3
     });
     assert_eq!(host.call(&kept, &json!({})).expect(200).text(), "hello\n");
     host.tell("POST", "/api/v1/workflows/earlier/activate", &json!({ "version": 1 })).expect(200);
     host.call(&earlier, &json!({})).expect(200);
     assert_eq!(compiles(&host), "0", "what a version can need is still there");
+}
+
+#[test]
+fn a_component_is_fused_when_it_is_deployed_unless_that_is_switched_off() {
+    let mut host = Host::with(&[("engine.fuse", "false")]);
+    let hello = host.deploy("hello", "catch", "hello");
+    let fusion = |host: &Host| {
+        let shown = host.get("/api/v1/workflows/hello").expect(200).json();
+        let versions = host.get("/api/v1/workflows/hello/versions").expect(200).json();
+        assert_eq!(shown["fusion"], versions["versions"][0]["fusion"]);
+        shown["fusion"].clone()
+    };
+    let off = fusion(&host);
+    assert_eq!(off["merged"], 0);
+    assert!(off["reason"].as_str().unwrap().contains("engine.fuse"), "{off}");
+    host.call(&hello, &json!({})).expect(200);
+
+    host.kill();
+    host.restart(&[("engine.fuse", "true")]);
+    assert!(fusion(&host).is_null(), "what was compiled the other way is not used");
+    assert_eq!(host.call(&hello, &json!({})).expect(200).text(), "hello\n");
+    assert_eq!(fusion(&host), json!({ "modules": 4, "merged": 3 }));
+    assert_eq!(compiles(&host), "1");
+    let shown = host.command(&["show", "hello"]).output().unwrap();
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    assert!(shown.lines().any(|line| line.trim() == "fused        3 of 4 modules"), "{shown}");
 }

@@ -136,7 +136,7 @@ fn links(page: &str) -> BTreeSet<String> {
     found
 }
 
-const PAGES: [&str; 20] = [
+const PAGES: [&str; 21] = [
     "/workflows",
     "/create",
     "/create/blank-catch",
@@ -156,6 +156,7 @@ const PAGES: [&str; 20] = [
     "/host",
     "/admin",
     "/users",
+    "/audit",
     "/account",
 ];
 
@@ -263,7 +264,7 @@ fn members_see_and_do_what_accounts_allow() {
     let link = text.split("value=\"/sign-in?").nth(1).unwrap().split('"').next().unwrap();
     let member = host.signed_in(link);
     // A link works once.
-    host.stranger().post("/sign-in", &[("link", link.split_once("link=").unwrap().1)]).expect(403);
+    host.stranger().post("/sign-in", &[("link", link.split_once("link=").unwrap().1)]).expect(401);
 
     let list = member.get("/workflows").expect(200).text();
     assert!(
@@ -279,8 +280,10 @@ fn members_see_and_do_what_accounts_allow() {
         ("/workflows/hello/settings", 403),
         ("/workflows/hello/runs", 403),
         ("/workflows/hello/versions/1", 403),
-        ("/runs", 403),
-        ("/dead", 403),
+        ("/runs", 200),
+        ("/dead", 200),
+        ("/monitoring", 403),
+        ("/audit", 403),
         ("/host", 403),
         ("/users", 403),
         ("/account", 200),
@@ -292,9 +295,18 @@ fn members_see_and_do_what_accounts_allow() {
     let runs = host.api("GET", "/api/v1/runs", &json!({})).json();
     let run = runs["runs"][0]["id"].as_str().unwrap();
     member.get(&format!("/runs/{run}")).expect(403);
+    assert!(!member.get("/runs").text().contains(run) && admin.get("/runs").text().contains(run));
     member.post("/workflows/hello/archive", &[("confirm", "hello")]).expect(403);
     member.post("/workflows/mine/change", &[("action", "pause")]).expect(404);
     member.post("/users", &[("action", "admin"), ("login", "ada")]).expect(403);
+
+    // What was done is written down, without values.
+    let log = admin.get("/audit").expect(200).text();
+    assert!(
+        log.contains("user.change") && log.contains("<code>add</code> <code>Ada</code> <code>ada</code>"),
+        "{log}"
+    );
+    assert!(log.contains("session.begin"), "{log}");
 
     // Disabled, the session is over.
     admin.post("/users", &[("action", "disable"), ("login", "ada")]).expect(200);

@@ -96,6 +96,7 @@ impl Host {
             commit: None,
             traceparent: None,
             memory: None,
+            destinations: None,
             limits,
         };
         CallBuilder { host: self, program, call }

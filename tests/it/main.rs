@@ -4,6 +4,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod access;
+mod accounts;
 mod api;
 mod artefacts;
 mod bombs;
@@ -13,6 +15,7 @@ mod connections;
 mod console;
 mod crashes;
 mod drain;
+mod egress_rules;
 mod engine;
 #[path = "engine.rs"]
 #[allow(clippy::duplicate_mod, reason = "the same tests, without resetting in place")]
@@ -21,6 +24,7 @@ mod events;
 mod fuzz;
 mod handover;
 mod hostile;
+mod http2;
 mod limits;
 mod malformed;
 mod otlp;
@@ -29,15 +33,20 @@ mod probes;
 mod python;
 mod python_builds;
 mod python_examples;
+mod python_fused;
 mod python_packages;
 mod python_projects;
 mod python_served;
 mod queue;
+mod rates;
 mod runs;
 mod schedules;
 mod schema;
 mod settings;
 mod shares;
+mod signatures;
+mod slow_callers;
+mod smuggling;
 mod specification;
 mod support;
 mod tidy;

@@ -16,9 +16,9 @@ use crate::support::python_host::{Host, Ran, Server, changed, limits, request, t
 /// A program of `tests/python/programs` and what must come of it.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Case {
-    name: String,
-    program: String,
+pub(crate) struct Case {
+    pub(crate) name: String,
+    pub(crate) program: String,
     kind: Kind,
     #[serde(default)]
     request: Value,
@@ -27,26 +27,41 @@ struct Case {
     /// Whether it is given the addresses of a server, as `URL`, and of none, as `CLOSED`.
     #[serde(default)]
     server: bool,
-    deadline_ms: Option<u64>,
+    pub(crate) deadline_ms: Option<u64>,
     /// Whether it runs twice, and must come to the same end.
     #[serde(default)]
     twice: bool,
-    expect: Expect,
+    pub(crate) expect: Expect,
 }
 
 impl Case {
-    fn input(&self) -> Input {
+    pub(crate) fn input(&self) -> Input {
         match self.kind {
             Kind::Catch => request(&self.request),
             Kind::Pull => tick(),
         }
     }
+
+    /// Its settings, and the addresses that it asks for.
+    pub(crate) fn settings_with(&self, server: &Server) -> Map<String, Value> {
+        let mut settings = self.settings.clone();
+        if self.server {
+            settings.insert("URL".to_owned(), format!("http://127.0.0.1:{}", server.port).into());
+            settings.insert("CLOSED".to_owned(), "http://127.0.0.1:1/".into());
+        }
+        settings
+    }
+}
+
+/// The programs that run.
+pub(crate) fn cases() -> Vec<Case> {
+    serde_json::from_str(&read("programs.json")).unwrap()
 }
 
 /// What is absent is not looked at.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Expect {
+pub(crate) struct Expect {
     #[serde(default, deserialize_with = "present")]
     reply: Option<Value>,
     #[serde(default, deserialize_with = "present")]
@@ -58,18 +73,18 @@ struct Expect {
     log_cut: Option<bool>,
     fault: Option<Value>,
     /// Keys of the returned value that differ in a second run.
-    differs: Option<Vec<String>>,
+    pub(crate) differs: Option<Vec<String>>,
     /// Keys of the returned value that are the same in a second run.
-    same: Option<Vec<String>>,
+    pub(crate) same: Option<Vec<String>>,
 }
 
 /// A program of `tests/python/broken` and what must be said of it.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Broken {
-    program: String,
-    kind: Kind,
-    deadline_ms: Option<u64>,
+pub(crate) struct Broken {
+    pub(crate) program: String,
+    pub(crate) kind: Kind,
+    pub(crate) deadline_ms: Option<u64>,
     #[serde(default)]
     diagnostic: Value,
     fault: Option<String>,
@@ -157,7 +172,7 @@ fn judge_fault(fault: &Fault, wanted: &Value, same: &mut impl FnMut(&str, Value,
     }
 }
 
-fn read(path: &str) -> String {
+pub(crate) fn read(path: &str) -> String {
     let path = python::repository().join("tests/python").join(path);
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
@@ -170,15 +185,11 @@ fn report(failures: Vec<String>, count: usize) {
 async fn programs_behave_as_their_authors_expect() {
     let server = Server::start("server.py", &[]);
     let host = Host::new("").await;
-    let cases: Vec<Case> = serde_json::from_str(&read("programs.json")).unwrap();
+    let cases = cases();
     let count = cases.len();
     let mut failures = Vec::new();
     for case in cases {
-        let mut settings = case.settings.clone();
-        if case.server {
-            settings.insert("URL".to_owned(), format!("http://127.0.0.1:{}", server.port).into());
-            settings.insert("CLOSED".to_owned(), "http://127.0.0.1:1/".into());
-        }
+        let settings = case.settings_with(&server);
         let file = format!("{}.py", case.program);
         let source = host.source(&file, &read(&format!("programs/{file}"))).await;
         let source = source.unwrap_or_else(|found| panic!("{}: {found:?}", case.name));

@@ -29,6 +29,7 @@
     const data = JSON.parse(place.dataset.chart);
     const show = sizes[data.unit];
     const bars = data.kind === "bars";
+    const step = data.at.length > 1 ? data.at[1] - data.at[0] : 60;
     const colour = (series, at) => css(named[series.name] || others[at % others.length]);
     // Bars stand on each other: each is drawn from the bottom to the sum of those below.
     const sums = data.at.map(() => 0);
@@ -43,7 +44,8 @@
     const options = {
       width: place.clientWidth, height: 200, padding: [8, 8, 0, 0],
       cursor: {y: false, points: {show: !bars}},
-      scales: {y: {range: (_, __, max) => [0, max > 0 ? max * 1.1 : 1]}},
+      // A step lasts until the next one begins, the last one too.
+      scales: {x: {range: () => [data.at[0], data.at[data.at.length - 1] + step]}, y: {range: (_, __, max) => [0, max > 0 ? max * 1.1 : 1]}},
       axes: [
         {...axis, grid: {show: false}, space: 80, values: (_, ticks) => ticks.map((tick) => date(tick, data.at))},
         {...axis, size: 64, values: (_, ticks) => ticks.map((tick) => data.unit === "count" && tick % 1 ? "" : show(tick))},

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::Fusion;
 use crate::store::StoreHealth;
 use crate::workflow::Digest;
 
@@ -29,6 +30,9 @@ pub struct RuntimeView {
     pub digest: Digest,
     /// What programs can import.
     pub packages: Vec<PackageView>,
+    /// How its component was compiled; left out while it is not compiled on this host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fusion: Option<Fusion>,
 }
 
 /// A package of a runtime.

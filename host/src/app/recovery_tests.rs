@@ -37,7 +37,7 @@ impl Parts {
     async fn claimed(&self) -> Tick {
         let retry = json!({ "attempts": 2, "backoff_ms": 60_000 });
         let create = json!({ "name": "pull", "kind": "pull", "retry": retry });
-        let entry = self.core.registry.create(serde_json::from_value(create).unwrap()).await.unwrap();
+        let entry = self.core.registry.create(serde_json::from_value(create).unwrap(), None).await.unwrap();
         let now = Timestamp::now();
         let tick = Tick {
             workflow: entry.workflow.id,

@@ -11,6 +11,7 @@ use super::error::{Explain, Failure, Result};
 use super::output::{Output, clean};
 use super::page::Fields;
 use super::project::nearest;
+use super::show::fused;
 use super::table::{Column, Shown, Table, Tone};
 use super::{Context, Format, python_tool};
 use crate::api::{RuntimeList, RuntimeView};
@@ -145,6 +146,9 @@ fn show(args: &ShowArgs, context: &mut Context) -> Result<()> {
     out.line("")?;
     let mut fields = Fields::default();
     fields.add("digest", runtime.digest);
+    if let Some(fusion) = &runtime.fusion {
+        fused(fusion, &mut fields);
+    }
     fields.print(out)?;
     out.line("")?;
     let mut table = Table::new([Column::text("PACKAGE"), Column::text("VERSION")]);

@@ -10,7 +10,7 @@ use super::page::Fields;
 use super::schedule::{overrun_line, policy_line};
 use super::table::{Column, Shown, Table, Tone};
 use super::{Context, Format};
-use crate::api::WorkflowView;
+use crate::api::{Fusion, WorkflowView};
 use crate::workflow::{Kind, State, WorkflowName};
 
 /// Show a workflow: its URL or schedules, its version, its limits
@@ -64,6 +64,9 @@ fn fields(view: &WorkflowView, out: &super::output::Output, now: jiff::Timestamp
     let mut fields = Fields::default();
     fields.maybe("url", view.url.as_deref().map(clean));
     fields.add("version", view.active_version.map_or("none yet".to_owned(), |version| version.to_string()));
+    if let Some(fusion) = &view.fusion {
+        fused(fusion, &mut fields);
+    }
     if view.kind == Kind::Catch {
         let endpoint = &view.endpoint;
         let bodies = if endpoint.raw_bodies { "bodies of any type" } else { "JSON and forms" };
@@ -74,10 +77,19 @@ fn fields(view: &WorkflowView, out: &super::output::Output, now: jiff::Timestamp
             origins => format!("browsers of {}", origins.join(", ")),
         };
         fields.add("callable by", clean(&origins));
+        if let Some(signature) = &view.signature {
+            let secrets = signature.secret_settings.join(", ");
+            fields.add("signed by", clean(&format!("{}, with {secrets}", signature.scheme)));
+        }
         fields.maybe("delivery id", endpoint.delivery_id_header.as_deref().map(clean));
         if !endpoint.callback_hosts.is_empty() {
             fields.add("calls back", clean(&endpoint.callback_hosts.join(", ")));
         }
+    }
+    if let Some(list) = &view.egress {
+        let hosts: Vec<&str> = list.iter().map(|one| one.host.as_str()).collect();
+        let hosts = if hosts.is_empty() { "nowhere".to_owned() } else { hosts.join(", ") };
+        fields.add("may reach", clean(&hosts));
     }
     let limits = [
         view.limits.deadline_ms.map(|ms| format!("deadline {}", duration_ms(ms))),
@@ -109,6 +121,14 @@ fn fields(view: &WorkflowView, out: &super::output::Output, now: jiff::Timestamp
     fields.add("changed", at(view.updated_at));
     fields.add("id", view.id);
     fields
+}
+
+/// Says whether a component's core modules were merged.
+pub(super) fn fused(fusion: &Fusion, fields: &mut Fields) {
+    match &fusion.reason {
+        None => fields.add("fused", fusion),
+        Some(reason) => fields.add("not fused", clean(reason)),
+    }
 }
 
 fn schedules(view: &WorkflowView, out: &mut super::output::Output, now: jiff::Timestamp) -> Result<()> {

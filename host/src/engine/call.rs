@@ -11,7 +11,7 @@ use super::bindings::workflow::tidegate::workflow::types;
 use super::memory::MemoryBudget;
 use super::state::CommitSettings;
 use crate::run::{Exchange, Fault, Inputs, LogLine, LogSummary, Usage};
-use crate::workflow::{SettingChange, Settings, WorkflowId};
+use crate::workflow::{Destination, SettingChange, Settings, WorkflowId};
 
 /// An HTTP request for a catch workflow.
 #[derive(Clone)]
@@ -71,6 +71,8 @@ pub struct Call {
     pub traceparent: Option<String>,
     /// What its memory is charged to beside the host's budget; `None` for that alone.
     pub memory: Option<Arc<MemoryBudget>>,
+    /// Where it may send requests; `None` for wherever the host lets workflows go.
+    pub destinations: Option<Arc<[Destination]>>,
     /// Its limits.
     pub limits: CallLimits,
 }

@@ -184,6 +184,7 @@ fn new_store(
         started: span.started,
         deadline: span.deadline,
         open,
+        destinations: call.destinations.clone(),
         traceparent: call.traceparent.as_deref().and_then(|text| text.parse().ok()),
     };
     let egress = engine.egress.for_run(options);

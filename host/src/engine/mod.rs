@@ -428,6 +428,7 @@ impl Engine {
             commit: None,
             traceparent: None,
             memory: None,
+            destinations: None,
             limits,
         };
         instance::ask(self, runtime, question, call, permit).await

@@ -73,7 +73,7 @@ fn home_of_memory(component: &[u8]) -> Option<Range<usize>> {
                 if nesting.len() != 1 {
                     return None;
                 }
-                modules.push(unchecked_range.start as usize..unchecked_range.end as usize);
+                modules.push(unchecked_range);
             }
             Payload::MemorySection(section) => {
                 if section.count() > 1 || (section.count() == 1 && home.is_some()) {

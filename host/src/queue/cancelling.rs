@@ -1,11 +1,18 @@
 //! Runs that somebody stops, and events that are taken out of the queue.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use super::{Queue, handed, no_input};
 use crate::invoker::Cancelled;
 use crate::run::{Fault, FaultKind, RunId, Status};
 use crate::store::{EventEnd, EventInput, QueueEntry, Settlement, StoreError};
+
+/// How long, and how often, somebody who cancels waits for a leased event to begin. One that
+/// does not was left behind by a host that ended, or by a store that failed.
+const LAUNCH_WAIT: Duration = Duration::from_millis(10);
+const LAUNCH_WAITS_MAX: u32 = 100;
 
 impl Queue {
     /// Stops a run, or takes an event that waits out of the queue, and returns when its
@@ -18,7 +25,7 @@ impl Queue {
         let Some(event) = self.store.event(id).await?.map(|entry| entry.event.id) else {
             return Ok(self.stop(id).await);
         };
-        let mut stopped = None;
+        let (mut stopped, mut waits) = (None, 0);
         loop {
             if let Some(leased) = self.store.take(event).await? {
                 self.give_up(&leased.entry, leased.input).await;
@@ -29,8 +36,14 @@ impl Queue {
             if self.flights.cancel(entry.run).await {
                 // It may have failed by itself at the last moment, and wait again.
                 stopped = Some(entry.run);
+            } else if let Some(run) = self.stop(entry.run).await {
+                return Ok(Some(run));
+            } else if entry.event.is_direct || waits == LAUNCH_WAITS_MAX {
+                return Ok(stopped);
             } else {
-                return Ok(self.stop(entry.run).await.or(stopped));
+                // It was leased this moment, and is about to begin.
+                waits += 1;
+                tokio::time::sleep(LAUNCH_WAIT).await;
             }
         }
     }

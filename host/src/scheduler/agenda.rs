@@ -241,6 +241,7 @@ impl Agenda {
             runs,
             is_exclusive: policy.overlap != Overlap::Allow,
             lane: entry.lane.clone(),
+            claims: Some(entry.lane.turn_to_claim()),
         };
         self.reorder(id);
         (!work.unrun.is_empty() || !work.runs.is_empty()).then_some(work)

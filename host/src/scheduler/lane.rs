@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::plan::Start;
 use crate::store::TickState;
@@ -33,6 +34,25 @@ pub(super) struct Lane {
     is_paused: AtomicBool,
     is_removed: AtomicBool,
     pace: Mutex<Pace>,
+    /// Cancelled when the claims that were planned last are made.
+    claims: Mutex<Option<CancellationToken>>,
+}
+
+/// The turn in which a piece of work claims its instants. A start of the host goes on behind
+/// the newest instant of the ledger: an older one that is claimed after it would be lost by a
+/// crash in between.
+pub(super) struct ClaimTurn {
+    before: Option<CancellationToken>,
+    _made: DropGuard,
+}
+
+impl ClaimTurn {
+    /// Waits until all that was planned before is claimed.
+    pub(super) async fn come(&mut self) {
+        if let Some(before) = self.before.take() {
+            before.cancelled().await;
+        }
+    }
 }
 
 /// How long runs take.
@@ -50,7 +70,16 @@ impl Lane {
             is_paused: AtomicBool::new(is_paused),
             is_removed: AtomicBool::new(false),
             pace: Mutex::default(),
+            claims: Mutex::default(),
         }
+    }
+
+    /// The turn behind everybody who has asked for one; it is over when it is dropped.
+    pub(super) fn turn_to_claim(&self) -> ClaimTurn {
+        let made = CancellationToken::new();
+        let mut claims = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = claims.replace(made.clone()).filter(|before| !before.is_cancelled());
+        ClaimTurn { before, _made: made.drop_guard() }
     }
 
     pub(super) fn set_paused(&self, is_paused: bool) {

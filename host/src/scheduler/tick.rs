@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 
-use super::lane::{Lane, Reason};
+use super::lane::{ClaimTurn, Lane, Reason};
 use super::plan::{Group, Start};
 use super::{Clock, Due, Ledger, Pulls, RunEnd, Unrun};
 use crate::run::RunId;
@@ -46,6 +46,8 @@ pub(super) struct Work {
     /// Only one run of the schedule goes at a time.
     pub(super) is_exclusive: bool,
     pub(super) lane: Arc<Lane>,
+    /// Its place among all that is planned for the schedule.
+    pub(super) claims: Option<ClaimTurn>,
 }
 
 /// A piece of work that is over.
@@ -107,7 +109,10 @@ impl Context {
         }
     }
 
-    async fn work(&self, work: Work) -> Option<Timestamp> {
+    async fn work(&self, mut work: Work) -> Option<Timestamp> {
+        if let Some(claims) = &mut work.claims {
+            claims.come().await;
+        }
         for group in &work.unrun {
             if group.state == TickState::SkippedRunning {
                 work.lane.collide();
@@ -135,6 +140,8 @@ impl Context {
                 }
             }
         }
+        // Those behind it may claim theirs now.
+        drop(work.claims.take());
         for (index, (start, tick)) in ticks.into_iter().enumerate() {
             self.take_turn(&work, start, tick, index > 0).await;
         }

@@ -113,6 +113,16 @@ pub(super) async fn serve(front: Arc<Front>, socket: TcpStream, peer: SocketAddr
     }
 }
 
+/// Closes a connection of an address that has too many. It is told why, as far as that
+/// can be done without waiting for it.
+pub(super) fn turn_away(front: &Front, socket: &TcpStream) {
+    let (status, answer) = head::answer(&HeadError::Connections);
+    front.app.telemetry.connection_failed("address-connections");
+    front.app.telemetry.request_answered(Route::NONE.pattern(), status.as_u16());
+    // An empty buffer has room for it; a client that is gone does not miss it.
+    let _ = socket.try_write(&answer);
+}
+
 /// What a client is answered whose request's head cannot be read.
 fn refuse(front: Arc<Front>, verdict: Arc<Verdict>) -> Refuse {
     Box::new(move |status| {
@@ -181,7 +191,17 @@ impl Session {
             return (Problem::from(&error).response(request_id), route);
         }
         if !has_one_host(&request) {
-            return (Problem::from(&ApiError::Host).response(request_id), route);
+            let mut response = Problem::from(&ApiError::Host).response(request_id);
+            // Whoever stands in front may have sent it elsewhere: what follows may not be ours.
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            return (response, route);
+        }
+        if !is_probe(request.uri().path())
+            && let Err(error) = front.callers.admit(self.peer, request.headers())
+        {
+            let problem = Problem::from(&error);
+            front.app.telemetry.refusals.refused(problem.code);
+            return (problem.response(request_id), route);
         }
         let held_back = expects_continue(request.headers());
         let request = request.map(|incoming| RequestBody::new(incoming, held_back, &front.linger));

@@ -67,6 +67,7 @@ mod retention_tests;
 #[cfg(test)]
 pub(crate) mod samples;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -115,6 +116,8 @@ pub enum Durability {
 pub struct RunFilter {
     /// Runs of this workflow only.
     pub workflow: Option<WorkflowId>,
+    /// Runs of these workflows only.
+    pub among: Option<Arc<HashSet<WorkflowId>>>,
     /// Runs with one of these statuses; all when empty.
     pub statuses: Vec<Status>,
     /// Runs with this trigger word (`catch`, `pull`, `test`, `replay`).

@@ -116,6 +116,11 @@ fn single_figures(results: &Results) -> Table {
         spread("p99 of a neighbour, idle", spinning.idle_p99_us, "us");
         spread("p99 of a neighbour, beside the spinning guest", spinning.beside_p99_us, "us");
     }
+    if let Some(overload) = &results.overload {
+        spread("answers at ten times the capacity, over it", overload.goodput, "");
+        spread("p99 of refusals meanwhile", overload.refused_p99_ms, "ms");
+        spread("p99 of health checks meanwhile", overload.healthy_p99_ms, "ms");
+    }
     for load in results.accepting.iter().flat_map(|accepting| &accepting.loads) {
         let with = |what: &str| format!("{what}, {} connections", load.connections);
         spread(&with("p50 to a durable 202"), load.p50_ms, "ms");

@@ -12,6 +12,7 @@ use crate::cases::cold::{self, Cold};
 use crate::cases::cores::{self, Cores};
 use crate::cases::deploying::{self, Deploying};
 use crate::cases::functions::{self, Functions};
+use crate::cases::overload::{self, Overload};
 use crate::cases::python::{self, Python};
 use crate::cases::python_memory::{self, PythonMemory};
 use crate::cases::recording::{self, Recording};
@@ -56,6 +57,8 @@ pub enum Case {
     Cold,
     /// Ten minutes of load.
     Steady,
+    /// Ten times the calls that there is room for.
+    Overload,
 }
 
 /// What to measure.
@@ -112,6 +115,9 @@ pub struct Results {
     pub cold: Option<Cold>,
     /// See [`Case::Steady`].
     pub steady: Option<Steady>,
+    /// See [`Case::Overload`].
+    #[serde(default)]
+    pub overload: Option<Overload>,
     /// The figures to reach.
     pub checks: Vec<Check>,
 }
@@ -141,6 +147,7 @@ impl Suite {
             cores: None,
             cold: None,
             steady: None,
+            overload: None,
             checks: Vec::new(),
         };
         for case in &self.cases {
@@ -180,6 +187,12 @@ impl Suite {
                 let measured = schedules::measure(built)?;
                 results.checks.extend(measured.checks());
                 results.schedules = Some(measured);
+            }
+            Case::Overload => {
+                say("ten times the calls that there is room for");
+                let measured = overload::measure(built, rounds)?;
+                results.checks.extend(measured.checks());
+                results.overload = Some(measured);
             }
             Case::Spinning => {
                 say("a guest that spins beside a neighbour");

@@ -25,8 +25,11 @@ fn a_new_rust_folder_builds_and_runs() {
     let toolchain = Command::new(script).output().unwrap();
     assert!(toolchain.status.success(), "{}", String::from_utf8_lossy(&toolchain.stderr));
     let rustc = String::from_utf8(toolchain.stdout).unwrap();
-    // Kept, so that the SDK's own dependencies are compiled once.
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("new-rust");
+    // Kept, so that the SDK's own dependencies are compiled once; not for another compiler, or
+    // one that was installed again, whose standard library differs.
+    let installed = std::fs::metadata(rustc.trim()).unwrap().modified().unwrap();
+    let installed = installed.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("new-rust-{installed}"));
     let own = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
     let homes = ["CARGO_HOME", "RUSTUP_HOME"].map(|name| {
         let usual = own.join(if name == "CARGO_HOME" { ".cargo" } else { ".rustup" });

@@ -81,6 +81,7 @@ fn call(body: &'static [u8], deadline: Duration) -> Call {
         commit: None,
         traceparent: None,
         memory: None,
+        destinations: None,
         limits: CallLimits {
             deadline,
             cpu_max: deadline,

@@ -24,6 +24,16 @@ fn running_event_is_cancelled() {
 }
 
 #[test]
+fn event_is_cancelled_at_whatever_moment_of_its_start() {
+    let host = Host::start();
+    let slow = host.deploy("slow", "catch", "slow-host-call");
+    for _ in 0..40 {
+        let (event, _) = accepted(&host, &slow, &json!({ "seconds": 30 }));
+        assert_eq!(cancel(&host, &event).expect(200).json()["status"], "cancelled");
+    }
+}
+
+#[test]
 fn spinning_run_of_a_caller_who_waits_is_cancelled() {
     let host = Host::start();
     let spin = host.deploy("spin", "catch", "spin");

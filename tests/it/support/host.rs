@@ -127,6 +127,11 @@ impl Host {
         Request::new(method, path).header("authorization", &format!("Bearer {}", self.token))
     }
 
+    /// The token in the data folder.
+    pub(crate) fn token(&self) -> &str {
+        &self.token
+    }
+
     /// A command of the binary that talks to this host.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));

@@ -73,8 +73,17 @@ impl Host {
         Self::with(python::runtime(), ca_file).await
     }
 
+    /// With the default runtime, as it was built.
+    pub(crate) async fn unfused() -> Self {
+        Self::fusing(python::runtime(), "", false).await
+    }
+
     /// With this component. `ca_file` is empty, or has authorities to trust.
     pub(crate) async fn with(component: Bytes, ca_file: &str) -> Self {
+        Self::fusing(component, ca_file, true).await
+    }
+
+    async fn fusing(component: Bytes, ca_file: &str, fuse: bool) -> Self {
         let mut config = Config::defaults().egress;
         config.allow_private = vec!["127.0.0.1".to_owned()];
         config.ca_file = ca_file.to_owned();
@@ -92,7 +101,7 @@ impl Host {
             instances_max: 8,
             memory_bytes_max: MEMORY_BYTES_MAX,
             memory_total_bytes_max: 0,
-            fuse: true,
+            fuse,
             epoch_tick: Duration::from_millis(2),
             reset: Reset::InPlace,
             idle_bytes_max: 1 << 30,
@@ -130,6 +139,7 @@ impl Host {
             commit: Some(commits.clone()),
             traceparent: None,
             memory: None,
+            destinations: None,
             limits: limits(deadline_ms),
         };
         let permit = self.engine.permits().clone().acquire_owned().await.unwrap();

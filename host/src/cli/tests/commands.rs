@@ -51,6 +51,16 @@ fn an_unknown_workflow_is_one_line() {
 }
 
 #[test]
+fn a_component_that_runs_as_it_is_says_why() {
+    let mut sync = workflow("sync", "pull", Some(2));
+    sync["fusion"] = json!({"modules": 0, "merged": 0, "reason": "it has a resource with a destructor"});
+    let host = FakeHost::answering([Answer::Json(200, sync)]);
+    let page = tidegate(&host, "", &["show", "sync"]).page();
+    let line = page.lines().find(|line| line.trim_start().starts_with("not fused"));
+    assert!(line.is_some_and(|line| line.ends_with("  it has a resource with a destructor")), "{page}");
+}
+
+#[test]
 fn versions_are_listed() {
     let digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
     let list = json!({"versions": [

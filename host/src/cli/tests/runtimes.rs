@@ -11,7 +11,7 @@ fn runtimes() -> Answer {
             {"name": "hrflow-4", "default": false, "language": "python", "version": "3.14.0", "digest": digest,
              "packages": packages},
             {"name": "python", "default": true, "language": "python", "version": "3.14.0", "digest": digest,
-             "packages": packages}]}),
+             "packages": packages, "fusion": {"modules": 14, "merged": 13}}]}),
     )
 }
 
@@ -32,6 +32,7 @@ fn runtimes_are_listed_and_shown_with_their_packages() {
     python  python 3.14.0, the default
 
       digest  ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad
+      fused   13 of 14 modules
 
     PACKAGE   VERSION
     requests  2.32.5

@@ -6,8 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use wasm_encoder::{
     CodeSection, ConstExpr, DataSection, ElementMode, ElementSection, ElementSegment, Elements, EntityType,
     ExportKind, ExportSection, FunctionSection, GlobalSection, GlobalType, HeapType, ImportSection,
-    MemorySection, MemoryType, Module, NameMap, NameSection, RefType, TableSection, TableType, TypeSection,
-    ValType,
+    MemorySection, MemoryType, Module, RefType, TableSection, TableType, TypeSection, ValType,
 };
 use wasmparser::DataKind;
 
@@ -15,7 +14,8 @@ use super::code::{Indices, Place, number, rewrite};
 use super::component::Item;
 use super::constant::Value;
 use super::module::Kind;
-use super::plan::{Plan, Target};
+use super::names::names;
+use super::plan::{Plan, Target, count};
 use super::refusal::{NOT_CONSTANT, NotFusable, dangling};
 use crate::engine::tuning::{CORE_INSTANCE_BYTES_MAX, MODULE_TABLES_MAX};
 
@@ -81,7 +81,7 @@ pub(super) fn assemble<'a>(plan: &Plan<'_, 'a>) -> Result<Merged<'a>, NotFusable
 }
 
 /// The final index of each merged index.
-struct Numbers {
+pub(super) struct Numbers {
     /// `None` for functions that are left out.
     functions: Vec<Option<u32>>,
     globals: Vec<Place>,
@@ -116,7 +116,7 @@ impl Numbers {
         Ok(Self { functions, globals, globals_kept })
     }
 
-    fn function(&self, merged: u32) -> Result<u32, NotFusable> {
+    pub(super) fn function(&self, merged: u32) -> Result<u32, NotFusable> {
         self.functions.get(merged as usize).copied().flatten().ok_or_else(dangling)
     }
 
@@ -367,46 +367,6 @@ fn data(plan: &Plan<'_, '_>) -> Result<DataSection, NotFusable> {
     Ok(section)
 }
 
-/// Names of functions for backtraces. They say which module a function came from, unless
-/// it is the one with the memory, which gives the merged module its name. Mangled names
-/// stay alone: with anything before them they would not be made readable.
-fn names(plan: &Plan<'_, '_>, numbers: &Numbers) -> NameSection {
-    let main = plan.merged_parts().find(|part| part.module.defined(Kind::Memory) > 0);
-    let main_name = main.and_then(|part| part.module.name);
-    let mut named: BTreeMap<u32, Cow<'_, str>> = BTreeMap::new();
-    for (index, part) in plan.merged.iter().zip(plan.merged_parts()) {
-        let Some(spaces) = &plan.spaces[*index] else { continue };
-        for (own, name) in &part.module.function_names {
-            // A name that an import has says less than the one that its definition has.
-            if (*own as usize) < part.module.imported(Kind::Function) {
-                continue;
-            }
-            let Some(merged) = spaces.functions.get(*own as usize) else { continue };
-            let Ok(number) = numbers.function(*merged) else { continue };
-            if plan.leads_to[*merged as usize] != *merged {
-                continue;
-            }
-            let is_mangled = name.starts_with("_R") || name.starts_with("_ZN");
-            named.entry(number).or_insert_with(|| match part.module.name {
-                Some(module) if Some(module) != main_name && !is_mangled => {
-                    Cow::Owned(format!("{module}!{name}"))
-                }
-                _ => Cow::Borrowed(*name),
-            });
-        }
-    }
-    let mut functions = NameMap::new();
-    for (number, name) in &named {
-        functions.append(*number, name);
-    }
-    let mut section = NameSection::new();
-    if let Some(name) = main_name {
-        section.module(name);
-    }
-    section.functions(&functions);
-    section
-}
-
 fn value_type(ty: wasmparser::ValType) -> Result<ValType, NotFusable> {
     Ok(match ty {
         wasmparser::ValType::I32 => ValType::I32,
@@ -424,8 +384,4 @@ fn reference(ty: wasmparser::RefType) -> Result<RefType, NotFusable> {
         // The engine, which collects no garbage, refuses them in any case.
         _ => Err(NotFusable::Unsupported { what: "references to other things than functions" }),
     }
-}
-
-fn count(length: usize) -> Result<u32, NotFusable> {
-    u32::try_from(length).map_err(|_| dangling())
 }

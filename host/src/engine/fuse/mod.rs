@@ -34,7 +34,9 @@ mod code;
 mod component;
 mod constant;
 mod module;
+mod names;
 mod plan;
+mod reach;
 mod rebuild;
 mod refusal;
 #[cfg(test)]

@@ -41,6 +41,9 @@ use crate::api::SlotFigures;
 /// How finely the time of idle slots is told.
 const IDLE_STEPS: u32 = 4;
 
+/// How often it is tried to get a slot when there are as many as there may be.
+const TRIES_MAX: usize = 1000;
+
 /// The limits of all slots together.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct SlotLimits {
@@ -141,14 +144,18 @@ impl Slots {
         if let Some(slot) = self.memories.take(|slot| slot.is_for(image, shape)) {
             return Ok(slot);
         }
-        loop {
+        for _ in 0..TRIES_MAX {
             if let Some(one) = One::of(&self.count, self.limits.slots_max) {
                 return Slot::new(image.clone(), shape, one);
             }
-            // There is a permit for each slot in use, so one of another program is idle.
-            let idle = self.memories.take_oldest();
-            drop(idle.ok_or_else(|| io::Error::other("all memories are in use"))?);
+            // There is a permit for each slot in use, so one of another program is idle, or
+            // just being given back.
+            match self.memories.take_oldest() {
+                Some(idle) => drop(idle),
+                None => std::thread::yield_now(),
+            }
         }
+        Err(io::Error::other("all memories are in use"))
     }
 
     fn give_back(&self, mut slot: Slot) {

@@ -7,6 +7,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::ops::Range;
 use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::FileExt as _;
 
 use super::fault::{self, Call};
 use super::space::Space;
@@ -61,16 +62,23 @@ pub(super) struct PageMap {
 }
 
 impl PageMap {
-    /// Opens the page map, and checks on a page of its own that the kernel can scan.
+    /// Opens the page map, and checks on pages of its own that the kernel can scan: of two
+    /// that a file shows and two that are zero, one each is read and the other written.
     pub(super) fn open() -> io::Result<Self> {
         let map = Self { file: File::open("/proc/self/pagemap")?, page_bytes: rustix::param::page_size() };
         let page = map.page_bytes;
-        let mut space = Space::reserve(3 * page)?;
-        space.open(0..3 * page)?;
-        space.restore(page..2 * page, &[1]);
+        let file = File::from(rustix::fs::memfd_create("scan", rustix::fs::MemfdFlags::CLOEXEC)?);
+        file.write_all_at(&vec![1; 2 * page], 0)?;
+        let mut space = Space::reserve(4 * page)?;
+        space.show(&file, 0, 2 * page)?;
+        space.open(2 * page..4 * page)?;
+        let read = [space.byte(0), space.byte(3 * page)];
+        space.restore(page..3 * page, &[2]);
+        // The kernel may report neighbours one by one.
         let mut found = Vec::new();
-        let end = map.written(&mut space, 0..3 * page, usize::MAX, |_, part| found.push(part))?;
-        let sees = end == 3 * page && found == vec![page..2 * page];
+        let end =
+            map.written(&mut space, 0..4 * page, usize::MAX, |_, part| found.extend(part.step_by(page)))?;
+        let sees = read == [1, 0] && end == 4 * page && found == [page, 2 * page];
         if sees { Ok(map) } else { Err(io::Error::other("the scan does not see what was written")) }
     }
 

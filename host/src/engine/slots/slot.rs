@@ -90,6 +90,7 @@ impl Slot {
         let mut space = Space::reserve(guard + reservation + guard)?;
         space.show(image.file(), guard, shown)?;
         space.open(guard + shown..guard + minimum)?;
+        space.advise();
         let slot = Self {
             space,
             image,

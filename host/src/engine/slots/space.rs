@@ -42,13 +42,18 @@ impl Space {
                 0,
             )
         };
-        let start = mapped(start)?;
-        let space = Self { start, bytes };
-        // One byte written must not cost 2 MiB. Kernels without huge pages refuse this, and
-        // need not be told.
-        // SAFETY: advice on a mapping that was just made and is ours.
-        let _ = unsafe { libc::madvise(start.as_ptr().cast(), bytes, libc::MADV_NOHUGEPAGE) };
-        Ok(space)
+        Ok(Self { start: mapped(start)?, bytes })
+    }
+
+    /// Says of everything that is mapped here by now: one byte written must not cost 2 MiB,
+    /// and pages of the same content must not become one. (The system would replace what a
+    /// guest zeroed by the page of zeroes, which looks as if it had never been written.)
+    pub(super) fn advise(&mut self) {
+        for advice in [libc::MADV_NOHUGEPAGE, libc::MADV_UNMERGEABLE] {
+            // A kernel that does neither refuses the advice, and does not need it.
+            // SAFETY: the range is our own mapping; neither advice changes what is in it.
+            let _ = unsafe { libc::madvise(self.start.as_ptr().cast(), self.bytes, advice) };
+        }
     }
 
     /// The lowest address.
@@ -132,6 +137,13 @@ impl Space {
             std::ptr::copy_nonoverlapping(source.as_ptr(), to, copied);
             std::ptr::write_bytes(to.add(copied), 0, part.len() - copied);
         }
+    }
+
+    /// The byte at an offset, which must be open.
+    pub(super) fn byte(&self, at: usize) -> u8 {
+        // SAFETY: the byte is within our mapping (`at` asserts it). Should it not be open, then
+        // the process faults. Volatile: that it is read is the point.
+        unsafe { self.at(&(at..at + 1)).cast::<u8>().read_volatile() }
     }
 
     /// A copy of a part, which must be open.

@@ -23,6 +23,7 @@ impl Stack {
     pub(super) fn new(bytes: usize) -> io::Result<Self> {
         let mut space = Space::reserve(GUARD_BYTES + bytes)?;
         space.open(GUARD_BYTES..GUARD_BYTES + bytes)?;
+        space.advise();
         Ok(Self { space })
     }
 

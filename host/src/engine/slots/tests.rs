@@ -171,7 +171,8 @@ fn a_slot_equals_its_image_after_every_kind_of_end() {
     let rig = Rig::new(LIMITS);
     let image = pattern(GUEST_PAGES / 2 * 65536 + 3 * 4096);
     let guest = rig.guest(GUEST, &image);
-    let ends: [(&str, fn(&Rig, &Guest)); 11] = [
+    type End = fn(&Rig, &Guest);
+    let ends: [(&str, End); 11] = [
         ("return", |rig, guest| assert_eq!(rig.call(guest, "return").unwrap().unwrap(), 0)),
         ("trap", |rig, guest| {
             assert_eq!(trap_of(rig.call(guest, "trap")), Some(Trap::UnreachableCodeReached));

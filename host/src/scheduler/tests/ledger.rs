@@ -32,6 +32,28 @@ async fn runs_that_the_end_of_the_host_cut_are_settled_at_the_next_start() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn later_instant_is_not_claimed_before_an_earlier_one_on_a_slow_disk() {
+    let world = World::new();
+    let workflow = world.every(MINUTE);
+    let running = world.start();
+    world.until("2026-03-01T00:01:10Z").await;
+    running.kill().await;
+    world.until("2026-03-01T00:10:10Z").await;
+    // What was missed takes two claims, and the next instant comes between them.
+    world.state().claim_takes = Duration::from_secs(90);
+    let running = world.start();
+    world.until("2026-03-01T00:12:50Z").await;
+    running.kill().await;
+    world.state().claim_takes = Duration::ZERO;
+    let running = world.start();
+    world.until("2026-03-01T00:15:30Z").await;
+    world
+        .check_all_accounted_for(workflow, instant("2026-02-28T23:59:59Z"), instant("2026-03-01T00:15:30Z"))
+        .await;
+    running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn instants_that_another_host_claimed_do_not_run() {
     let world = World::new();
     let workflow = world.every(MINUTE);

@@ -55,6 +55,8 @@ pub(super) struct State {
     pub(super) run_ends: Option<RunEnd>,
     pub(super) run_panics: bool,
     pub(super) store_fails: bool,
+    /// How long a claim takes.
+    pub(super) claim_takes: Duration,
     /// What the scheduler did that it must never do. It survives panics, so these are kept.
     pub(super) violations: Vec<String>,
 }
@@ -336,7 +338,11 @@ impl World {
 #[async_trait]
 impl Ledger for Book {
     async fn claim(&self, tick: Tick) -> Result<Claim> {
-        tokio::task::yield_now().await;
+        let takes = self.0.state().claim_takes;
+        match takes.is_zero() {
+            true => tokio::task::yield_now().await,
+            false => tokio::time::sleep(takes).await,
+        }
         self.0.check_store()?;
         let mut state = self.0.state();
         if state.ticks.contains_key(&key_of(&tick)) {

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 
+use crate::account::Scope;
 use crate::accounts::AccountError;
+use crate::audit::AuditError;
 use crate::deploy::DeployError;
 use crate::registry::RegistryError;
 use crate::server::body::BodyError;
@@ -27,12 +29,15 @@ pub(in crate::server) enum ApiError {
     /// There is no valid token.
     #[error("a valid token is needed")]
     Unauthorized,
-    /// A page of another site sent it.
-    #[error("the request does not come from a page of this host")]
-    CrossOrigin,
-    /// Whoever asks is known, and may not.
-    #[error("your account may not do this")]
+    /// Whoever asks may not do this.
+    #[error("this account may not do that")]
     Forbidden,
+    /// The token may not do this, though its user may.
+    #[error("the token does not have the scope {0}")]
+    NeedsScope(Scope),
+    /// Another site may have made a browser send this.
+    #[error("the request comes from another site")]
+    CrossOrigin,
     /// A part of the path cannot be read.
     #[error("the path cannot be read: {0}")]
     Path(String),
@@ -110,6 +115,9 @@ pub(in crate::server) enum ApiError {
     /// The deployer refused.
     #[error(transparent)]
     Deploy(Box<DeployError>),
+    /// The audit log cannot be read.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
     /// The store refused.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -5,6 +5,9 @@
 //! they decide nothing themselves. Errors leave as [`ApiError`] and get their status in
 //! [`super::reply`].
 
+pub(in crate::server) mod access;
+mod accounts;
+pub(in crate::server) mod audit;
 pub(in crate::server) mod auth;
 mod backup;
 mod error;
@@ -87,9 +90,9 @@ pub(super) fn router(app: Arc<App>, draining: CancellationToken) -> Router {
     let document = serde_json::to_string(&document).expect("the document is texts, numbers and maps");
     let streams = Arc::new(Semaphore::new(events::STREAMS_MAX));
     let api = Arc::new(Api { app, draining, streams, document });
-    let authorise = middleware::from_fn_with_state(api.clone(), auth::authorise);
+    let guard = middleware::from_fn_with_state(api.clone(), access::guard);
     router
-        .route_layer(authorise)
+        .route_layer(guard)
         .merge(console::routes(api.clone()))
         .route_layer(middleware::from_fn(remember_route))
         .fallback(nothing_here)
@@ -123,6 +126,17 @@ fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(queue::list))
         .routes(routes!(queue::redrive))
         .routes(routes!(events::events))
+        .routes(routes!(accounts::sign_in, accounts::sign_out))
+        .routes(routes!(accounts::me))
+        .routes(routes!(accounts::set_own_password))
+        .routes(routes!(accounts::tokens, accounts::create_token))
+        .routes(routes!(accounts::revoke_token))
+        .routes(routes!(accounts::users, accounts::create_user))
+        .routes(routes!(accounts::user, accounts::change_user))
+        .routes(routes!(accounts::set_password))
+        .routes(routes!(accounts::create_link))
+        .routes(routes!(audit::list))
+        .routes(routes!(audit::verify))
         .routes(routes!(runtimes::list))
         .routes(routes!(runtimes::install))
         .routes(routes!(probes::version))

@@ -71,6 +71,7 @@ pub(super) async fn metrics(State(api): Shared) -> impl IntoResponse {
         schedules_overrun: app.scheduler.overruns() as u64,
         store: app.store.health(),
         queue: app.store.queue_figures(),
+        egress_refused: app.egress.counters().refused().collect(),
     });
     ([(header::CONTENT_TYPE, telemetry::CONTENT_TYPE)], text)
 }

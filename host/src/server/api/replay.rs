@@ -118,6 +118,7 @@ pub(super) async fn replay_many(
     };
     let filter = RunFilter {
         workflow: Some(entry.workflow.id),
+        among: None,
         statuses,
         trigger: asked.trigger.map(runs::trigger).transpose()?,
         since: asked.since,

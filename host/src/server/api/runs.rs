@@ -8,8 +8,10 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
+use super::access::{self, Who};
 use super::extract::{OptionalJson, Params, Segments};
 use super::{Api, ApiError, Shared, request};
+use crate::account::Actor;
 use crate::api::{self, ErrorBody, RunDetail, RunList, RunLog, RunView, TestRequest};
 use crate::engine::Input;
 use crate::invoker::Invocation;
@@ -62,7 +64,7 @@ pub(in crate::server) struct RunParams {
     pub(in crate::server) cursor: Option<String>,
 }
 
-/// The runs of all workflows, newest first.
+/// The runs of all workflows that one may look into, newest first.
 #[utoipa::path(
     get, path = "/api/v1/runs", operation_id = "listRuns", tag = "runs",
     params(RunParams),
@@ -70,9 +72,10 @@ pub(in crate::server) struct RunParams {
 )]
 pub(super) async fn list(
     State(api): Shared,
+    Who(actor): Who,
     Params(params): Params<RunParams>,
 ) -> Result<Json<RunList>, ApiError> {
-    page(&api, None, params).await.map(Json)
+    page(&api, &actor, None, params).await.map(Json)
 }
 
 /// The runs of a workflow, newest first.
@@ -86,19 +89,22 @@ pub(super) async fn list(
 )]
 pub(super) async fn list_of_workflow(
     State(api): Shared,
+    Who(actor): Who,
     Segments(name): Segments<String>,
     Params(params): Params<RunParams>,
 ) -> Result<Json<RunList>, ApiError> {
     let entry = api.app.registry.find(&name)?;
-    page(&api, Some(entry.workflow.id), params).await.map(Json)
+    page(&api, &actor, Some(entry.workflow.id), params).await.map(Json)
 }
 
-/// A page of runs, of a workflow or of all: those that wait and run first.
+/// A page of runs, of a workflow or of all that the actor may look into: those that wait and
+/// run first.
 ///
 /// # Errors
 /// A parameter is wrong, or the store fails.
 pub(in crate::server) async fn page(
     api: &Api,
+    actor: &Actor,
     workflow: Option<WorkflowId>,
     params: RunParams,
 ) -> Result<RunList, ApiError> {
@@ -111,12 +117,14 @@ pub(in crate::server) async fn page(
     }
     let filter = RunFilter {
         workflow,
+        among: None,
         statuses: statuses(params.status.as_deref().unwrap_or_default())?,
         trigger: params.trigger.map(trigger).transpose()?,
         since: params.since,
         until: params.until,
         text,
     };
+    let filter = access::narrow(api, actor, filter);
     // First those that wait, then those that run, then those that have ended: one that
     // moves on in between is seen twice, and not never.
     let mut runs: Vec<RunView> = Vec::new();
@@ -169,7 +177,8 @@ pub(super) fn trigger(word: String) -> Result<String, ApiError> {
 
 /// Whether a run that has not ended passes; the store filters the others.
 fn passes(run: &Run, filter: &RunFilter) -> bool {
-    (filter.statuses.is_empty() || filter.statuses.contains(&run.status))
+    filter.among.as_ref().is_none_or(|among| among.contains(&run.workflow))
+        && (filter.statuses.is_empty() || filter.statuses.contains(&run.status))
         && filter.trigger.as_deref().is_none_or(|word| run.trigger.word() == word)
         && filter.since.is_none_or(|since| run.accepted_at >= since)
         && filter.until.is_none_or(|until| run.accepted_at < until)

@@ -2,6 +2,8 @@
 
 use jiff::Timestamp;
 
+use super::access;
+use crate::account::{Action, Actor, BUILT_IN_ADMIN};
 use crate::api::{
     OverrunView, PolicyView, ScheduleRule, ScheduleView, SettingList, SettingView, WorkflowView,
 };
@@ -13,7 +15,7 @@ use crate::server::catch;
 use crate::workflow::{Settings, State, Visibility, Workflow};
 
 /// A workflow.
-pub(in crate::server) fn workflow(entry: &Entry, app: &App) -> WorkflowView {
+pub(in crate::server) fn workflow(entry: &Entry, app: &App, actor: &Actor) -> WorkflowView {
     let workflow = &*entry.workflow;
     let now = Timestamp::now();
     WorkflowView {
@@ -21,20 +23,23 @@ pub(in crate::server) fn workflow(entry: &Entry, app: &App) -> WorkflowView {
         id: workflow.id,
         kind: workflow.kind,
         description: workflow.description.clone(),
-        owner: workflow.owner.clone(),
+        owner: Some(workflow.owner.clone().unwrap_or_else(|| BUILT_IN_ADMIN.to_owned())),
         managers: workflow.managers.clone(),
         viewers: workflow.viewers.clone(),
         private: workflow.private,
         state: workflow.state,
-        url: url(workflow, &app.urls),
+        url: url(workflow, &app.urls).filter(|_| access::may(actor, Action::ReadUrl, entry)),
         schedules: workflow.schedules.iter().map(|one| schedule(one, workflow, now, app)).collect(),
         endpoint: workflow.endpoint.clone(),
+        signature: workflow.signature.clone(),
+        egress: workflow.egress.as_deref().map(<[_]>::to_vec),
         limits: workflow.limits,
         retry: workflow.retry.clone(),
         active_version: workflow.active_version,
         created_at: workflow.created_at,
         updated_at: workflow.updated_at,
         revision: workflow.revision,
+        fusion: None,
     }
 }
 

@@ -19,46 +19,62 @@ enum About {
     Run,
 }
 
-/// The rules: method, route, what is done, with what.
-const RULES: &[(Method, &str, Action, About)] = &[
-    (Method::POST, "/sign-out", Action::ListVisible, About::Host),
-    (Method::GET, "/workflows", Action::ListVisible, About::Host),
-    (Method::GET, "/create", Action::CreateWorkflow, About::Host),
-    (Method::GET, "/create/{template}", Action::CreateWorkflow, About::Host),
-    (Method::POST, "/create/{template}", Action::CreateWorkflow, About::Host),
-    (Method::GET, "/schedule-preview", Action::UseHost, About::Host),
-    (Method::GET, "/workflows/{name}", Action::ShowWorkflow, About::Workflow),
-    (Method::POST, "/workflows/{name}/change", Action::ChangeWorkflow, About::Workflow),
-    (Method::POST, "/workflows/{name}/share", Action::ShareWorkflow, About::Workflow),
-    (Method::POST, "/workflows/{name}/run", Action::RunWorkflow, About::Workflow),
-    (Method::POST, "/workflows/{name}/archive", Action::ArchiveWorkflow, About::Workflow),
-    (Method::POST, "/workflows/{name}/schedules", Action::ChangeWorkflow, About::Workflow),
-    (Method::GET, "/workflows/{name}/versions", Action::ShowWorkflow, About::Workflow),
-    (Method::POST, "/workflows/{name}/versions", Action::ChangeWorkflow, About::Workflow),
-    (Method::GET, "/workflows/{name}/versions/{number}", Action::InspectWorkflow, About::Workflow),
-    (Method::GET, "/workflows/{name}/function", Action::InspectWorkflow, About::Workflow),
-    (Method::POST, "/workflows/{name}/function/deploy", Action::ChangeWorkflow, About::Workflow),
-    (Method::POST, "/workflows/{name}/function/upload", Action::ChangeWorkflow, About::Workflow),
-    (Method::POST, "/workflows/{name}/function/test", Action::RunWorkflow, About::Workflow),
-    (Method::GET, "/workflows/{name}/settings", Action::InspectWorkflow, About::Workflow),
-    (Method::POST, "/workflows/{name}/settings", Action::ChangeSettings, About::Workflow),
-    (Method::GET, "/workflows/{name}/runs", Action::InspectWorkflow, About::Workflow),
-    (Method::GET, "/workflows/{name}/events", Action::InspectWorkflow, About::Workflow),
-    (Method::GET, "/workflows/{name}/monitoring", Action::ShowWorkflow, About::Workflow),
-    (Method::GET, "/runs", Action::ReadHost, About::Host),
-    (Method::GET, "/events", Action::ReadHost, About::Host),
-    (Method::GET, "/runs/{id}", Action::InspectWorkflow, About::Run),
-    (Method::POST, "/runs/{id}/again", Action::RunWorkflow, About::Run),
-    (Method::POST, "/runs/{id}/cancel", Action::RunWorkflow, About::Run),
-    (Method::GET, "/dead", Action::ReadHost, About::Host),
-    (Method::POST, "/dead", Action::OperateHost, About::Host),
-    (Method::GET, "/monitoring", Action::ReadHost, About::Host),
-    (Method::GET, "/host", Action::ReadHost, About::Host),
-    (Method::GET, "/admin", Action::ReadHost, About::Host),
-    (Method::GET, "/users", Action::ManageUsers, About::Host),
-    (Method::POST, "/users", Action::ManageUsers, About::Host),
-    (Method::GET, "/account", Action::ReadAccount, About::Own),
-    (Method::POST, "/account", Action::ChangeAccount, About::Own),
+/// A rule.
+#[derive(Debug)]
+pub(super) struct Rule {
+    method: Method,
+    route: &'static str,
+    action: Action,
+    about: About,
+    /// What the audit log calls it, of what changes something.
+    pub(super) word: Option<&'static str>,
+}
+
+const fn rule(method: Method, route: &'static str, action: Action, about: About, word: &'static str) -> Rule {
+    Rule { method, route, action, about, word: if word.is_empty() { None } else { Some(word) } }
+}
+
+#[rustfmt::skip]
+static RULES: &[Rule] = &[
+    rule(Method::POST, "/sign-out", Action::ListVisible, About::Host, "session.end"),
+    rule(Method::GET, "/workflows", Action::ListVisible, About::Host, ""),
+    rule(Method::GET, "/create", Action::CreateWorkflow, About::Host, ""),
+    rule(Method::GET, "/create/{template}", Action::CreateWorkflow, About::Host, ""),
+    rule(Method::POST, "/create/{template}", Action::CreateWorkflow, About::Host, "workflow.create"),
+    rule(Method::GET, "/schedule-preview", Action::UseHost, About::Host, ""),
+    rule(Method::GET, "/workflows/{name}", Action::ShowWorkflow, About::Workflow, ""),
+    rule(Method::POST, "/workflows/{name}/change", Action::ChangeWorkflow, About::Workflow, "workflow.change"),
+    rule(Method::POST, "/workflows/{name}/share", Action::ShareWorkflow, About::Workflow, "workflow.change"),
+    rule(Method::POST, "/workflows/{name}/run", Action::RunWorkflow, About::Workflow, "workflow.run"),
+    rule(Method::POST, "/workflows/{name}/archive", Action::ArchiveWorkflow, About::Workflow, "workflow.archive"),
+    rule(Method::POST, "/workflows/{name}/schedules", Action::ChangeWorkflow, About::Workflow, "schedule.change"),
+    rule(Method::GET, "/workflows/{name}/versions", Action::ShowWorkflow, About::Workflow, ""),
+    rule(Method::POST, "/workflows/{name}/versions", Action::ChangeWorkflow, About::Workflow, "workflow.activate"),
+    rule(Method::GET, "/workflows/{name}/versions/{number}", Action::InspectWorkflow, About::Workflow, ""),
+    rule(Method::GET, "/workflows/{name}/function", Action::InspectWorkflow, About::Workflow, ""),
+    rule(Method::POST, "/workflows/{name}/function/deploy", Action::ChangeWorkflow, About::Workflow, "workflow.deploy"),
+    rule(Method::POST, "/workflows/{name}/function/upload", Action::ChangeWorkflow, About::Workflow, "workflow.deploy"),
+    rule(Method::POST, "/workflows/{name}/function/test", Action::RunWorkflow, About::Workflow, "workflow.run"),
+    rule(Method::GET, "/workflows/{name}/settings", Action::InspectWorkflow, About::Workflow, ""),
+    rule(Method::POST, "/workflows/{name}/settings", Action::ChangeSettings, About::Workflow, "settings.change"),
+    rule(Method::GET, "/workflows/{name}/runs", Action::InspectWorkflow, About::Workflow, ""),
+    rule(Method::GET, "/workflows/{name}/events", Action::InspectWorkflow, About::Workflow, ""),
+    rule(Method::GET, "/workflows/{name}/monitoring", Action::ShowWorkflow, About::Workflow, ""),
+    rule(Method::GET, "/runs", Action::ListVisible, About::Own, ""),
+    rule(Method::GET, "/events", Action::ListVisible, About::Own, ""),
+    rule(Method::GET, "/runs/{id}", Action::InspectWorkflow, About::Run, ""),
+    rule(Method::POST, "/runs/{id}/again", Action::RunWorkflow, About::Run, "run.replay"),
+    rule(Method::POST, "/runs/{id}/cancel", Action::RunWorkflow, About::Run, "run.cancel"),
+    rule(Method::GET, "/dead", Action::ListVisible, About::Own, ""),
+    rule(Method::POST, "/dead", Action::RedriveVisible, About::Own, "dead.redrive"),
+    rule(Method::GET, "/monitoring", Action::ReadHost, About::Host, ""),
+    rule(Method::GET, "/host", Action::ReadHost, About::Host, ""),
+    rule(Method::GET, "/admin", Action::ReadHost, About::Host, ""),
+    rule(Method::GET, "/users", Action::ManageUsers, About::Host, ""),
+    rule(Method::POST, "/users", Action::ManageUsers, About::Host, "user.change"),
+    rule(Method::GET, "/audit", Action::ReadAudit, About::Host, ""),
+    rule(Method::GET, "/account", Action::ReadAccount, About::Own, ""),
+    rule(Method::POST, "/account", Action::ChangeAccount, About::Own, "account.change"),
 ];
 
 /// Lets a viewer through to a route.
@@ -71,19 +87,20 @@ pub(super) async fn check(
     method: &Method,
     route: &str,
     path: &str,
-) -> Result<(), ApiError> {
+) -> Result<&'static Rule, ApiError> {
     // HEAD is GET without its body.
     let method = if *method == Method::HEAD { &Method::GET } else { method };
-    let rule = RULES.iter().find(|(of, pattern, ..)| of == method && *pattern == route);
-    let Some((_, _, action, about)) = rule else { return Err(ApiError::Method) };
+    let rule = RULES.iter().find(|rule| rule.method == method && rule.route == route);
+    let rule = rule.ok_or(ApiError::Method)?;
+    let action = rule.action;
     let named = path.split('/').nth(2).unwrap_or_default();
     let registry = &console.api.app.registry;
-    let decision = match about {
-        About::Host => viewer.decide(*action, Object::Host),
-        About::Own => viewer.decide(*action, Object::Own),
+    let decision = match rule.about {
+        About::Host => viewer.decide(action, Object::Host),
+        About::Own => viewer.decide(action, Object::Own),
         About::Workflow => {
             let entry = registry.find(named)?;
-            let decision = viewer.decide(*action, Object::from(&*entry.workflow));
+            let decision = viewer.decide(action, Object::from(&*entry.workflow));
             if decision == Decision::Hide {
                 return Err(crate::registry::RegistryError::missing(named).into());
             }
@@ -93,7 +110,7 @@ pub(super) async fn check(
             let run = runs::find(&console.api, named).await?;
             let missing = || ApiError::Missing { what: format!("the run {named:.40?}") };
             let decision = match registry.by_id(run.workflow) {
-                Some(entry) => viewer.decide(*action, Object::from(&*entry.workflow)),
+                Some(entry) => viewer.decide(action, Object::from(&*entry.workflow)),
                 // Of an archived workflow: nobody owns it any more.
                 None => viewer.decide(Action::ReadHost, Object::Host),
             };
@@ -104,7 +121,7 @@ pub(super) async fn check(
         }
     };
     match decision {
-        Decision::Allow => Ok(()),
+        Decision::Allow => Ok(rule),
         Decision::SignIn => Err(ApiError::Unauthorized),
         Decision::Hide => Err(ApiError::NoRoute),
         Decision::Forbid | Decision::NeedsScope(_) => Err(ApiError::Forbidden),
@@ -138,20 +155,20 @@ mod tests {
         let routes = routes();
         assert!(routes.len() > 30, "{}", routes.len());
         for (path, method) in &routes {
-            let rules = RULES.iter().filter(|(of, pattern, ..)| of == method && pattern == path).count();
+            let rules = RULES.iter().filter(|rule| rule.method == *method && rule.route == path).count();
             assert_eq!(rules, 1, "{method} {path}");
         }
-        for (method, path, ..) in RULES {
+        for Rule { method, route, .. } in RULES {
             assert!(
-                routes.iter().any(|(own, of)| own == path && method == of),
-                "{method} {path} is no route"
+                routes.iter().any(|(path, of)| path == route && method == of),
+                "{method} {route} is no route"
             );
         }
     }
 
     #[test]
-    fn what_changes_something_is_not_for_those_who_only_read() {
-        for (method, path, action, _) in RULES {
+    fn what_changes_something_is_written_down_and_not_for_those_who_only_read() {
+        for Rule { method, route, action, word, .. } in RULES {
             let reads = matches!(
                 action,
                 Action::UsePublic
@@ -160,7 +177,8 @@ mod tests {
                     | Action::ReadHost
                     | Action::ReadAccount
             );
-            assert!(*method == Method::GET || !reads, "{method} {path}");
+            assert!(*method == Method::GET || !reads, "{method} {route}");
+            assert_eq!(word.is_some(), *method != Method::GET, "{method} {route}");
         }
     }
 }

@@ -7,10 +7,14 @@ use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 
 use super::Console;
+use super::guard::Notes;
 use crate::server::api::{ApiError, upload};
 
 /// Largest form: a source file of the largest size in the form's encoding.
 const FORM_BYTES_MAX: usize = 4 << 20;
+
+/// Fields that say what is done, and with what: they go to the audit log.
+const NOTED: [&str; 8] = ["action", "which", "name", "login", "role", "version", "schedule", "token"];
 
 /// Names and values, in their order.
 #[derive(Debug, Default)]
@@ -66,7 +70,10 @@ impl FromRequest<Arc<Console>> for Fields {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, console: &Arc<Console>) -> Result<Self, ApiError> {
-        upload(request, &console.api, FORM_BYTES_MAX).await.map(|bytes| Self::parse(&bytes))
+        let notes = request.extensions().get::<Notes>().cloned().unwrap_or_default();
+        let fields = Self::parse(&upload(request, &console.api, FORM_BYTES_MAX).await?);
+        NOTED.iter().filter_map(|name| fields.some(name)).for_each(|value| notes.add(value));
+        Ok(fields)
     }
 }
 

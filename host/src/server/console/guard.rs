@@ -1,9 +1,10 @@
 //! What holds for every page: who may see it, where its forms may come from, which
 //! headers it leaves with, and how its errors look.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::extract::{MatchedPath, Request, State};
+use axum::http::request::Parts;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Redirect, Response};
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -11,7 +12,8 @@ use hyper::{Method, Uri};
 
 use super::session::Viewer;
 use super::{Console, Html, access, shell};
-use crate::server::api::ApiError;
+use crate::audit::Event;
+use crate::server::api::{ApiError, auth};
 use crate::server::reply::Problem;
 use crate::server::request_id::RequestId;
 
@@ -28,25 +30,37 @@ const HTMX: HeaderName = HeaderName::from_static("hx-request");
 pub(super) async fn need_session(
     State(console): State<Arc<Console>>,
     route: MatchedPath,
-    mut request: Request,
+    request: Request,
     next: Next,
 ) -> Response {
-    let viewer = Viewer::of(&console.api.app.accounts, &request);
-    let Some(viewer) = viewer else { return sign_in_first(&request) };
-    let (method, path) = (request.method(), request.uri().path());
-    if let Err(error) = access::check(&console, &viewer, method, route.as_str(), path).await {
-        return error.into_response();
+    let (mut parts, body) = request.into_parts();
+    let Some(viewer) = Viewer::of(&console.api.app.accounts, &parts) else { return sign_in_first(&parts) };
+    let path = parts.uri.path();
+    let rule = match access::check(&console, &viewer, &parts.method, route.as_str(), path).await {
+        Ok(rule) => rule,
+        Err(error) => return error.into_response(),
+    };
+    let (notes, address) = (Notes::default(), auth::address(&parts));
+    let named = path.split('/').nth(2).unwrap_or_default().to_owned();
+    let who = viewer.name().to_owned();
+    parts.extensions.insert::<Viewer>(viewer);
+    parts.extensions.insert(notes.clone());
+    let response = next.run(Request::from_parts(parts, body)).await;
+    if let Some(what) = rule.word {
+        let status = status(&response);
+        let (via, address) = ("session".to_owned(), Some(address));
+        let event = Event { who, via, what, object: named, details: notes.take(), address, status };
+        console.api.app.audit.record(event).await;
     }
-    request.extensions_mut().insert::<Viewer>(viewer);
-    next.run(request).await
+    response
 }
 
-fn sign_in_first(request: &Request) -> Response {
-    let target = match *request.method() {
-        Method::GET => format!("/sign-in?next={}", encoded(request.uri())),
+fn sign_in_first(request: &Parts) -> Response {
+    let target = match request.method {
+        Method::GET => format!("/sign-in?next={}", encoded(&request.uri)),
         _ => "/sign-in".to_owned(),
     };
-    if request.headers().contains_key(HTMX) {
+    if request.headers.contains_key(HTMX) {
         // Without it the sign-in page would be put into the middle of another page.
         let mut response = hyper::StatusCode::UNAUTHORIZED.into_response();
         response.headers_mut().insert("hx-redirect", HeaderValue::from_static("/sign-in"));
@@ -58,6 +72,28 @@ fn sign_in_first(request: &Request) -> Response {
 fn encoded(uri: &Uri) -> String {
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
     form_urlencoded::byte_serialize(path.as_bytes()).collect()
+}
+
+/// What the audit log says of a form: which of the things that it can do, and with what;
+/// names, never values.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Notes(Arc<Mutex<Vec<String>>>);
+
+impl Notes {
+    /// Adds a name.
+    pub(super) fn add(&self, name: String) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(name);
+    }
+
+    fn take(&self) -> Vec<String> {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// The status that the browser will be told: an error gets its own later.
+fn status(response: &Response) -> u16 {
+    let error = response.extensions().get::<Arc<ApiError>>();
+    error.map_or(response.status(), |error| Problem::from(&**error).status).as_u16()
 }
 
 /// Refuses what another site's page sends, and gives every answer its headers.

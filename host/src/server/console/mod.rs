@@ -26,8 +26,8 @@ use axum::routing::{get, post};
 use maud::Markup;
 
 use self::pages::{
-    account, admin, create, dead, function, host, monitoring, overview, run, runs, schedules, settings,
-    sign_in, users, versions, workflows,
+    account, admin, audit, create, dead, function, host, monitoring, overview, run, runs, schedules,
+    settings, sign_in, users, versions, workflows,
 };
 use super::api::Api;
 
@@ -73,6 +73,7 @@ pub(super) fn routes(api: Arc<Api>) -> Router<Arc<Api>> {
         .route("/host", get(host::show))
         .route("/admin", get(admin::show))
         .route("/users", get(users::show).post(users::change))
+        .route("/audit", get(audit::show))
         .route("/account", get(account::show).post(account::change))
         .route_layer(middleware::from_fn_with_state(console.clone(), guard::need_session));
     Router::new()

@@ -1,7 +1,8 @@
 //! Who looks at a page: the account whose session the browser's cookie names.
 
-use axum::extract::Request;
-use hyper::header::{self, HeaderMap};
+use std::sync::Arc;
+
+use axum::http::request::Parts;
 
 use crate::account::{Account, Action, Actor, Decision, Object, authorize};
 use crate::accounts::{Accounts, COOKIE, COOKIE_LOOPBACK, NewSession};
@@ -14,15 +15,21 @@ use crate::workflow::Workflow;
 pub(super) struct Viewer {
     /// The account.
     pub(super) account: Account,
+    /// The same as what the API's functions ask for.
+    pub(super) actor: Actor,
 }
 
 impl Viewer {
     /// Who has the session of a request; `None` when it names none that goes on.
-    pub(super) fn of(accounts: &std::sync::Arc<Accounts>, request: &Request) -> Option<Self> {
-        match accounts.session(token(request)?)? {
-            Actor::Account(account) => Some(Self { account }),
-            Actor::Anonymous => None,
-        }
+    pub(super) fn of(accounts: &Arc<Accounts>, request: &Parts) -> Option<Self> {
+        let actor = accounts.session(auth::session_cookie(request)?)?;
+        let account = actor.account()?.clone();
+        Some(Self { account, actor })
+    }
+
+    /// The login, for whoever keeps who did something.
+    pub(super) fn login(&self) -> Option<String> {
+        Some(self.account.login.to_string())
     }
 
     /// What the pages call them.
@@ -32,7 +39,7 @@ impl Viewer {
 
     /// What becomes of an action.
     pub(super) fn decide(&self, action: Action, object: Object<'_>) -> Decision {
-        authorize(&Actor::Account(self.account.clone()), action, object)
+        authorize(&self.actor, action, object)
     }
 
     /// Whether they may do something with the host.
@@ -62,19 +69,6 @@ fn cookie(is_local: bool) -> (&'static str, &'static str) {
     }
 }
 
-/// The session's secret in a request; `None` when there is none, or more than one.
-pub(super) fn token(request: &Request) -> Option<&str> {
-    named(request.headers(), cookie(auth::is_local(request)).0)
-}
-
-fn named<'a>(headers: &'a HeaderMap, wanted: &str) -> Option<&'a str> {
-    let lines = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
-    let pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    let mut named = pairs.filter(|(name, _)| *name == wanted).map(|(_, token)| token);
-    let token = named.next()?;
-    named.next().is_none().then_some(token)
-}
-
 /// The header that hands a session to the browser.
 pub(super) fn begin(session: &NewSession, is_local: bool) -> String {
     let (name, attributes) = cookie(is_local);
@@ -89,22 +83,7 @@ pub(super) fn end(is_local: bool) -> String {
 
 #[cfg(test)]
 mod tests {
-    use hyper::header::HeaderValue;
-
     use super::*;
-
-    #[test]
-    fn two_cookies_of_the_name_are_none() {
-        for (sent, found) in [
-            ("a=b; tidegate-loopback=x; c=d", Some("x")),
-            ("tidegate-loopback=x; tidegate-loopback=y", None),
-            ("tidegate=x", None),
-        ] {
-            let mut headers = HeaderMap::new();
-            headers.insert(header::COOKIE, HeaderValue::from_static(sent));
-            assert_eq!(named(&headers, COOKIE_LOOPBACK), found, "{sent}");
-        }
-    }
 
     #[test]
     fn a_cookie_is_secure_unless_it_stays_on_this_machine() {

@@ -60,9 +60,9 @@ fn entries(current: Place, viewer: &Viewer) -> Markup {
     };
     html! {
         (entry(Place::Workflows, "/workflows", icons::workflows(), "Workflows"))
+        (entry(Place::Runs, "/runs", icons::runs(), "Runs"))
+        (entry(Place::Dead, "/dead", icons::letter(), "Dead letters"))
         @if viewer.may(Action::ReadHost) {
-            (entry(Place::Runs, "/runs", icons::runs(), "Runs"))
-            (entry(Place::Dead, "/dead", icons::letter(), "Dead letters"))
             (entry(Place::Monitoring, "/monitoring", icons::chart(), "Monitoring"))
             (entry(Place::Host, "/host", icons::host(), "Host"))
             (entry(Place::Admin, "/admin", icons::gear(), "Admin"))

@@ -7,6 +7,7 @@ pub mod cold;
 pub mod cores;
 pub mod deploying;
 pub mod functions;
+pub mod overload;
 pub mod python;
 pub mod python_memory;
 pub mod recording;

@@ -144,7 +144,7 @@ pub(in super::super) async fn change(
 async fn set_password(console: &Console, viewer: &Viewer, fields: &Fields) -> Result<(), AccountError> {
     let keep = match viewer.account.via {
         Via::Session { digest, .. } => Some(digest),
-        Via::AdminToken | Via::Token(_) => None,
+        Via::AdminToken | Via::Token(_) | Via::Password => None,
     };
     let accounts = &console.api.app.accounts;
     accounts.set_password(viewer.name(), Some(fields.raw("password")), keep).await.map(drop)

@@ -24,7 +24,7 @@ pub(in super::super) async fn show(
     let runtimes = api.app.deployer.runtimes().await?;
     let content = html! {
         div.head { h1 { "Admin" } p.soft { "Tidegate " (about.version) " with wasmtime " (about.wasmtime) ", up since " (when::full(about.started_at)) "." } }
-        section { h2 { "Users" } div.panel.pad { p { a.button href="/users" { "Users and their roles" } } p.soft { "Tokens are each user's own, on " a href="/account" { "the account page" } "." } } }
+        section { h2 { "Users" } div.panel.pad { p { a.button href="/users" { "Users and their roles" } " " a.button href="/audit" { "Audit log" } } p.soft { "Tokens are each user's own, on " a href="/account" { "the account page" } "." } } }
         section { h2 { "Runtimes" } (installed(&runtimes)) }
         section { h2 { "Limits" }
             p.soft { "What the host was started with. Its configuration file, its environment and its flags set them." }

@@ -99,10 +99,12 @@ pub(in super::super) async fn create(
         private: fields.is_on("private"),
         schedules: if template.kind == Kind::Pull { vec![rule.spec()] } else { Vec::new() },
         endpoint: None,
+        signature: None,
+        egress: None,
         limits: LimitOverrides::default(),
         retry: RetryPolicy::default(),
     };
-    match console.api.app.registry.create(request).await {
+    match console.api.app.registry.create(request, viewer.login()).await {
         Ok(entry) => {
             let path = format!("/workflows/{}/function?template={}", entry.workflow.name, template.id);
             Ok(Redirect::to(&path).into_response())

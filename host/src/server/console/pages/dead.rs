@@ -7,6 +7,7 @@ use maud::html;
 
 use crate::api::RedriveRequest;
 use crate::run::RunId;
+use crate::server::api::access::Who;
 use crate::server::api::extract::{JsonBody, Params};
 use crate::server::api::{ApiError, queue};
 use crate::server::console::form::{Asked, Fields};
@@ -22,7 +23,7 @@ pub(in super::super) async fn list(
 ) -> Result<Html, ApiError> {
     let params =
         queue::DeadParams { workflow: asked.some("workflow"), limit: None, cursor: asked.some("cursor") };
-    let page = queue::list(State(console.api.clone()), Params(params)).await?.0;
+    let page = queue::list(State(console.api.clone()), Who(viewer.actor.clone()), Params(params)).await?.0;
     let redriven: Option<u64> = asked.get("redriven").parse().ok();
     let content = html! {
         div.head {
@@ -63,7 +64,11 @@ pub(in super::super) async fn list(
 }
 
 /// Drives some or all again.
-pub(in super::super) async fn redrive(State(console): Shared, fields: Fields) -> Result<Response, ApiError> {
+pub(in super::super) async fn redrive(
+    State(console): Shared,
+    Extension(viewer): Extension<Viewer>,
+    fields: Fields,
+) -> Result<Response, ApiError> {
     let request = match fields.get("which") {
         "all" => RedriveRequest { all: true, ..Default::default() },
         _ => {
@@ -73,6 +78,10 @@ pub(in super::super) async fn redrive(State(console): Shared, fields: Fields) ->
             RedriveRequest { events, ..Default::default() }
         }
     };
-    let redriven = queue::redrive(State(console.api.clone()), JsonBody(request)).await?.0.events.len();
+    let redriven = queue::redrive(State(console.api.clone()), Who(viewer.actor), JsonBody(request))
+        .await?
+        .0
+        .events
+        .len();
     Ok(Redirect::to(&format!("/dead?redriven={redriven}")).into_response())
 }

@@ -108,7 +108,7 @@ pub(in super::super) async fn show(
 ) -> Result<Html, ApiError> {
     let api = &console.api;
     let (entry, all) = api.app.registry.versions(&name).await?;
-    let workflow = view::workflow(&entry, &api.app);
+    let workflow = view::workflow(&entry, &api.app, &viewer.actor);
     let active = all.iter().find(|version| Some(version.number) == workflow.active_version);
     let template = Template::find(asked.get("template")).filter(|template| template.kind == workflow.kind);
     let template = template.unwrap_or_else(|| Template::blank(workflow.kind));
@@ -122,7 +122,7 @@ pub(in super::super) async fn show(
         None => None,
     };
     let written = written.unwrap_or_else(|| Written::sample(template.request));
-    let samples = samples(api, &entry).await?;
+    let samples = samples(api, &viewer, &entry).await?;
     let content = html! {
         (editor(&workflow, active, source.as_deref(), &runtimes, template))
         (testing(&workflow, &written, &samples))
@@ -132,12 +132,12 @@ pub(in super::super) async fn show(
 }
 
 /// The last runs whose request is on record.
-async fn samples(api: &Api, entry: &Entry) -> Result<Vec<(String, String)>, ApiError> {
+async fn samples(api: &Api, viewer: &Viewer, entry: &Entry) -> Result<Vec<(String, String)>, ApiError> {
     if entry.workflow.kind == Kind::Pull {
         return Ok(Vec::new());
     }
     let recent = runs::RunParams { limit: Some(SAMPLES), ..Default::default() };
-    let recent = runs::page(api, Some(entry.workflow.id), recent).await?.runs;
+    let recent = runs::page(api, &viewer.actor, Some(entry.workflow.id), recent).await?.runs;
     let named = recent.iter().filter(|run| run.status.is_terminal()).take(SAMPLES).map(|run| {
         let id = run.id.to_string();
         let name = format!(
@@ -269,6 +269,7 @@ pub(super) fn request_fields(written: &Written) -> Markup {
 /// Deploys the code that was typed.
 pub(in super::super) async fn deploy(
     State(console): Shared,
+    Extension(viewer): Extension<Viewer>,
     Named(name): Named,
     fields: Fields,
 ) -> Result<Response, ApiError> {
@@ -276,28 +277,34 @@ pub(in super::super) async fn deploy(
     // Forms send lines with CR LF (HTML standard, section 4.10.21.8).
     let source = Bytes::from(fields.raw("source").replace("\r\n", "\n"));
     let message = fields.get("message").to_owned();
-    let deployed =
-        console.api.app.deployer.source(&name, file, source, fields.some("runtime"), message).await;
-    deployed_or_not(&console.api, deployed)
+    let deployed = console
+        .api
+        .app
+        .deployer
+        .source(&name, file, source, fields.some("runtime"), message, viewer.login())
+        .await;
+    deployed_or_not(&console.api, &viewer, deployed)
 }
 
 /// Deploys a component.
 pub(in super::super) async fn upload(
     State(console): Shared,
+    Extension(viewer): Extension<Viewer>,
     Named(name): Named,
     request: Request,
 ) -> Result<Response, ApiError> {
     let wasm = read_upload(request, &console.api, console.api.app.config.server.upload_bytes_max).await?;
-    let deployed = console.api.app.deployer.component(&name, wasm, String::new()).await;
-    deployed_or_not(&console.api, deployed)
+    let deployed = console.api.app.deployer.component(&name, wasm, String::new(), viewer.login()).await;
+    deployed_or_not(&console.api, &viewer, deployed)
 }
 
 fn deployed_or_not(
     api: &Api,
+    viewer: &Viewer,
     deployed: Result<std::sync::Arc<Entry>, DeployError>,
 ) -> Result<Response, ApiError> {
     match deployed {
-        Ok(entry) => Ok(Html(live(&view::workflow(&entry, &api.app))).into_response()),
+        Ok(entry) => Ok(Html(live(&view::workflow(&entry, &api.app, &viewer.actor))).into_response()),
         Err(error) => {
             let problem = Problem::from(&error);
             if problem.status.is_server_error() {

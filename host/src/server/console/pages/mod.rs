@@ -2,6 +2,7 @@
 
 pub(super) mod account;
 pub(super) mod admin;
+pub(super) mod audit;
 pub(super) mod create;
 pub(super) mod dead;
 pub(super) mod function;

@@ -59,7 +59,7 @@ pub(in super::super) async fn of_workflow(
     Asked(asked): Asked,
 ) -> Result<Html, ApiError> {
     let entry = console.api.app.registry.find(&name)?;
-    let workflow = view::workflow(&entry, &console.api.app);
+    let workflow = view::workflow(&entry, &console.api.app, &viewer.actor);
     let path = format!("/workflows/{name}/monitoring");
     let is_pull = workflow.kind == Kind::Pull;
     let charts = charts(&console.api, Some(entry.workflow.id), &path, &asked, is_pull).await?;
@@ -95,7 +95,11 @@ async fn charts(
         } @else {
             div.charts {
                 (chart("Runs", "Runs in each step, by their end", &runs(&seen)))
-                (chart("Failures", "Failed runs in each step, by kind of fault", &faults(&seen)))
+                @if seen.total.faults.is_empty() {
+                    figure.chart { figcaption { strong { "Failures" } } (parts::empty("No failures", html! { p { "Every run in this time went well." } })) }
+                } @else {
+                    (chart("Failures", "Failed runs in each step, by kind of fault", &faults(&seen)))
+                }
                 (chart("Time", "Milliseconds from start to end", &times(&seen, "ms", |point| point.duration_ms.as_ref())))
                 (chart("Memory", "Bytes at most in a run", &times(&seen, "bytes", |point| point.memory_bytes.as_ref())))
                 @if is_late && seen.total.lateness_ms.is_some() {

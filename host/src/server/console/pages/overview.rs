@@ -45,11 +45,11 @@ pub(in super::super) async fn show(
 ) -> Result<Html, ApiError> {
     let api = &console.api;
     let (entry, all) = api.app.registry.versions(&name).await?;
-    let workflow = view::workflow(&entry, &api.app);
+    let workflow = view::workflow(&entry, &api.app, &viewer.actor);
     let may = |action| viewer.may_with(action, &workflow);
     let id = Some(entry.workflow.id);
     let recent = runs::RunParams { limit: Some(RUNS), ..Default::default() };
-    let recent = runs::page(api, id, recent).await?;
+    let recent = runs::page(api, &viewer.actor, id, recent).await?;
     let from = Timestamp::now() - SignedDuration::from_hours(24);
     let day = statistics::StatisticsParams { from: Some(from), to: None, step_minutes: Some(60) };
     let day = statistics::view(api, id, day).await?.total;

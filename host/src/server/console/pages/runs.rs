@@ -12,6 +12,7 @@ use maud::{Markup, html};
 
 use crate::api::{RunList, RunView};
 use crate::run::{Status, Trigger};
+use crate::server::api::access::Who;
 use crate::server::api::extract::Params;
 use crate::server::api::{Api, ApiError, events, runs, view};
 use crate::server::console::form::{Asked, Fields, Named};
@@ -38,9 +39,9 @@ pub(in super::super) async fn all(
     Extension(viewer): Extension<Viewer>,
     Asked(asked): Asked,
 ) -> Result<Html, ApiError> {
-    let list = read(&console.api, None, &asked).await?;
+    let list = read(&console.api, &viewer, None, &asked).await?;
     let content = html! {
-        div.head { h1 { "Runs" } p.soft { "What all workflows did, newest first." } }
+        div.head { h1 { "Runs" } p.soft { "What the workflows that you may look into did, newest first." } }
         (listing("/runs", "/events", &asked, &list, true))
     };
     let page = Page { title: "Runs", place: Place::Runs, scripts: &["live.js"], content };
@@ -55,8 +56,8 @@ pub(in super::super) async fn of_workflow(
     Asked(asked): Asked,
 ) -> Result<Html, ApiError> {
     let entry = console.api.app.registry.find(&name)?;
-    let workflow = view::workflow(&entry, &console.api.app);
-    let list = read(&console.api, Some(entry.workflow.id), &asked).await?;
+    let workflow = view::workflow(&entry, &console.api.app, &viewer.actor);
+    let list = read(&console.api, &viewer, Some(entry.workflow.id), &asked).await?;
     let (path, events) = (format!("/workflows/{name}/runs"), format!("/workflows/{name}/events"));
     let content = html! {
         h2.hidden { "Debugger" }
@@ -68,20 +69,32 @@ pub(in super::super) async fn of_workflow(
 /// Runs as they start and end.
 pub(in super::super) async fn events(
     State(console): Shared,
+    Extension(viewer): Extension<Viewer>,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, ApiError> {
-    events::events(State(console.api.clone()), Params(events::EventParams { workflow: None })).await
+    events::events(
+        State(console.api.clone()),
+        Who(viewer.actor),
+        Params(events::EventParams { workflow: None }),
+    )
+    .await
 }
 
 /// Runs of a workflow as they start and end.
 pub(in super::super) async fn events_of_workflow(
     State(console): Shared,
+    Extension(viewer): Extension<Viewer>,
     Named(name): Named,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, ApiError> {
     let params = events::EventParams { workflow: Some(name) };
-    events::events(State(console.api.clone()), Params(params)).await
+    events::events(State(console.api.clone()), Who(viewer.actor), Params(params)).await
 }
 
-async fn read(api: &Api, workflow: Option<WorkflowId>, asked: &Fields) -> Result<RunList, ApiError> {
+async fn read(
+    api: &Api,
+    viewer: &Viewer,
+    workflow: Option<WorkflowId>,
+    asked: &Fields,
+) -> Result<RunList, ApiError> {
     let minutes = TIMES.iter().find(|(value, ..)| *value == asked.get("time")).map(|(.., minutes)| *minutes);
     let params = runs::RunParams {
         status: asked.some("status"),
@@ -92,7 +105,7 @@ async fn read(api: &Api, workflow: Option<WorkflowId>, asked: &Fields) -> Result
         limit: Some(ROWS),
         cursor: asked.some("cursor"),
     };
-    runs::page(api, workflow, params).await
+    runs::page(api, &viewer.actor, workflow, params).await
 }
 
 fn listing(path: &str, events: &str, asked: &Fields, list: &RunList, names: bool) -> Markup {

@@ -36,7 +36,7 @@ async fn page(
     typed: &Fields,
     problem: Option<&Problem>,
 ) -> Result<Html, ApiError> {
-    let workflow = view::workflow(entry, &api.app);
+    let workflow = view::workflow(entry, &api.app, &viewer.actor);
     let list = view::settings(&*api.app.registry.settings(workflow.name.as_str()).await?);
     let path = format!("/workflows/{}/settings", workflow.name);
     let done = match typed.get("done") {
@@ -158,9 +158,11 @@ pub(in super::super) async fn change(
     let name = fields.get("name").to_owned();
     let is_removal = fields.get("action") == "remove";
     let changed = match is_removal {
-        true => registry.change_settings(&workflow, BTreeMap::from([(name, None)]), None).await,
+        true => {
+            registry.change_settings(&workflow, BTreeMap::from([(name, None)]), None, viewer.login()).await
+        }
         false => match spec(&fields) {
-            Ok(spec) => registry.put_setting(&workflow, &name, spec).await,
+            Ok(spec) => registry.put_setting(&workflow, &name, spec, viewer.login()).await,
             Err(error) => Err(error),
         },
     };

@@ -1,16 +1,18 @@
 //! Signing in and out.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use axum::extract::{FromRequest as _, Request, State};
 use axum::response::{IntoResponse, Redirect, Response};
-use hyper::header;
+use hyper::{StatusCode, header};
 use maud::{Markup, html};
 
-use crate::server::api::{ApiError, Peer, auth};
+use crate::accounts::{AccountError, NewSession};
+use crate::audit::Event;
+use crate::server::api::{ApiError, auth};
 use crate::server::console::form::Fields;
 use crate::server::console::session::{self, Viewer};
-use crate::server::console::{Html, Shared, icons, shell};
+use crate::server::console::{Console, Html, Shared, icons, shell};
 use crate::server::reply::Problem;
 
 /// Where people arrive who were on their way nowhere else.
@@ -19,7 +21,8 @@ const HOME: &str = "/workflows";
 /// The form; with a one-time link, a button that uses it. A link that is only looked at,
 /// as mail programs do, is not used up.
 pub(in super::super) async fn form(State(console): Shared, request: Request) -> Response {
-    let asked = Fields::parse(request.uri().query().unwrap_or_default().as_bytes());
+    let (request, _) = request.into_parts();
+    let asked = Fields::parse(request.uri.query().unwrap_or_default().as_bytes());
     let next = local(asked.get("next"));
     if Viewer::of(&console.api.app.accounts, &request).is_some() && asked.get("link").is_empty() {
         return Redirect::to(next).into_response();
@@ -37,11 +40,10 @@ pub(in super::super) async fn sign_in(
     State(console): Shared,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let is_local = auth::is_local(&request);
-    let peer =
-        request.extensions().get::<Peer>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip());
-    let previous = session::token(&request).map(str::to_owned);
-    let fields = Fields::from_request(request, &console).await?;
+    let (parts, body) = request.into_parts();
+    let (is_local, peer) = (auth::is_local(&parts), auth::address(&parts));
+    let previous = auth::session_cookie(&parts).map(str::to_owned);
+    let fields = Fields::from_request(Request::from_parts(parts, body), &console).await?;
     let next = local(fields.get("next"));
     let (login, link) = (fields.get("login"), fields.some("link"));
     let accounts = &console.api.app.accounts;
@@ -49,6 +51,7 @@ pub(in super::super) async fn sign_in(
         Some(link) => accounts.one_time(link, previous.as_deref()).await,
         None => accounts.sign_in(login, fields.raw("password"), peer, previous.as_deref()).await,
     };
+    note(&console, login, link.is_some(), peer, &began).await;
     match began {
         Ok(session) => {
             // By way of the form, which notices when the cookie was not kept.
@@ -72,12 +75,43 @@ pub(in super::super) async fn sign_in(
     }
 }
 
+/// Writes down who signed in, or whose password was guessed at. What is no user's login may
+/// be a password that was typed into the wrong field.
+async fn note(
+    console: &Console,
+    login: &str,
+    is_link: bool,
+    peer: IpAddr,
+    began: &Result<NewSession, AccountError>,
+) {
+    let app = &console.api.app;
+    let (who, status) = match began {
+        Ok(session) => (session.actor.login().map(ToString::to_string), StatusCode::SEE_OTHER),
+        Err(error @ (AccountError::WrongPassword | AccountError::Link)) => {
+            (app.accounts.user(login).ok().map(|user| user.login.to_string()), Problem::from(error).status)
+        }
+        Err(_) => return,
+    };
+    let via = if is_link { "link" } else { "password" };
+    let event = Event {
+        who: who.unwrap_or_else(|| "-".to_owned()),
+        via: via.to_owned(),
+        what: "session.begin",
+        object: String::new(),
+        details: Vec::new(),
+        address: Some(peer),
+        status: status.as_u16(),
+    };
+    app.audit.record(event).await;
+}
+
 /// Ends the session.
 pub(in super::super) async fn sign_out(
     State(console): Shared,
     request: Request,
 ) -> Result<Response, ApiError> {
-    if let Some(token) = session::token(&request) {
+    let (request, _) = request.into_parts();
+    if let Some(token) = auth::session_cookie(&request) {
         console.api.app.accounts.sign_out(token).await?;
     }
     let cookie = session::end(auth::is_local(&request));

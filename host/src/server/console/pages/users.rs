@@ -56,7 +56,7 @@ fn row(user: &User, viewer: &Viewer) -> Markup {
             th scope="row" { (login) @if is_me { span.soft { " (you)" } } }
             td data-name="Name" { @if user.name.is_empty() { (parts::none()) } @else { (text::line(&user.name)) } }
             td data-name="Role" { @if user.role == Role::Admin { "Admin" } @else { "Member" } @if user.disabled { " " span.state.paused { "Disabled" } } }
-            td data-name="Signs in by" { @if user.password.is_some() { "password" } @else if user.external.is_some() { "provider" } @else { "link only" } }
+            td data-name="Signs in by" { @if user.password.is_some() { "password" } @else { "link only" } }
             td data-name="Since" { (when::relative(user.created_at)) }
             td.end { form method="post" action="/users" {
                 input type="hidden" name="login" value=(login);

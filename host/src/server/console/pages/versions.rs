@@ -26,7 +26,7 @@ pub(in super::super) async fn list(
     Named(name): Named,
 ) -> Result<Html, ApiError> {
     let (entry, versions) = console.api.app.registry.versions(&name).await?;
-    let workflow = view::workflow(&entry, &console.api.app);
+    let workflow = view::workflow(&entry, &console.api.app, &viewer.actor);
     let content = html! {
         section {
             h2 { "Versions" }
@@ -99,7 +99,7 @@ pub(in super::super) async fn diff(
     Path((name, number)): Path<(String, String)>,
 ) -> Result<Html, ApiError> {
     let (entry, versions) = console.api.app.registry.versions(&name).await?;
-    let workflow = view::workflow(&entry, &console.api.app);
+    let workflow = view::workflow(&entry, &console.api.app, &viewer.actor);
     let missing = || ApiError::Missing { what: format!("version {number:.20} of the workflow {name:.80?}") };
     let wanted: u32 = number.parse().map_err(|_| missing())?;
     let at = versions.iter().position(|version| version.number == wanted).ok_or_else(missing)?;

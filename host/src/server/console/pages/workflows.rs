@@ -104,11 +104,11 @@ struct Row {
 
 impl Row {
     async fn read(api: &Api, entry: &Entry, viewer: &Viewer) -> Result<Self, ApiError> {
-        let workflow = view::workflow(entry, &api.app);
+        let workflow = view::workflow(entry, &api.app, &viewer.actor);
         let id = Some(entry.workflow.id);
         let recent = runs::RunParams { limit: Some(1), ..Default::default() };
         let last = match viewer.may_with(Action::InspectWorkflow, &workflow) {
-            true => runs::page(api, id, recent).await?.runs.into_iter().next(),
+            true => runs::page(api, &viewer.actor, id, recent).await?.runs.into_iter().next(),
             false => None,
         };
         let from = Timestamp::now() - SignedDuration::from_hours(HOURS);
