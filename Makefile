@@ -100,6 +100,22 @@ bench: build guests runtime ## Measure beside the peers, in one run (BENCH="--he
 	@$(RELEASE)/tidegate-bench run --tidegate $(BIN) --guests $(TIDEGATE_GUESTS) \
 		--runtimes $(TIDEGATE_RUNTIMES) --cache $(TIDEGATE_CACHE) \
 		--output $(CARGO_TARGET_DIR)/bench/$$(date -u +%Y-%m-%dT%H%M%SZ).json $(BENCH)
+	@echo 'scripts/figures RESULTS.json writes the figures into SPECIFICATION.md'
+
+.PHONY: fuzz
+# How often each target does what it does in the tests, and the first seed.
+FUZZ_TIMES ?= 100
+FUZZ_SEED ?= 1000000
+fuzz: setup guests ## Run the fuzz targets for hours (FUZZ_TIMES=100 is how often, FUZZ_SEED where it begins)
+	$(call say,"Fuzzing; a seed that fails is named and belongs into tests/fuzz/seeds")
+	@TIDEGATE_FUZZ_TIMES=$(FUZZ_TIMES) TIDEGATE_FUZZ_SEED=$(FUZZ_SEED) \
+		cargo test --locked --package tidegate --test it -- fuzz:: schema::
+
+.PHONY: sbom
+sbom: ## Write the bill of materials (CycloneDX) of the release binary
+	@mkdir -p $(CARGO_TARGET_DIR)
+	@scripts/sbom > $(CARGO_TARGET_DIR)/tidegate.cdx.json
+	@echo $(CARGO_TARGET_DIR)/tidegate.cdx.json
 
 .PHONY: soak
 # Parts of the soak, for example SOAK="schedules"; all when it is empty.

@@ -20,8 +20,12 @@ use tidegate::engine::egress::Egress;
 use tidegate::engine::{Call, CallLimits, Compiler, Engine, EngineOptions, Input, Program, Request, Source};
 use tidegate::workflow::{Settings, WorkflowId};
 
-const LIMITS: CallLimits =
-    CallLimits { deadline: Duration::from_secs(10), memory_bytes_max: 128 << 20, log_bytes_max: 1 << 16 };
+const LIMITS: CallLimits = CallLimits {
+    deadline: Duration::from_secs(10),
+    cpu_max: Duration::from_secs(10),
+    memory_bytes_max: 128 << 20,
+    log_bytes_max: 1 << 16,
+};
 
 /// An engine with the program, and what is handed to that.
 struct Rig {
@@ -126,6 +130,7 @@ async fn rig(name: &'static str, reset: Reset, arguments: &Arguments) -> anyhow:
         artefact_key: [1; 32],
         compiler: Compiler::InProcess,
         compiles_max: 1,
+        compiles_waiting_max: 16,
         instances_max: config.engine.instances_max,
         memory_bytes_max: config.engine.memory_bytes_max,
         memory_total_bytes_max: 0,
@@ -165,6 +170,7 @@ fn call(rig: &Rig) -> Call {
         source: rig.source.clone(),
         commit: None,
         traceparent: None,
+        memory: None,
         destinations: None,
         limits: LIMITS,
     }

@@ -112,8 +112,12 @@ pub fn of_fault(fault: &Fault, run: RunId) -> Answer {
             (502, "the workflow failed; its run record says why")
         }
         FaultKind::Deadline => (504, "the workflow took longer than its deadline"),
+        FaultKind::Cpu => (504, "the workflow took more processor time than its limit"),
         // What the host says about the caller's own request.
         FaultKind::Refused => (400, fault.message.as_str()),
+        FaultKind::Quota => {
+            (429, "the workflow's owner has used what their workflows may use; try again later")
+        }
         FaultKind::Overload => (503, "the host has no room for this run now; try again"),
         FaultKind::Skipped => (503, "the workflow is paused"),
         FaultKind::Interrupted => (503, "the host stopped before the run ended; try again"),
@@ -126,7 +130,7 @@ pub fn of_fault(fault: &Fault, run: RunId) -> Answer {
         HeaderName::from_static("tidegate-fault"),
         HeaderValue::from_static(fault.kind.blame().word()),
     ));
-    if status == 503 {
+    if matches!(status, 429 | 503) {
         answer.headers.push((http::header::RETRY_AFTER, HeaderValue::from_static("1")));
     }
     answer
@@ -334,7 +338,8 @@ mod tests {
             let answer = of_fault(&fault, RunId::new());
             assert!(!String::from_utf8_lossy(&answer.body).contains("SECRET"), "{kind}");
             assert_eq!(header(&answer, "tidegate-fault"), Some(kind.blame().word()));
-            assert!(answer.status >= 500);
+            let is_quota = kind == FaultKind::Quota && answer.status == 429;
+            assert!(answer.status >= 500 || is_quota, "{kind}: {}", answer.status);
         }
     }
 }

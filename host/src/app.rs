@@ -213,15 +213,16 @@ impl Core {
                 memory_bytes_max: config.engine.compile_memory_bytes_max,
             },
             compiles_max: config.engine.compiles_max,
+            compiles_waiting_max: config.engine.compiles_waiting_max,
             instances_max: config.engine.instances_max,
             memory_bytes_max: config.engine.memory_bytes_max,
-            memory_total_bytes_max: config.engine.memory_total_bytes_max,
+            memory_total_bytes_max: config.memory_total_bytes_max(),
             fuse: config.engine.fuse,
             epoch_tick: Duration::from_millis(config.engine.epoch_tick_ms),
             reset: config.engine.reset,
             idle_bytes_max: config.engine.idle_memory_bytes_max,
             idle_max: Duration::from_millis(config.engine.idle_ms),
-            on_compiled: Box::new(move |succeeded, took| compiles.compiled(succeeded, took)),
+            on_compiled: Box::new(move |result, took| compiles.compiled(result, took)),
         };
         let engine = Arc::new(Engine::new(options, egress.clone())?);
         let programs_max = NonZeroUsize::new(config.engine.programs_max).unwrap_or(NonZeroUsize::MIN);

@@ -5,6 +5,7 @@
 //! the only module that reads the environment.
 
 mod keys;
+mod machine;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,8 +13,8 @@ use std::time::Duration;
 use toml::{Table, Value};
 
 pub use self::keys::{
-    Accounts, Audit, Config, Egress, Engine, Log, LogFormat, Queue, Record, Reset, Run, Runtime, Schedule,
-    Server, Store, Telemetry,
+    Accounts, Audit, Config, Egress, Engine, Log, LogFormat, Owner, Queue, Record, Reset, Run, Runtime,
+    Schedule, Server, Store, Telemetry,
 };
 use crate::schedule::{BACKFILL_MAX, JITTER_MS_MAX, START_DEADLINE_MS_MIN};
 
@@ -211,8 +212,11 @@ impl Config {
         at_least("engine.memory_bytes_max", self.engine.memory_bytes_max as u64, 1 << 20)?;
         at_most("engine.memory_bytes_max", self.engine.memory_bytes_max as u64, 4 << 30)?;
         at_least("engine.deadline_ms", self.engine.deadline_ms, 1)?;
+        at_least("engine.cpu_ms_max", self.engine.cpu_ms_max, 1)?;
         at_least("engine.epoch_tick_ms", self.engine.epoch_tick_ms, 1)?;
         at_most("engine.epoch_tick_ms", self.engine.epoch_tick_ms, 100)?;
+        // What the compiler needs for a component of a line: its allocator reserves much.
+        at_least("engine.compile_memory_bytes_max", self.engine.compile_memory_bytes_max, 2 << 30)?;
         at_least("engine.compiles_max", self.engine.compiles_max as u64, 1)?;
         at_least("engine.programs_max", self.engine.programs_max as u64, 1)?;
         at_least("engine.idle_ms", self.engine.idle_ms, 100)?;
@@ -258,6 +262,14 @@ impl Config {
         }
         at_most("schedule.jitter_ms", self.schedule.jitter_ms, JITTER_MS_MAX)?;
         Ok(())
+    }
+
+    /// Linear memory of all instances together, in bytes.
+    pub fn memory_total_bytes_max(&self) -> u64 {
+        match self.engine.memory_total_bytes_max {
+            0 => machine::memory_bytes() / 4 * 3,
+            limit => limit,
+        }
     }
 
     /// A key that holds milliseconds, as a duration.

@@ -315,6 +315,7 @@ impl Deployer {
     fn check_limits(&self) -> CallLimits {
         CallLimits {
             deadline: Duration::from_millis(self.config.runtime.check_timeout_ms),
+            cpu_max: Duration::from_millis(self.config.engine.cpu_ms_max),
             memory_bytes_max: self.config.engine.memory_bytes_max as u64,
             log_bytes_max: self.config.run.log_bytes_max,
         }

@@ -5,9 +5,11 @@
 //! never fails: what happened is in the run it returns.
 
 mod admission;
+mod owners;
 mod persistent;
 mod record;
 mod settings;
+mod turns;
 
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
@@ -23,11 +25,14 @@ use tokio::sync::{OwnedSemaphorePermit, broadcast};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::admission::Admitted;
+use self::owners::Owners;
 use self::persistent::Persistent;
 use self::settings::{RunSettings, fault_of_commit};
+use self::turns::Turns;
 use crate::answer::{self, Answer};
 use crate::api::{RunEvent, RunView};
-use crate::config::{Config, Record};
+use crate::config::{self, Config, Record};
 use crate::engine::{Call, CallLimits, Engine, Input, Outcome, Remains, Report, remark};
 use crate::programs::Programs;
 use crate::registry::{Entry, Registry};
@@ -126,6 +131,8 @@ pub struct InvokerGauges {
 pub struct Invoker {
     config: Arc<Config>,
     engine: Arc<Engine>,
+    owners: Owners,
+    turns: Turns,
     registry: Arc<Registry>,
     programs: Arc<Programs>,
     store: Arc<dyn Store>,
@@ -152,6 +159,8 @@ impl Invoker {
     ) -> Self {
         Self {
             node: config.server.node().into(),
+            owners: Owners::new(&config, Some(engine.memory().clone())),
+            turns: Turns::new(engine.permits().clone()),
             config,
             engine,
             registry,
@@ -294,8 +303,8 @@ impl Invoker {
             admitted = self.admit(entry, is_patient) => admitted,
             () = cancel.cancelled() => Err(self.fault_of_stop()),
         };
-        let (permit, own_permit) = match admitted {
-            Ok(permits) => permits,
+        let Admitted { permit, mut turn } = match admitted {
+            Ok(admitted) => admitted,
             Err(fault) => return (self.unsuccessful(run, fault, Vec::new()).await, None),
         };
         let queue_us = queued.elapsed().as_micros() as u64;
@@ -318,7 +327,7 @@ impl Invoker {
         });
         let trace = run.trace.clone();
         let (ready, call) = match self.prepare(entry, invocation, trace, committer.clone()).await {
-            Ok(prepared) => prepared,
+            Ok((ready, call)) => (ready, Call { memory: turn.memory(), ..call }),
             Err(fault) => return (self.unsuccessful(run, fault, Vec::new()).await, None),
         };
         run.settings_read = call.settings.entries.keys().cloned().collect();
@@ -327,7 +336,10 @@ impl Invoker {
             ran = self.engine.run(&ready.program, call, permit) => Some(ran),
             () = cancel.cancelled() => None,
         };
-        drop(own_permit);
+        if let Some((report, _)) = &ran {
+            turn.charge(report.usage.cpu_us);
+        }
+        drop(turn);
         let Some((report, remains)) = ran else {
             let fault = self.fault_of_stop();
             run.settings_changed = committer.changed();
@@ -380,11 +392,13 @@ impl Invoker {
             source: ready.source.clone(),
             commit: Some(commit),
             traceparent: trace.map(|trace| trace.header()),
+            memory: None,
             destinations: entry.workflow.egress.clone(),
             limits: CallLimits {
                 deadline: Duration::from_millis(own.deadline_ms.unwrap_or(engine.deadline_ms)),
+                cpu_max: Duration::from_millis(own.cpu_ms_max.unwrap_or(engine.cpu_ms_max)),
                 memory_bytes_max: own.memory_bytes_max.unwrap_or(engine.memory_bytes_max as u64),
-                log_bytes_max: self.config.run.log_bytes_max,
+                log_bytes_max: least(own.log_bytes_max, self.config.run.log_bytes_max),
             },
         };
         Ok((ready, call))
@@ -400,7 +414,11 @@ impl Invoker {
         log: &mut Vec<LogLine>,
     ) -> Result<Answer, Fault> {
         let shares_origin = self.config.server.catch_listen.is_empty();
-        let (answer, remarks) = answer::of_reply(outcome.reply, run.id, &self.config.run, shares_origin)?;
+        let limits = config::Run {
+            reply_bytes_max: least(entry.workflow.limits.reply_bytes_max, self.config.run.reply_bytes_max),
+            ..self.config.run.clone()
+        };
+        let (answer, remarks) = answer::of_reply(outcome.reply, run.id, &limits, shares_origin)?;
         for text in remarks {
             remark(log, run.usage.wall_us, text);
             run.log.lines += 1;
@@ -431,7 +449,9 @@ impl Invoker {
         run.status = match fault.kind {
             FaultKind::Interrupted => Status::Interrupted,
             FaultKind::Cancelled => Status::Cancelled,
-            FaultKind::Overload | FaultKind::Refused if run.started_at.is_none() => Status::Cancelled,
+            FaultKind::Overload | FaultKind::Quota | FaultKind::Refused if run.started_at.is_none() => {
+                Status::Cancelled
+            }
             _ => Status::Failed,
         };
         run.fault = Some(fault);
@@ -531,6 +551,11 @@ impl Invoker {
     fn lock_running(&self) -> MutexGuard<'_, HashMap<RunId, Going>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A workflow's own limit, or the host's where that is lower.
+fn least(own: Option<u64>, host: usize) -> usize {
+    own.and_then(|own| usize::try_from(own).ok()).unwrap_or(usize::MAX).min(host)
 }
 
 fn host_fault(error: &(dyn std::error::Error + 'static)) -> Fault {

@@ -73,7 +73,7 @@ impl Programs {
                 }
                 // Only when the artefact is missing, was changed, or is another engine's.
                 tracing::info!(%digest, "compiling a component again");
-                Ok(Arc::new(self.engine.install(self.store.blob(digest).await?).await?))
+                Ok(Arc::new(self.engine.install_again(self.store.blob(digest).await?).await?))
             })
             .await?;
         Ok(program.clone())

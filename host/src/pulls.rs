@@ -57,7 +57,7 @@ impl Parts {
             Invocation { accepted_at: Timestamp::now(), place: Some(place), ..invocation(&due.tick) };
         let finished = self.invoker.invoke(&entry, invocation).await;
         let end = match finished.run.fault.as_ref().map(|fault| fault.kind) {
-            Some(FaultKind::Overload | FaultKind::Refused) => RunEnd::Refused,
+            Some(FaultKind::Overload | FaultKind::Quota | FaultKind::Refused) => RunEnd::Refused,
             Some(FaultKind::Interrupted) => RunEnd::Interrupted,
             _ => RunEnd::Ended,
         };

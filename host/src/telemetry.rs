@@ -30,6 +30,10 @@ use crate::otlp::Exporter;
 use crate::run::{FaultKind, LogLine, Run, Status, Trigger};
 use crate::store::{QueueFigures, StoreHealth, TickState};
 
+/// The results of compilations: success, and one for each way to fail.
+pub const COMPILE_RESULTS: [&str; 9] =
+    ["compiled", "refused", "timeout", "cpu", "memory", "too-large", "busy", "killed", "unusable"];
+
 /// The content type of [`Telemetry::render`]'s text.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -245,9 +249,11 @@ impl Telemetry {
             for fault in FaultKind::ALL {
                 let status = match fault {
                     FaultKind::Interrupted => Status::Interrupted,
-                    FaultKind::Refused | FaultKind::Overload | FaultKind::Skipped | FaultKind::Cancelled => {
-                        Status::Cancelled
-                    }
+                    FaultKind::Refused
+                    | FaultKind::Quota
+                    | FaultKind::Overload
+                    | FaultKind::Skipped
+                    | FaultKind::Cancelled => Status::Cancelled,
                     _ => Status::Failed,
                 };
                 self.runs.get_or_create_owned(&RunLabels {
@@ -260,7 +266,7 @@ impl Telemetry {
         for state in TICK_STATES {
             self.ticks.get_or_create_owned(&StateLabels { state: state.word() });
         }
-        for result in ["compiled", "failed"] {
+        for result in COMPILE_RESULTS {
             self.compiles.get_or_create_owned(&ResultLabels { result });
         }
         self.requests_caught =
@@ -367,11 +373,12 @@ impl Telemetry {
         self.ticks.get_or_create(&StateLabels { state: state.word() }).inc_by(count);
     }
 
-    /// Counts a compilation.
-    pub fn compiled(&self, succeeded: bool, took: Duration) {
-        let result = if succeeded { "compiled" } else { "failed" };
+    /// Counts a compilation by its result; one of no time never began.
+    pub fn compiled(&self, result: &'static str, took: Duration) {
         self.compiles.get_or_create(&ResultLabels { result }).inc();
-        self.compile_duration.observe(micros(took));
+        if !took.is_zero() {
+            self.compile_duration.observe(micros(took));
+        }
     }
 
     /// All metrics in the OpenMetrics text format, with the gauges as they are given.
@@ -599,7 +606,7 @@ mod tests {
         telemetry.panicked();
         telemetry.tick_started(Duration::from_millis(3));
         telemetry.ticks_settled(TickState::Missed, 1);
-        telemetry.compiled(true, Duration::from_secs(2));
+        telemetry.compiled("compiled", Duration::from_secs(2));
         let text = telemetry.render(&gauges());
         drop(open);
         for line in [

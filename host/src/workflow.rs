@@ -6,6 +6,7 @@
 mod destination;
 mod digest;
 mod id;
+mod owner;
 mod retry;
 mod seal;
 mod settings;
@@ -23,6 +24,7 @@ pub use self::destination::{DESTINATIONS_MAX, Destination, DestinationError};
 pub use self::digest::{Digest, DigestError};
 pub use self::id::IdError;
 pub(crate) use self::id::id128;
+pub use self::owner::OwnerId;
 pub use self::retry::RetryPolicy;
 pub use self::seal::{Place, SEAL_HOSTS_MAX, Seal, SealHost, SealHostError};
 pub use self::settings::{Setting, SettingChange, SettingWriter, Settings, Visibility};
@@ -246,6 +248,13 @@ pub struct Workflow {
     pub revision: Revision,
 }
 
+impl Workflow {
+    /// Whom it belongs to.
+    pub fn owner_id(&self) -> OwnerId {
+        OwnerId::from(self.owner.as_deref())
+    }
+}
+
 /// What a catch workflow's endpoint accepts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -284,10 +293,18 @@ impl Default for Endpoint {
 pub struct LimitOverrides {
     /// Wall-clock time of one run, in milliseconds.
     pub deadline_ms: Option<u64>,
+    /// Processor time of one run, in milliseconds.
+    pub cpu_ms_max: Option<u64>,
     /// Memory of one instance, in bytes.
     pub memory_bytes_max: Option<u64>,
     /// Runs at the same time.
     pub concurrency_max: Option<u32>,
+    /// Bytes of a request's body.
+    pub body_bytes_max: Option<u64>,
+    /// Bytes of one run's log.
+    pub log_bytes_max: Option<u64>,
+    /// Bytes of a reply.
+    pub reply_bytes_max: Option<u64>,
     /// Days that its runs are kept.
     pub retention_days: Option<u32>,
     /// Runs that are kept, the newest.

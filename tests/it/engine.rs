@@ -49,6 +49,7 @@ fn options(folder: &Path) -> EngineOptions {
             memory_bytes_max: 4 << 30,
         },
         compiles_max: 1,
+        compiles_waiting_max: 16,
         instances_max: INSTANCES_MAX,
         memory_bytes_max: MEMORY_BYTES_MAX,
         memory_total_bytes_max: 0,
@@ -82,6 +83,7 @@ impl Host {
         };
         let limits = CallLimits {
             deadline: Duration::from_secs(20),
+            cpu_max: Duration::from_secs(20),
             memory_bytes_max: MEMORY_BYTES_MAX as u64,
             log_bytes_max: 64 << 10,
         };
@@ -93,6 +95,7 @@ impl Host {
             source: None,
             commit: None,
             traceparent: None,
+            memory: None,
             destinations: None,
             limits,
         };

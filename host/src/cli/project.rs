@@ -85,8 +85,12 @@ const SCHEDULE_KEYS: &[&str] =
     &["name", "every", "cron", "timezone", "overlap", "missed", "missed_max", "start_deadline", "jitter"];
 const LIMIT_KEYS: &[&str] = &[
     "deadline_ms",
+    "cpu_ms_max",
     "memory_bytes_max",
     "concurrency_max",
+    "body_bytes_max",
+    "log_bytes_max",
+    "reply_bytes_max",
     "retention_days",
     "retention_runs_max",
     "retention_bytes_max",

@@ -93,8 +93,12 @@ fn fields(view: &WorkflowView, out: &super::output::Output, now: jiff::Timestamp
     }
     let limits = [
         view.limits.deadline_ms.map(|ms| format!("deadline {}", duration_ms(ms))),
+        view.limits.cpu_ms_max.map(|ms| format!("{} of processor time", duration_ms(ms))),
         view.limits.memory_bytes_max.map(|size| format!("memory {}", bytes(size))),
         view.limits.concurrency_max.map(|runs| format!("{runs} runs at a time")),
+        view.limits.body_bytes_max.map(|size| format!("bodies of {}", bytes(size))),
+        view.limits.log_bytes_max.map(|size| format!("logs of {}", bytes(size))),
+        view.limits.reply_bytes_max.map(|size| format!("replies of {}", bytes(size))),
         view.limits.retention_days.map(|days| format!("runs of {}", count(days.into(), "day"))),
         view.limits.retention_runs_max.map(|runs| format!("the last {}", count(runs, "run"))),
         view.limits.retention_bytes_max.map(|size| format!("{} of runs", bytes(size))),

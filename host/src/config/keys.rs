@@ -16,6 +16,7 @@ use crate::schedule::Overlap;
 pub struct Config {
     pub server: Server,
     pub engine: Engine,
+    pub owner: Owner,
     pub run: Run,
     pub accounts: Accounts,
     pub audit: Audit,
@@ -84,12 +85,14 @@ pub struct Engine {
     pub memory_bytes_max: usize,
     pub memory_total_bytes_max: u64,
     pub deadline_ms: u64,
+    pub cpu_ms_max: u64,
     pub epoch_tick_ms: u64,
     pub queue_ms: u64,
     pub queue_max: usize,
     pub compile_timeout_ms: u64,
     pub compile_memory_bytes_max: u64,
     pub compiles_max: usize,
+    pub compiles_waiting_max: usize,
     pub fuse: bool,
     pub programs_max: usize,
     pub reset: Reset,
@@ -115,6 +118,15 @@ pub enum Record {
     All,
     /// Those that did not succeed.
     Failures,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs, reason = "config.default.toml documents each key")]
+pub struct Owner {
+    pub instances_max: u32,
+    pub memory_bytes_max: u64,
+    pub cpu_ms_per_minute_max: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Deserialize)]

@@ -295,4 +295,71 @@ mod tests {
         assert!(used.path(live, "tag").exists(), "another engine's, but young");
         assert_eq!(artefacts.sweep(&HashSet::from([live]), HOUR).unwrap(), 0);
     }
+
+    /// An engine, and a compiled component with nothing in it.
+    fn nothing() -> (wasmtime::Engine, Vec<u8>) {
+        let engine = wasmtime::Engine::new(&super::super::tuning::common()).unwrap();
+        let code = engine.precompile_component(b"\0asm\x0d\0\x01\0").unwrap();
+        (engine, code)
+    }
+
+    fn of(code: &[u8]) -> Compiled {
+        Compiled { artefact: code.to_vec(), image: Some(vec![7; 4096]), ..super::tests::code() }
+    }
+
+    #[test]
+    fn no_flipped_bit_is_ever_loaded() {
+        use rand::{RngExt as _, SeedableRng as _};
+        let (root, (engine, code)) = (tempfile::tempdir().unwrap(), nothing());
+        let artefacts = Artefacts::open(root.path(), "engine".to_owned(), [1; KEY_BYTES]).unwrap();
+        let digest = Digest::of(b"source");
+        artefacts.save(digest, &of(&code)).unwrap();
+        assert!(artefacts.load(&engine, &engine, digest).unwrap().is_some());
+        let [tag, image] = ["tag", "image"].map(|one| std::fs::read(artefacts.path(digest, one)).unwrap());
+        let mut random = rand::rngs::StdRng::seed_from_u64(20_261_122);
+        for _ in 0..10_000 {
+            // Now and then it is the tag that changes, or the memory's image.
+            let (extension, whole) = match random.random_range(0..8) {
+                0 => ("tag", &tag),
+                1 => ("image", &image),
+                _ => ("cwasm", &code),
+            };
+            let (at, bit) = (random.random_range(0..whole.len()), random.random_range(0..8));
+            let mut changed = whole.clone();
+            changed[at] ^= 1 << bit;
+            let path = artefacts.path(digest, extension);
+            std::fs::write(&path, &changed).unwrap();
+            let loaded = artefacts.load(&engine, &engine, digest).unwrap();
+            assert!(loaded.is_none(), "bit {bit} of byte {at} of {} was flipped", path.display());
+            if extension != "cwasm" {
+                std::fs::write(&path, whole).unwrap();
+            }
+        }
+        std::fs::write(artefacts.path(digest, "cwasm"), &code).unwrap();
+        assert!(artefacts.load(&engine, &engine, digest).unwrap().is_some(), "what is whole again is loaded");
+        // Neither more nor less of it.
+        for changed in [&code[..code.len() - 1], &[&code[..], b"\0"].concat()[..], b""] {
+            std::fs::write(artefacts.path(digest, "cwasm"), changed).unwrap();
+            assert!(artefacts.load(&engine, &engine, digest).unwrap().is_none());
+        }
+    }
+
+    #[test]
+    fn an_artefact_belongs_to_its_source_its_engine_and_its_host() {
+        let (root, (engine, code)) = (tempfile::tempdir().unwrap(), nothing());
+        let open = |name: &str, key| Artefacts::open(root.path(), name.to_owned(), [key; KEY_BYTES]).unwrap();
+        let (own, source, other) = (open("engine", 1), Digest::of(b"source"), Digest::of(b"other"));
+        own.save(source, &of(&code)).unwrap();
+        let copied_to = |to: &Artefacts, digest| {
+            for one in EXTENSIONS {
+                let bytes = std::fs::read(own.path(source, one)).unwrap();
+                std::fs::write(to.path(digest, one), bytes).unwrap();
+            }
+            to.load(&engine, &engine, digest).unwrap().is_some()
+        };
+        assert!(copied_to(&own, source), "the control");
+        assert!(!copied_to(&own, other), "another component's name");
+        assert!(!copied_to(&open("another-engine", 1), source), "another version or configuration");
+        assert!(!copied_to(&open("engine", 2), source), "another host's key");
+    }
 }

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use super::bindings::runtime::Code as RuntimeCode;
 use super::bindings::workflow::tidegate::workflow::types;
+use super::memory::MemoryBudget;
 use super::state::CommitSettings;
 use crate::run::{Exchange, Fault, Inputs, LogLine, LogSummary, Usage};
 use crate::workflow::{Destination, SettingChange, Settings, WorkflowId};
@@ -68,6 +69,8 @@ pub struct Call {
     pub commit: Option<Arc<dyn CommitSettings>>,
     /// The header `traceparent` of what it sends, unless it sets its own.
     pub traceparent: Option<String>,
+    /// What its memory is charged to beside the host's budget; `None` for that alone.
+    pub memory: Option<Arc<MemoryBudget>>,
     /// Where it may send requests; `None` for wherever the host lets workflows go.
     pub destinations: Option<Arc<[Destination]>>,
     /// Its limits.
@@ -79,6 +82,8 @@ pub struct Call {
 pub struct CallLimits {
     /// Wall-clock time, host calls included.
     pub deadline: Duration,
+    /// Processor time.
+    pub cpu_max: Duration,
     /// Sum of its linear memories.
     pub memory_bytes_max: u64,
     /// Its log.

@@ -1,21 +1,26 @@
 //! Ahead-of-time compilation, in a child process with limits of its own.
 //!
-//! Cranelift is handed bytes that a stranger wrote. The child has no environment and no
-//! descriptors but its three pipes, and the kernel ends it at its limits; whatever
-//! happens to it, the host goes on. The same child merges the component's core modules
-//! first ([`super::fuse`]): the host itself never does that either.
+//! Validator and Cranelift are handed bytes that a stranger wrote. The child has no
+//! environment but the number of its threads and no descriptors but its three pipes, and
+//! the kernel ends it at its limits ([`super::confine`]); whatever happens to it, the host
+//! goes on. The same child merges the component's core modules before it compiles
+//! ([`super::fuse`]): the host itself never does that either.
 
 use std::io::{Read, Write};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use bytes::Bytes;
-use rustix::process::{Resource, Rlimit};
+use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 
+use super::InstallError;
+use super::confine::{self, Bounds};
+use super::scan::{self, ScanError};
 use super::{fuse, strip, tuning};
 use crate::api::Fusion;
 
@@ -24,6 +29,12 @@ pub const CHILD_COMMAND: &str = "compile-component";
 
 /// What the child may print of an error.
 const MESSAGE_BYTES_MAX: u64 = 4096;
+
+/// The largest artefact, in bytes. The stock Python runtime's has 110 MB.
+const ARTEFACT_BYTES_MAX: u64 = 1 << 30;
+
+/// How the child's message about an invalid component begins; the place follows.
+const INVALID: &str = "invalid at ";
 
 /// How long the reason can be for which a component is not fused.
 const REASON_BYTES_MAX: usize = 300;
@@ -94,19 +105,41 @@ pub enum Compiler {
     InProcess,
 }
 
-/// Why a component was not compiled.
+/// Why a component was not compiled. Each limit has a kind of its own.
 #[derive(Debug, thiserror::Error)]
 pub enum CompileError {
     /// The compiler refused it.
     #[error("the component cannot be compiled: {0}")]
     Refused(String),
-    /// It took too long.
-    #[error("compiling took longer than {} s", .0.as_secs())]
+    /// It took too long by the clock.
+    #[error("compiling took longer than {} ms", .0.as_millis())]
     Timeout(Duration),
-    /// The child was ended by the kernel, most likely at its memory limit.
-    #[error(
-        "the compiler was stopped by signal {signal}: the component takes too much memory or time to compile"
-    )]
+    /// It took too much processor time.
+    #[error("compiling took more than {seconds_max} s of processor time")]
+    Cpu {
+        /// The limit.
+        seconds_max: u64,
+    },
+    /// It needed too much memory.
+    #[error("compiling needs more memory than the limit of {bytes_max} bytes")]
+    Memory {
+        /// The limit.
+        bytes_max: u64,
+    },
+    /// What came out is too large.
+    #[error("the compiled component is larger than {bytes_max} bytes")]
+    TooLarge {
+        /// The limit.
+        bytes_max: u64,
+    },
+    /// Too many wait already.
+    #[error("{uploads_max} uploads are being compiled or wait for it, and that is the limit")]
+    Busy {
+        /// The limit.
+        uploads_max: usize,
+    },
+    /// The child was ended by a signal that no limit explains.
+    #[error("the compiler was stopped by signal {signal}")]
     Killed {
         /// The signal.
         signal: i32,
@@ -116,38 +149,63 @@ pub enum CompileError {
     Run(#[source] std::io::Error),
 }
 
+impl CompileError {
+    /// What [`CompileError::word`] can be.
+    pub const WORDS: [&str; 8] =
+        ["refused", "timeout", "cpu", "memory", "too-large", "busy", "killed", "unusable"];
+
+    /// The kind as one word, for counters.
+    pub fn word(&self) -> &'static str {
+        match self {
+            CompileError::Refused(_) => "refused",
+            CompileError::Timeout(_) => "timeout",
+            CompileError::Cpu { .. } => "cpu",
+            CompileError::Memory { .. } => "memory",
+            CompileError::TooLarge { .. } => "too-large",
+            CompileError::Busy { .. } => "busy",
+            CompileError::Killed { .. } => "killed",
+            CompileError::Run(_) => "unusable",
+        }
+    }
+}
+
 impl Compiler {
-    /// Compiles a component that was scanned.
+    /// Validates and compiles a component that was scanned.
     ///
     /// # Errors
-    /// See [`CompileError`].
-    pub(super) async fn compile(&self, wasm: Bytes, steps: Steps) -> Result<Compiled, CompileError> {
+    /// [`ScanError::Invalid`], or why it cannot be compiled.
+    pub(super) async fn compile(&self, wasm: Bytes, steps: Steps) -> Result<Compiled, InstallError> {
         match self {
             Compiler::InProcess => {
-                let compiled = tokio::task::spawn_blocking(move || precompile(&wasm, steps));
-                compiled
-                    .await
-                    .map_err(|panic| CompileError::Refused(panic.to_string()))?
-                    .map_err(CompileError::Refused)
+                let compiled = tokio::task::spawn_blocking(move || {
+                    scan::validate(&wasm)?;
+                    precompile(&wasm, steps).map_err(|reason| CompileError::Refused(reason).into())
+                });
+                compiled.await.map_err(|panic| CompileError::Refused(panic.to_string()))?
             }
             Compiler::Child { program, timeout, memory_bytes_max: child_bytes_max } => {
+                let bounds = Bounds {
+                    memory_bytes_max: *child_bytes_max,
+                    cpu_seconds_max: (timeout.as_secs() + 1) * compile_threads(),
+                };
                 let mut command = Command::new(program);
                 command
                     .arg(CHILD_COMMAND)
-                    .args(["--address-space-bytes-max", &child_bytes_max.to_string()])
-                    .args(["--cpu-seconds-max", &(timeout.as_secs().max(1) * cores()).to_string()])
+                    .args(["--address-space-bytes-max", &bounds.memory_bytes_max.to_string()])
+                    .args(["--cpu-seconds-max", &bounds.cpu_seconds_max.to_string()])
                     .args(steps.fuse.then_some("--fuse"))
                     .args(steps.in_place.then_some("--in-place"))
                     .env_clear()
                     .env("RAYON_NUM_THREADS", compile_threads().to_string())
+                    .current_dir("/")
                     .stdin(Stdio::piped())
                     .stdout(Stdio::piped())
                     .stderr(Stdio::piped())
                     .kill_on_drop(true);
-                let finished = tokio::time::timeout(*timeout, talk(command, wasm)).await;
+                let finished = tokio::time::timeout(*timeout, talk(command, wasm, bounds)).await;
                 let output = finished.map_err(|_| CompileError::Timeout(*timeout))??;
                 let refused = || CompileError::Refused("the compiler gave no result".to_owned());
-                Compiled::read(output).ok_or_else(refused)
+                Ok(Compiled::read(output).ok_or_else(refused)?)
             }
         }
     }
@@ -162,32 +220,54 @@ fn compile_threads() -> u64 {
     (cores() / 2).max(1)
 }
 
-async fn talk(mut command: Command, wasm: Bytes) -> Result<Vec<u8>, CompileError> {
+async fn talk(mut command: Command, wasm: Bytes, bounds: Bounds) -> Result<Vec<u8>, InstallError> {
     let mut child = command.spawn().map_err(CompileError::Run)?;
     let mut stdin = child.stdin.take().expect("stdin is piped");
-    let mut stdout = child.stdout.take().expect("stdout is piped");
+    let stdout = child.stdout.take().expect("stdout is piped");
     let stderr = child.stderr.take().expect("stderr is piped");
-    let (mut artefact, mut message) = (Vec::new(), String::new());
+    let (mut artefact, mut message) = (Vec::new(), Vec::new());
     let feed = async {
         // A child that ended early closes the pipe; its status tells why.
         let _ = stdin.write_all(&wasm).await;
         drop(stdin);
     };
-    let mut limited = stderr.take(MESSAGE_BYTES_MAX);
-    let (_, read, _) =
-        tokio::join!(feed, stdout.read_to_end(&mut artefact), limited.read_to_string(&mut message));
-    read.map_err(CompileError::Run)?;
-    drop(limited);
+    let mut stdout = stdout.take(ARTEFACT_BYTES_MAX + 1);
+    let mut stderr = stderr.take(MESSAGE_BYTES_MAX);
+    let (_, read, said) =
+        tokio::join!(feed, stdout.read_to_end(&mut artefact), stderr.read_to_end(&mut message));
+    read.and(said).map_err(CompileError::Run)?;
+    if artefact.len() as u64 > ARTEFACT_BYTES_MAX {
+        return Err(CompileError::TooLarge { bytes_max: ARTEFACT_BYTES_MAX }.into());
+    }
+    drop((stdout, stderr));
     let status = child.wait().await.map_err(CompileError::Run)?;
     if status.success() {
         return Ok(artefact);
     }
-    use std::os::unix::process::ExitStatusExt;
-    match status.signal() {
-        // Rust aborts when it cannot allocate.
-        Some(signal) => Err(CompileError::Killed { signal }),
-        None => Err(CompileError::Refused(message.trim().to_owned())),
+    Err(failure(status, String::from_utf8_lossy(&message).trim(), bounds))
+}
+
+/// Why a child failed, by its end and its last words.
+fn failure(status: ExitStatus, message: &str, bounds: Bounds) -> InstallError {
+    if let Some((at, reason)) = message.strip_prefix(INVALID).and_then(|rest| rest.split_once(": "))
+        && let Ok(at) = at.parse()
+    {
+        return ScanError::Invalid { reason: reason.to_owned(), at }.into();
     }
+    // An allocation that failed aborts the process, and a thread without a stack panics.
+    let lacked_memory =
+        ["memory allocation of", "Cannot allocate memory", "Resource temporarily unavailable"];
+    let error = match status.signal() {
+        Some(signal) if signal == Signal::XCPU.as_raw() => {
+            CompileError::Cpu { seconds_max: bounds.cpu_seconds_max }
+        }
+        _ if lacked_memory.iter().any(|words| message.contains(words)) => {
+            CompileError::Memory { bytes_max: bounds.memory_bytes_max }
+        }
+        Some(signal) => CompileError::Killed { signal },
+        None => CompileError::Refused(message.to_owned()),
+    };
+    error.into()
 }
 
 /// What the child does: reads a component from stdin, writes to stdout what it became.
@@ -195,28 +275,17 @@ async fn talk(mut command: Command, wasm: Bytes) -> Result<Vec<u8>, CompileError
 /// # Errors
 /// One line for the parent.
 pub fn child_main(steps: Steps, address_space_bytes_max: u64, cpu_seconds_max: u64) -> Result<(), String> {
-    confine(address_space_bytes_max, cpu_seconds_max)
-        .map_err(|error| format!("setting limits failed: {error}"))?;
+    let bounds = Bounds { memory_bytes_max: address_space_bytes_max, cpu_seconds_max };
+    confine::confine(bounds).map_err(|error| format!("setting limits failed: {error}"))?;
     let mut wasm = Vec::new();
     std::io::stdin().lock().read_to_end(&mut wasm).map_err(|error| format!("reading failed: {error}"))?;
+    match scan::validate(&wasm) {
+        Err(ScanError::Invalid { reason, at }) => return Err(format!("{INVALID}{at}: {reason}")),
+        Err(error) => return Err(error.to_string()),
+        Ok(()) => {}
+    }
     let compiled = precompile(&wasm, steps)?;
     compiled.write(std::io::stdout().lock()).map_err(|error| format!("writing failed: {error}"))
-}
-
-fn confine(address_space_bytes_max: u64, cpu_seconds_max: u64) -> std::io::Result<()> {
-    let set = |resource, value: u64| {
-        rustix::process::setrlimit(resource, Rlimit { current: Some(value), maximum: Some(value) })
-    };
-    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
-    rustix::thread::set_no_new_privs(true)?;
-    set(Resource::As, address_space_bytes_max)?;
-    set(Resource::Cpu, cpu_seconds_max)?;
-    set(Resource::Core, 0)?;
-    // No file can be written or opened: only the pipes are left.
-    set(Resource::Fsize, 0)?;
-    // Below the runs, which have a caller waiting.
-    rustix::process::nice(10)?;
-    Ok(())
 }
 
 fn precompile(wasm: &[u8], steps: Steps) -> Result<Compiled, String> {
@@ -261,5 +330,37 @@ mod tests {
         }
         assert_eq!(Compiled::read(b"no line".to_vec()), None);
         assert_eq!(Compiled::read(b"no JSON\n".to_vec()), None);
+    }
+
+    #[test]
+    fn each_way_to_fail_has_a_counter() {
+        use crate::telemetry::COMPILE_RESULTS;
+        assert!(CompileError::WORDS.iter().all(|word| COMPILE_RESULTS.contains(word)));
+        assert_eq!(CompileError::WORDS.len() + 1, COMPILE_RESULTS.len());
+    }
+
+    #[test]
+    fn a_childs_end_tells_which_limit_it_met() {
+        let bounds = Bounds { memory_bytes_max: 1 << 20, cpu_seconds_max: 7 };
+        let killed = |signal: i32| ExitStatus::from_raw(signal);
+        let exited = ExitStatus::from_raw(1 << 8);
+        for (status, message, expected) in [
+            (
+                exited,
+                "invalid at 66: type mismatch: x",
+                "the component is not valid: type mismatch: x (at byte 0x42)",
+            ),
+            (exited, "too clever", "the component cannot be compiled: too clever"),
+            (killed(libc::SIGXCPU), "", "compiling took more than 7 s of processor time"),
+            (
+                killed(libc::SIGABRT),
+                "memory allocation of 9 bytes failed",
+                "compiling needs more memory than the limit of 1048576 bytes",
+            ),
+            (killed(libc::SIGABRT), "stack overflow", "the compiler was stopped by signal 6"),
+            (killed(libc::SIGKILL), "", "the compiler was stopped by signal 9"),
+        ] {
+            assert_eq!(failure(status, message, bounds).to_string(), expected);
+        }
     }
 }

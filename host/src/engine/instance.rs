@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -11,11 +12,11 @@ use wasmtime_wasi::I32Exit;
 
 use super::bindings::runtime::{Code as RuntimeCode, Diagnostic as GuestDiagnostic, Kind as GuestKind};
 use super::bindings::workflow::tidegate::workflow::types;
-use super::call::{Call, Outcome, Reply, Report, Span, settings_for_guest};
+use super::call::{Call, CallLimits, Outcome, Reply, Report, Span, settings_for_guest};
 use super::chance::Chance;
 use super::egress::RunEgressOptions;
 use super::log::Log;
-use super::memory::Account;
+use super::memory::{Account, NoMemory};
 use super::program::{Form, Program};
 use super::state::{State, changes_of};
 use super::sweep::Sweeper;
@@ -101,14 +102,14 @@ pub(super) async fn run(engine: &Engine, program: &Program, call: Call, permit: 
             }
         }
     };
-    let (ended, cpu) = metered(span, guest).await;
+    let (ended, cpu) = metered(span, call.limits.cpu_max, guest).await;
     let finished = Instant::now();
 
     let end = match ended {
-        None => Err(deadline_fault(call.limits.deadline)),
-        Some(Err(error)) => Err(fault_of(&error, store.data(), call.limits.memory_bytes_max)),
-        Some(Ok(Err(failure))) => Err(fault_of_failure(failure, store.data())),
-        Some(Ok(Ok(outcome))) => outcome_of(outcome),
+        Err(spent) => Err(spent.fault(call.limits)),
+        Ok(Err(error)) => Err(fault_of(&error, store.data(), call.limits.memory_bytes_max)),
+        Ok(Ok(Err(failure))) => Err(fault_of_failure(failure, store.data())),
+        Ok(Ok(Ok(outcome))) => outcome_of(outcome),
     };
     let egress = &mut store.data_mut().egress;
     egress.end();
@@ -157,11 +158,11 @@ pub(super) async fn ask(
             }
         })
     };
-    let (ended, _) = metered(span, guest).await;
+    let (ended, _) = metered(span, call.limits.cpu_max, guest).await;
     let answer = match ended {
-        None => Err(deadline_fault(call.limits.deadline)),
-        Some(Err(error)) => Err(fault_of(&error, store.data(), call.limits.memory_bytes_max)),
-        Some(Ok(answer)) => Ok(answer),
+        Err(spent) => Err(spent.fault(call.limits)),
+        Ok(Err(error)) => Err(fault_of(&error, store.data(), call.limits.memory_bytes_max)),
+        Ok(Ok(answer)) => Ok(answer),
     };
     drop(Remains::new(engine, program, store, permit));
     answer
@@ -187,7 +188,8 @@ fn new_store(
         traceparent: call.traceparent.as_deref().and_then(|text| text.parse().ok()),
     };
     let egress = engine.egress.for_run(options);
-    let account = Account::new(engine.budget.clone(), call.limits.memory_bytes_max);
+    let budget = call.memory.as_ref().unwrap_or(&engine.budget).clone();
+    let account = Account::new(budget, call.limits.memory_bytes_max);
     let state = State::new(chance, egress, account, log.clone(), call.commit.clone(), text);
     let mut store = Store::new(&engine.sandbox(program.is_reset_in_place()).engine, state);
     store.limiter(|state| &mut state.memory);
@@ -199,19 +201,49 @@ fn new_store(
     store
 }
 
-/// Drives a guest until it ends or its deadline passes (`None`), and measures the
-/// processor time that its polls took.
-async fn metered<T>(span: Span, guest: impl Future<Output = T>) -> (Option<T>, Duration) {
+/// What a run has used up.
+enum Spent {
+    Time,
+    Cpu,
+}
+
+impl Spent {
+    fn fault(self, limits: CallLimits) -> Fault {
+        let ms = |limit: Duration| limit.as_millis();
+        match self {
+            Spent::Time => Fault::new(
+                FaultKind::Deadline,
+                format!("the run took longer than its deadline of {} ms", ms(limits.deadline)),
+            ),
+            Spent::Cpu => Fault::new(
+                FaultKind::Cpu,
+                format!("the run took more than its {} ms of processor time", ms(limits.cpu_max)),
+            ),
+        }
+    }
+}
+
+/// Drives a guest until it ends, its deadline passes or its processor time is used up, and
+/// measures what its polls took. A guest that computes is polled at each tick.
+async fn metered<T>(
+    span: Span,
+    cpu_max: Duration,
+    guest: impl Future<Output = T>,
+) -> (Result<T, Spent>, Duration) {
     let mut guest = pin!(tokio::time::timeout_at(span.deadline.into(), guest));
     let mut cpu = Duration::ZERO;
     let ended = poll_fn(|context| {
         let before = thread_cpu();
         let poll = guest.as_mut().poll(context);
         cpu += thread_cpu().saturating_sub(before);
-        poll
+        match poll {
+            Poll::Ready(ended) => Poll::Ready(ended.map_err(|_| Spent::Time)),
+            Poll::Pending if cpu > cpu_max => Poll::Ready(Err(Spent::Cpu)),
+            Poll::Pending => Poll::Pending,
+        }
     })
     .await;
-    (ended.ok(), cpu)
+    (ended, cpu)
 }
 
 /// Processor time of this thread so far.
@@ -232,7 +264,7 @@ fn outcome_of(outcome: types::Outcome) -> Result<Outcome, Fault> {
 
 fn fault_of_failure(failure: types::Failure, state: &State) -> Fault {
     // Python survives a refused allocation with a MemoryError of its own.
-    let kind = if state.memory.refused() { FaultKind::Memory } else { FaultKind::Exception };
+    let kind = state.memory.refused().map_or(FaultKind::Exception, kind_of_refusal);
     Fault {
         kind,
         message: shorten(failure.message, MESSAGE_BYTES_MAX),
@@ -240,11 +272,12 @@ fn fault_of_failure(failure: types::Failure, state: &State) -> Fault {
     }
 }
 
-fn deadline_fault(deadline: Duration) -> Fault {
-    Fault::new(
-        FaultKind::Deadline,
-        format!("the run took longer than its deadline of {} ms", deadline.as_millis()),
-    )
+fn kind_of_refusal(refused: NoMemory) -> FaultKind {
+    match refused {
+        NoMemory::Run => FaultKind::Memory,
+        NoMemory::Owner { .. } => FaultKind::Quota,
+        NoMemory::Host { .. } => FaultKind::Overload,
+    }
 }
 
 fn fault_of(error: &wasmtime::Error, state: &State, memory_bytes_max: u64) -> Fault {
@@ -254,9 +287,19 @@ fn fault_of(error: &wasmtime::Error, state: &State, memory_bytes_max: u64) -> Fa
         let message = format!("the guest ended itself with exit status {}", exit.0);
         return Fault { kind: FaultKind::Trap, message, trace };
     }
-    if state.memory.refused() {
-        let message = format!("the guest needs more memory than its limit of {memory_bytes_max} bytes");
-        return Fault { kind: FaultKind::Memory, message, trace };
+    if let Some(refused) = state.memory.refused() {
+        let message = match refused {
+            NoMemory::Run => {
+                format!("the guest needs more memory than its limit of {memory_bytes_max} bytes")
+            }
+            NoMemory::Owner { bytes_max } => {
+                format!("the workflows of its owner use the {bytes_max} bytes of memory that they may have")
+            }
+            NoMemory::Host { bytes_max } => {
+                format!("all workflows use the {bytes_max} bytes of memory that the host has for them")
+            }
+        };
+        return Fault { kind: kind_of_refusal(refused), message, trace };
     }
     let message = match error.downcast_ref::<Trap>() {
         Some(Trap::StackOverflow) => "call stack exhausted: the recursion is too deep".to_owned(),

@@ -10,6 +10,7 @@ mod bindings;
 mod call;
 mod chance;
 mod compile;
+mod confine;
 pub mod egress;
 mod epoch;
 mod fuse;
@@ -17,6 +18,7 @@ mod instance;
 mod log;
 mod memory;
 mod program;
+mod queue;
 mod sandbox;
 mod scan;
 mod slots;
@@ -37,6 +39,7 @@ pub use self::artefact::KEY_BYTES;
 pub use self::call::{Call, CallLimits, Input, Outcome, Reply, Report, Request, Source};
 pub use self::compile::{CHILD_COMMAND, CompileError, Compiler, Steps, child_main};
 pub use self::instance::{Remains, remark};
+pub use self::memory::MemoryBudget;
 pub use self::program::Program;
 pub use self::scan::{ScanError, World};
 pub use self::state::{CommitRefusal, CommitSettings};
@@ -44,7 +47,7 @@ pub use self::state::{CommitRefusal, CommitSettings};
 use self::artefact::{Artefacts, Loaded};
 use self::egress::Egress;
 use self::instance::{Answer, Question};
-use self::memory::Budget;
+use self::queue::{CompileQueue, Place};
 use self::sandbox::Sandbox;
 use self::slots::{SlotLimits, Slots};
 use self::sweep::Sweeper;
@@ -66,6 +69,8 @@ pub struct EngineOptions {
     pub compiler: Compiler,
     /// Compilations at the same time.
     pub compiles_max: usize,
+    /// Uploads that may wait for one.
+    pub compiles_waiting_max: usize,
     /// Instances at the same time: pool slots, and permits for them.
     pub instances_max: u32,
     /// Cap of one linear memory, the largest that any run can be given.
@@ -82,12 +87,13 @@ pub struct EngineOptions {
     pub idle_bytes_max: u64,
     /// how long.
     pub idle_max: Duration,
-    /// Told of each compilation: whether it succeeded, and how long it took.
+    /// Told of each compilation: `compiled`, or how it failed ([`CompileError::word`]), and
+    /// how long it took.
     pub on_compiled: OnCompiled,
 }
 
 /// What is told of compilations.
-pub type OnCompiled = Box<dyn Fn(bool, Duration) + Send + Sync>;
+pub type OnCompiled = Box<dyn Fn(&'static str, Duration) + Send + Sync>;
 
 /// The right to one pool slot.
 pub type Permit = OwnedSemaphorePermit;
@@ -156,12 +162,12 @@ pub struct Engine {
     in_place: Option<InPlace>,
     artefacts: Arc<Artefacts>,
     compiler: Compiler,
-    compiles: Semaphore,
+    compiles: CompileQueue,
     on_compiled: OnCompiled,
     permits: Arc<Semaphore>,
     instances_max: u32,
+    budget: Arc<MemoryBudget>,
     fuse: bool,
-    budget: Arc<Budget>,
     egress: Arc<Egress>,
     sweeper: Arc<Sweeper>,
 }
@@ -203,12 +209,12 @@ impl Engine {
             in_place,
             artefacts: Arc::new(artefacts),
             compiler: options.compiler,
-            compiles: Semaphore::new(options.compiles_max),
+            compiles: CompileQueue::new(options.compiles_max, options.compiles_waiting_max),
             on_compiled: options.on_compiled,
             permits: Arc::new(Semaphore::new(options.instances_max as usize)),
             instances_max: options.instances_max,
+            budget: MemoryBudget::of_host(options.memory_total_bytes_max),
             fuse: options.fuse,
-            budget: Budget::new(options.memory_total_bytes_max),
             egress,
             sweeper,
         })
@@ -217,6 +223,11 @@ impl Engine {
     /// The permits for pool slots. Whoever holds one can instantiate.
     pub fn permits(&self) -> &Arc<Semaphore> {
         &self.permits
+    }
+
+    /// The memory of all instances.
+    pub fn memory(&self) -> &Arc<MemoryBudget> {
+        &self.budget
     }
 
     /// What the engine is doing.
@@ -230,11 +241,8 @@ impl Engine {
         }
     }
 
-    /// Looks at a component without compiling it.
-    ///
-    /// # Errors
-    /// Why it would be refused.
-    pub async fn scan(&self, wasm: Bytes) -> Result<World, ScanError> {
+    /// Looks at a component's sizes and surface, without compiling it.
+    async fn scan(&self, wasm: Bytes) -> Result<World, ScanError> {
         tokio::task::spawn_blocking(move || scan::scan(&wasm)).await.unwrap_or_else(|panic| {
             Err(ScanError::Invalid { reason: format!("the parser stopped: {panic}"), at: 0 })
         })
@@ -244,8 +252,23 @@ impl Engine {
     /// links it.
     ///
     /// # Errors
-    /// Why it cannot be run.
+    /// Why it cannot be run; [`CompileError::Busy`] when too many wait already.
     pub async fn install(&self, wasm: Bytes) -> Result<Program, InstallError> {
+        let place =
+            self.compiles.enter().inspect_err(|busy| (self.on_compiled)(busy.word(), Duration::ZERO))?;
+        self.install_at(place, wasm).await
+    }
+
+    /// Makes a component ready that was installed before and whose artefact is lost. Waits
+    /// for the compiler however many do.
+    ///
+    /// # Errors
+    /// Why it cannot be run.
+    pub async fn install_again(&self, wasm: Bytes) -> Result<Program, InstallError> {
+        self.install_at(self.compiles.enter_unbounded(), wasm).await
+    }
+
+    async fn install_at(&self, place: Place<'_>, wasm: Bytes) -> Result<Program, InstallError> {
         self.scan(wasm.clone()).await?;
         let hashed = wasm.clone();
         let digest = blocking(move || Digest::of(&hashed)).await?;
@@ -254,12 +277,16 @@ impl Engine {
             blocking(move || artefacts.touch(digest)).await?.map_err(InstallError::Artefact)?;
             return Ok(program);
         }
-        let _compiling =
-            self.compiles.acquire().await.map_err(|closed| InstallError::Link(closed.to_string()))?;
+        let _compiling = place.compiler().await;
         let began = Instant::now();
         let steps = Steps { fuse: self.fuse, in_place: self.in_place.is_some() };
         let compiled = self.compiler.compile(wasm, steps).await;
-        (self.on_compiled)(compiled.is_ok(), began.elapsed());
+        let word = match &compiled {
+            Ok(_) => "compiled",
+            Err(InstallError::Compile(error)) => error.word(),
+            Err(_) => "refused",
+        };
+        (self.on_compiled)(word, began.elapsed());
         let compiled = compiled?;
         let artefacts = self.artefacts.clone();
         blocking(move || artefacts.save(digest, &compiled)).await?.map_err(InstallError::Artefact)?;
@@ -400,6 +427,7 @@ impl Engine {
             source,
             commit: None,
             traceparent: None,
+            memory: None,
             destinations: None,
             limits,
         };

@@ -1,7 +1,9 @@
 //! A look at an upload before anything of it is compiled: what it is, how large its
 //! parts are, what it asks for and what it offers.
 
-use wasmparser::{ComponentExternalKind, ComponentTypeRef, Encoding, Parser, Payload, Validator};
+use wasmparser::{
+    ComponentExternalKind, ComponentTypeRef, Encoding, FunctionBody, Parser, Payload, Validator,
+};
 
 use super::tuning::{FEATURES, TABLE_ELEMENTS_MAX};
 
@@ -45,13 +47,26 @@ const OURS: [&str; 3] = ["tidegate:workflow/log", "tidegate:workflow/program", "
 
 /// The largest component that is looked at, in bytes.
 const COMPONENT_BYTES_MAX: usize = 64 << 20;
-// Sized from real guests: Python has 14 modules, 13,475 functions, the largest of 427 KB,
-// 6,409 data segments; each bound leaves room for four times that or more.
-const MODULES_MAX: usize = 64;
+// Sized from real guests: Python has 14 modules in 1 component, 13,670 functions, the
+// largest of 427 KB with 271 locals, 11,756 data segments, 1,133 types, 2,589 imports,
+// 4,328 exports, 874 globals, 8 element segments and 2,236 parts of the component model;
+// each bound leaves room for more than twice that.
+const MODULES_MAX: u64 = 64;
+const COMPONENTS_MAX: u64 = 64;
+const NESTING_MAX: usize = 8;
 const FUNCTIONS_MAX: u64 = 60_000;
-const FUNCTION_BYTES_MAX: usize = 2 << 20;
+const FUNCTION_BYTES_MAX: u64 = 2 << 20;
+const LOCALS_MAX: u64 = 10_000;
 const DATA_SEGMENTS_MAX: u64 = 30_000;
+const ELEMENT_SEGMENTS_MAX: u64 = 1_000;
 const MEMORIES_MAX: u64 = 2;
+const TABLES_MAX: u64 = 64;
+const TYPES_MAX: u64 = 20_000;
+const IMPORTS_MAX: u64 = 20_000;
+const EXPORTS_MAX: u64 = 40_000;
+const GLOBALS_MAX: u64 = 20_000;
+/// Types, instances, aliases, canonical functions, imports and exports of components.
+const PARTS_MAX: u64 = 40_000;
 
 /// The world that a component was built for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -151,13 +166,19 @@ pub(super) fn scan(bytes: &[u8]) -> Result<World, ScanError> {
         return Err(ScanError::NotWasm);
     }
     limit("bytes", bytes.len() as u64, COMPONENT_BYTES_MAX as u64)?;
-    let surface = sizes_and_surface(bytes)?;
-    let world = surface.world()?;
-    Validator::new_with_features(FEATURES).validate_all(bytes).map_err(|error| ScanError::Invalid {
-        reason: error.message().to_owned(),
-        at: error.offset() as u64,
-    })?;
-    Ok(world)
+    sizes_and_surface(bytes)?.world()
+}
+
+/// Checks every rule of the format. Takes time and memory that only limits of a process
+/// bound, so the compiler's child does it.
+///
+/// # Errors
+/// The first rule that is broken.
+pub(super) fn validate(bytes: &[u8]) -> Result<(), ScanError> {
+    let valid = Validator::new_with_features(FEATURES).validate_all(bytes);
+    valid
+        .map(drop)
+        .map_err(|error| ScanError::Invalid { reason: error.message().to_owned(), at: error.offset() as u64 })
 }
 
 #[derive(Default)]
@@ -200,11 +221,76 @@ fn limit(what: &'static str, found: u64, limit: u64) -> Result<(), ScanError> {
     Ok(())
 }
 
+/// How many there are of each part that has a bound, in the whole upload.
+#[derive(Default)]
+struct Sizes {
+    modules: u64,
+    components: u64,
+    functions: u64,
+    data_segments: u64,
+    element_segments: u64,
+    memories: u64,
+    tables: u64,
+    types: u64,
+    imports: u64,
+    exports: u64,
+    globals: u64,
+    parts: u64,
+}
+
+impl Sizes {
+    fn add(&mut self, payload: &Payload<'_>) -> Result<(), ScanError> {
+        let (total, more, what, max) = match payload {
+            Payload::ModuleSection { .. } => (&mut self.modules, 1, "core modules", MODULES_MAX),
+            Payload::ComponentSection { .. } => (&mut self.components, 1, "components", COMPONENTS_MAX),
+            Payload::FunctionSection(all) => (&mut self.functions, all.count(), "functions", FUNCTIONS_MAX),
+            Payload::DataSection(all) => {
+                (&mut self.data_segments, all.count(), "data segments", DATA_SEGMENTS_MAX)
+            }
+            Payload::ElementSection(all) => {
+                (&mut self.element_segments, all.count(), "element segments", ELEMENT_SEGMENTS_MAX)
+            }
+            Payload::MemorySection(all) => (&mut self.memories, all.count(), "memories", MEMORIES_MAX),
+            Payload::TableSection(all) => (&mut self.tables, all.count(), "tables", TABLES_MAX),
+            Payload::TypeSection(all) => (&mut self.types, all.count(), "types", TYPES_MAX),
+            Payload::ImportSection(all) => (&mut self.imports, all.count(), "imports", IMPORTS_MAX),
+            Payload::ExportSection(all) => (&mut self.exports, all.count(), "exports", EXPORTS_MAX),
+            Payload::GlobalSection(all) => (&mut self.globals, all.count(), "globals", GLOBALS_MAX),
+            Payload::CoreTypeSection(all) => (&mut self.parts, all.count(), PARTS, PARTS_MAX),
+            Payload::ComponentTypeSection(all) => (&mut self.parts, all.count(), PARTS, PARTS_MAX),
+            Payload::InstanceSection(all) => (&mut self.parts, all.count(), PARTS, PARTS_MAX),
+            Payload::ComponentInstanceSection(all) => (&mut self.parts, all.count(), PARTS, PARTS_MAX),
+            Payload::ComponentAliasSection(all) => (&mut self.parts, all.count(), PARTS, PARTS_MAX),
+            Payload::ComponentCanonicalSection(all) => (&mut self.parts, all.count(), PARTS, PARTS_MAX),
+            Payload::ComponentImportSection(all) => (&mut self.parts, all.count(), PARTS, PARTS_MAX),
+            Payload::ComponentExportSection(all) => (&mut self.parts, all.count(), PARTS, PARTS_MAX),
+            _ => return Ok(()),
+        };
+        *total += u64::from(more);
+        limit(what, *total, max)
+    }
+}
+
+/// What [`PARTS_MAX`] counts, in a message.
+const PARTS: &str = "parts of the component model";
+
+fn function(body: &FunctionBody<'_>) -> Result<(), ScanError> {
+    limit("bytes in one function", body.range().len() as u64, FUNCTION_BYTES_MAX)?;
+    let mut locals = 0u64;
+    for group in body.get_locals_reader().into_iter().flatten() {
+        // What does not parse is for the validator to say.
+        let Ok((count, _)) = group else { break };
+        locals += u64::from(count);
+        limit("locals in one function", locals, LOCALS_MAX)?;
+    }
+    Ok(())
+}
+
 fn sizes_and_surface(bytes: &[u8]) -> Result<Surface, ScanError> {
     let mut surface = Surface::default();
+    let mut sizes = Sizes::default();
     // Nesting: 0 is the component itself; only its own imports and exports are its world.
     let mut depth = 0usize;
-    let (mut modules, mut functions, mut data_segments, mut memories) = (0usize, 0u64, 0u64, 0u64);
     for payload in Parser::new(0).parse_all(bytes) {
         let payload = payload.map_err(|error| {
             if error.message().contains("unexpected end") || error.offset() >= bytes.len() {
@@ -213,32 +299,17 @@ fn sizes_and_surface(bytes: &[u8]) -> Result<Surface, ScanError> {
                 ScanError::Invalid { reason: error.message().to_owned(), at: error.offset() as u64 }
             }
         })?;
+        sizes.add(&payload)?;
         match payload {
             Payload::Version { encoding: Encoding::Module, .. } if depth == 0 => {
                 return Err(ScanError::CoreModule);
             }
-            Payload::ModuleSection { .. } => {
+            Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => {
                 depth += 1;
-                modules += 1;
-                limit("core modules", modules as u64, MODULES_MAX as u64)?;
+                limit("levels of nesting", depth as u64, NESTING_MAX as u64)?;
             }
-            Payload::ComponentSection { .. } => depth += 1,
             Payload::End(_) => depth = depth.saturating_sub(1),
-            Payload::FunctionSection(section) => {
-                functions += u64::from(section.count());
-                limit("functions", functions, FUNCTIONS_MAX)?;
-            }
-            Payload::CodeSectionEntry(body) => {
-                limit("bytes in one function", body.range().len() as u64, FUNCTION_BYTES_MAX as u64)?;
-            }
-            Payload::DataSection(section) => {
-                data_segments += u64::from(section.count());
-                limit("data segments", data_segments, DATA_SEGMENTS_MAX)?;
-            }
-            Payload::MemorySection(section) => {
-                memories += u64::from(section.count());
-                limit("memories", memories, MEMORIES_MAX)?;
-            }
+            Payload::CodeSectionEntry(body) => function(&body)?,
             Payload::TableSection(section) => {
                 for table in section.into_iter().flatten() {
                     limit("elements in one table", table.ty.initial, TABLE_ELEMENTS_MAX as u64)?;
@@ -291,5 +362,98 @@ mod tests {
         ] {
             assert!(!offered(no), "{no}");
         }
+    }
+
+    fn leb(mut number: u64) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        while number > 0x7f {
+            bytes.push((number & 0x7f) as u8 | 0x80);
+            number >>= 7;
+        }
+        bytes.push(number as u8);
+        bytes
+    }
+
+    fn section(id: u8, content: &[u8]) -> Vec<u8> {
+        [vec![id], leb(content.len() as u64), content.to_vec()].concat()
+    }
+
+    fn component(sections: &[u8]) -> Vec<u8> {
+        [b"\0asm\x0d\0\x01\0", sections].concat()
+    }
+
+    /// What [`scan`] says of a component with a module with so many of one item.
+    fn with(id: u8, count: u64, item: &[u8]) -> Result<World, ScanError> {
+        let list = section(id, &[leb(count), item.repeat(count as usize)].concat());
+        scan(&component(&section(1, &[b"\0asm\x01\0\0\0", &list[..]].concat())))
+    }
+
+    #[test]
+    fn each_bound_lets_its_edge_through_and_nothing_beyond() {
+        // Nothing here has the world's exports: that is said of what is not too large.
+        let fits = |result| matches!(result, Err(ScanError::OtherWorld { .. }));
+        let bounds: [(u8, u64, &[u8]); 9] = [
+            (1, TYPES_MAX, b"\x60\0\0"),
+            (2, IMPORTS_MAX, b"\0\0\x03\x7f\0"),
+            (4, TABLES_MAX, b"\x70\0\0"),
+            (5, MEMORIES_MAX, b"\0\0"),
+            (6, GLOBALS_MAX, b"\x7f\0\x41\0\x0b"),
+            (7, EXPORTS_MAX, b"\0\0\0"),
+            (9, ELEMENT_SEGMENTS_MAX, b"\x01\0\0"),
+            (11, DATA_SEGMENTS_MAX, b"\x01\0"),
+            (3, FUNCTIONS_MAX, b"\0"),
+        ];
+        for (id, max, item) in bounds {
+            // Functions without bodies are cut off, which is seen behind their number.
+            let edge = with(id, max, item);
+            assert!(
+                fits(edge.clone()) || id == 3 && matches!(edge, Err(ScanError::Truncated { .. })),
+                "{id}: {edge:?}"
+            );
+            let over = with(id, max + 1, item);
+            assert!(
+                matches!(&over, Err(ScanError::TooLarge { found, limit, .. }) if (*found, *limit) == (max + 1, max)),
+                "{id}: {over:?}"
+            );
+        }
+        let table = |elements: u64| with(4, 1, &[b"\x70\0", &leb(elements)[..]].concat());
+        assert!(fits(table(TABLE_ELEMENTS_MAX as u64)));
+        assert!(matches!(table(TABLE_ELEMENTS_MAX as u64 + 1), Err(ScanError::TooLarge { .. })));
+
+        let module = section(1, b"\0asm\x01\0\0\0");
+        let modules = |count: u64| scan(&component(&module.repeat(count as usize)));
+        assert!(fits(modules(MODULES_MAX)));
+        assert!(matches!(modules(MODULES_MAX + 1), Err(ScanError::TooLarge { what: "core modules", .. })));
+        let empty = section(4, &component(b""));
+        let components = |count: u64| scan(&component(&empty.repeat(count as usize)));
+        assert!(fits(components(COMPONENTS_MAX)));
+        assert!(matches!(components(COMPONENTS_MAX + 1), Err(ScanError::TooLarge { .. })));
+        let nested =
+            |levels: usize| (0..levels).fold(component(b""), |inner, _| component(&section(4, &inner)));
+        assert!(fits(scan(&nested(NESTING_MAX))));
+        assert!(matches!(scan(&nested(NESTING_MAX + 1)), Err(ScanError::TooLarge { .. })));
+        // (type u8), as often.
+        let parts = |count: u64| {
+            scan(&component(&section(7, &[leb(count), b"\x7d".repeat(count as usize)].concat())))
+        };
+        assert!(fits(parts(PARTS_MAX)));
+        assert!(matches!(parts(PARTS_MAX + 1), Err(ScanError::TooLarge { what: PARTS, .. })));
+    }
+
+    #[test]
+    fn a_function_has_so_many_bytes_and_locals_and_no_more() {
+        let with_body = |body: Vec<u8>| {
+            let code = [leb(1), leb(body.len() as u64), body].concat();
+            let sections = [section(1, b"\x01\x60\0\0"), section(3, b"\x01\0"), section(10, &code)].concat();
+            scan(&component(&section(1, &[b"\0asm\x01\0\0\0", &sections[..]].concat())))
+        };
+        let bytes = |bytes: u64| with_body([vec![0], vec![1; bytes as usize - 2], vec![0x0b]].concat());
+        assert!(matches!(bytes(FUNCTION_BYTES_MAX), Err(ScanError::OtherWorld { .. })));
+        let over = bytes(FUNCTION_BYTES_MAX + 1);
+        assert!(matches!(over, Err(ScanError::TooLarge { what: "bytes in one function", .. })), "{over:?}");
+        let locals = |count: u64| with_body([vec![1], leb(count), vec![0x7f, 0x0b]].concat());
+        assert!(matches!(locals(LOCALS_MAX), Err(ScanError::OtherWorld { .. })));
+        let over = locals(LOCALS_MAX + 1);
+        assert!(matches!(over, Err(ScanError::TooLarge { what: "locals in one function", .. })), "{over:?}");
     }
 }

@@ -7,50 +7,131 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Invoker;
-use crate::engine::Permit;
+use super::owners::{CpuSpent, Owner, Place};
+use super::turns::{Slot, Turns};
+use crate::engine::{MemoryBudget, Permit};
 use crate::registry::Entry;
 use crate::run::{Fault, FaultKind};
+use crate::workflow::WorkflowId;
 
-impl Invoker {
-    /// Waits for the workflow's own permit and for a pool slot, within the queue's bounds.
-    pub(super) async fn admit(
-        &self,
-        entry: &Entry,
-        is_patient: bool,
-    ) -> Result<(Permit, OwnedSemaphorePermit), Fault> {
-        let (own, pool) = (entry.permits(), self.engine.permits());
-        // The own permit first: a workflow at its limit must not hold slots while it waits.
-        if let Ok(own) = own.clone().try_acquire_owned()
-            && let Ok(pool) = pool.clone().try_acquire_owned()
-        {
-            return Ok((pool, own));
-        }
-        let engine = &self.config.engine;
-        if is_patient {
-            let own = acquire(own).await?;
-            return Ok((acquire(pool).await?, own));
-        }
-        let waiting = Waiting::enter(&self.queued);
-        if waiting.place > engine.queue_max {
-            let message =
-                format!("{} runs are waiting already, the limit is {}", waiting.place - 1, engine.queue_max);
-            return Err(Fault::new(FaultKind::Overload, message));
-        }
-        let both = async {
-            let own = acquire(own).await?;
-            Ok((acquire(pool).await?, own))
-        };
-        let patience = Duration::from_millis(engine.queue_ms);
-        tokio::time::timeout(patience, both).await.unwrap_or_else(|_| {
-            let message = format!("no permit came free within {} ms", engine.queue_ms);
-            Err(Fault::new(FaultKind::Overload, message))
-        })
+/// The right to run, and the account that the run is charged to.
+pub(super) struct Admitted<'a> {
+    pub(super) permit: Permit,
+    pub(super) turn: Turn<'a>,
+}
+
+/// A run among those of its workflow and its owner. When it is dropped, others may run.
+pub(super) struct Turn<'a> {
+    turns: &'a Turns,
+    owner: Arc<Owner>,
+    workflow: WorkflowId,
+    cpu_us: u64,
+    place: Option<Place>,
+    _own: OwnedSemaphorePermit,
+}
+
+impl Turn<'_> {
+    /// What the run's memory is charged to.
+    pub(super) fn memory(&self) -> Option<Arc<MemoryBudget>> {
+        self.owner.memory.clone()
+    }
+
+    /// Charges the processor time that the run took.
+    pub(super) fn charge(&mut self, cpu_us: u64) {
+        self.cpu_us = cpu_us;
+        self.owner.spend_cpu(cpu_us);
     }
 }
 
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        // Before others are told.
+        drop(self.place.take());
+        self.turns.left(&self.owner.id, self.workflow, self.cpu_us);
+    }
+}
+
+impl Invoker {
+    /// Waits for the workflow's own permit and for a pool slot, within the queue's bounds.
+    pub(super) async fn admit(&self, entry: &Entry, is_patient: bool) -> Result<Admitted<'_>, Fault> {
+        let owner = self.owners.get(&entry.workflow.owner_id());
+        while let Err(spent) = owner.cpu_left() {
+            if !is_patient {
+                return Err(fault_of_cpu(spent));
+            }
+            tokio::time::sleep(spent.again_in).await;
+        }
+        let own = entry.permits();
+        // The own permit first: a workflow at its limit must not hold slots while it waits.
+        if let Ok(own) = own.clone().try_acquire_owned()
+            && let Some(slot) = self.turns.try_take(&owner)
+        {
+            return Ok(self.admitted(entry, owner, slot, own));
+        }
+        let both = async {
+            let own = acquire(own).await?;
+            let slot = self.turns.take(&owner, entry.workflow.id).await.ok_or_else(shutting_down)?;
+            Ok((slot, own))
+        };
+        let engine = &self.config.engine;
+        let (slot, own) = if is_patient {
+            both.await?
+        } else {
+            let waiting = Waiting::enter(&self.queued);
+            if waiting.place > engine.queue_max {
+                let message = format!(
+                    "{} runs are waiting already, the limit is {}",
+                    waiting.place - 1,
+                    engine.queue_max
+                );
+                return Err(Fault::new(FaultKind::Overload, message));
+            }
+            // The rest of the queue is for others.
+            let waiting_max = engine.queue_max - engine.queue_max / 8;
+            let Some(_waiting) = owner.wait(waiting_max) else {
+                let message = format!(
+                    "{waiting_max} runs of this owner's workflows are waiting already, and that is the limit"
+                );
+                return Err(Fault::new(FaultKind::Quota, message));
+            };
+            let patience = Duration::from_millis(engine.queue_ms);
+            tokio::time::timeout(patience, both).await.unwrap_or_else(|_| {
+                let message = format!("no permit came free within {} ms", engine.queue_ms);
+                Err(Fault::new(FaultKind::Overload, message))
+            })?
+        };
+        Ok(self.admitted(entry, owner, slot, own))
+    }
+
+    fn admitted(
+        &self,
+        entry: &Entry,
+        owner: Arc<Owner>,
+        slot: Slot,
+        own: OwnedSemaphorePermit,
+    ) -> Admitted<'_> {
+        let Slot { permit, place } = slot;
+        let workflow = entry.workflow.id;
+        let turn = Turn { turns: &self.turns, owner, workflow, cpu_us: 0, place: Some(place), _own: own };
+        Admitted { permit, turn }
+    }
+}
+
+fn fault_of_cpu(spent: CpuSpent) -> Fault {
+    let CpuSpent { ms_per_minute, again_in } = spent;
+    let message = format!(
+        "the workflows of its owner have used their {ms_per_minute} ms of processor time by the minute; there is some again in {} ms",
+        again_in.as_millis() + 1
+    );
+    Fault::new(FaultKind::Quota, message)
+}
+
+fn shutting_down() -> Fault {
+    Fault::new(FaultKind::Overload, "the host is shutting down")
+}
+
 async fn acquire(permits: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Fault> {
-    let permit = permits.clone().acquire_owned().await;
-    permit.map_err(|_| Fault::new(FaultKind::Overload, "the host is shutting down"))
+    permits.clone().acquire_owned().await.map_err(|_| shutting_down())
 }
 
 /// A place in the queue, given up when it is dropped.

@@ -168,6 +168,10 @@ impl Registry {
         let (engine, store) = (&self.config.engine, &self.config.store);
         for (field, value, maximum) in [
             ("limits.deadline_ms", limits.deadline_ms, engine.deadline_ms),
+            ("limits.cpu_ms_max", limits.cpu_ms_max, engine.cpu_ms_max),
+            ("limits.body_bytes_max", limits.body_bytes_max, self.config.server.body_bytes_max as u64),
+            ("limits.log_bytes_max", limits.log_bytes_max, self.config.run.log_bytes_max as u64),
+            ("limits.reply_bytes_max", limits.reply_bytes_max, self.config.run.reply_bytes_max as u64),
             ("limits.memory_bytes_max", limits.memory_bytes_max, engine.memory_bytes_max as u64),
             (
                 "limits.concurrency_max",

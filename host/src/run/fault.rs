@@ -36,12 +36,17 @@ pub enum FaultKind {
     Memory,
     /// The wall-clock deadline passed.
     Deadline,
+    /// The run took more processor time than it may.
+    Cpu,
     /// What the guest returned cannot be used: a reply over its cap, a setting that
     /// is not JSON.
     Result,
     /// The request was refused before any of the user's code ran.
     Refused,
-    /// No permit came free in time, or the host is shutting down.
+    /// What the workflows of one owner may use together is used.
+    Quota,
+    /// No permit came free in time, the host's memory for guests is used, or the host is
+    /// shutting down.
     Overload,
     /// A tick came while the last run was still going, or while the workflow was
     /// paused.
@@ -78,13 +83,15 @@ impl Blame {
 
 impl FaultKind {
     /// All kinds, for counters that must exist before they count.
-    pub const ALL: [FaultKind; 11] = [
+    pub const ALL: [FaultKind; 13] = [
         FaultKind::Exception,
         FaultKind::Trap,
         FaultKind::Memory,
         FaultKind::Deadline,
+        FaultKind::Cpu,
         FaultKind::Result,
         FaultKind::Refused,
+        FaultKind::Quota,
         FaultKind::Overload,
         FaultKind::Skipped,
         FaultKind::Interrupted,
@@ -99,8 +106,10 @@ impl FaultKind {
             FaultKind::Trap => "trap",
             FaultKind::Memory => "memory",
             FaultKind::Deadline => "deadline",
+            FaultKind::Cpu => "cpu",
             FaultKind::Result => "result",
             FaultKind::Refused => "refused",
+            FaultKind::Quota => "quota",
             FaultKind::Overload => "overload",
             FaultKind::Skipped => "skipped",
             FaultKind::Interrupted => "interrupted",
@@ -116,7 +125,9 @@ impl FaultKind {
             | FaultKind::Trap
             | FaultKind::Memory
             | FaultKind::Deadline
-            | FaultKind::Result => Blame::Guest,
+            | FaultKind::Cpu
+            | FaultKind::Result
+            | FaultKind::Quota => Blame::Guest,
             FaultKind::Refused => Blame::Caller,
             FaultKind::Overload
             | FaultKind::Skipped

@@ -207,7 +207,9 @@ async fn accept(
     let has_body = !http_body::Body::is_end_stream(&body);
     let content_type = head.headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
     let payload = announced(endpoint, &head.method, content_type, has_body)?;
-    *bytes = body::read(body, front.body_bytes_max, Patience::Whole(front.body_timeout)).await?;
+    let own = entry.workflow.limits.body_bytes_max.and_then(|bytes| usize::try_from(bytes).ok());
+    let body_bytes_max = own.unwrap_or(usize::MAX).min(front.body_bytes_max);
+    *bytes = body::read(body, body_bytes_max, Patience::Whole(front.body_timeout)).await?;
     verdict.check()?;
     let delivery = match &entry.workflow.signature {
         Some(signature) => {

@@ -417,9 +417,16 @@ impl From<&InstallError> for Problem {
 
 impl From<&CompileError> for Problem {
     fn from(error: &CompileError) -> Self {
+        let refused = |code| Self::of(StatusCode::UNPROCESSABLE_ENTITY, code, error);
+        let limits = "build with optimisation for size; the operator sets the limits, in the configuration's section engine";
         match error {
-            CompileError::Refused(_) | CompileError::Timeout(_) | CompileError::Killed { .. } => {
-                Self::of(StatusCode::UNPROCESSABLE_ENTITY, "compile-failed", error)
+            CompileError::Refused(_) | CompileError::Killed { .. } => refused("compile-failed"),
+            CompileError::Timeout(_) => refused("compile-timeout").hint(limits),
+            CompileError::Cpu { .. } => refused("compile-cpu").hint(limits),
+            CompileError::Memory { .. } => refused("compile-memory").hint(limits),
+            CompileError::TooLarge { .. } => refused("compile-too-large").hint(limits),
+            CompileError::Busy { .. } => {
+                Self::of(StatusCode::SERVICE_UNAVAILABLE, "compile-queue-full", error).retry_later()
             }
             CompileError::Run(_) => Self::of(StatusCode::INTERNAL_SERVER_ERROR, "compiler-unusable", error),
         }

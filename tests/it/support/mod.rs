@@ -8,3 +8,4 @@ pub(crate) mod mount;
 pub(crate) mod python;
 pub(crate) mod python_host;
 pub(crate) mod wait;
+pub(crate) mod wasm;

@@ -67,6 +67,20 @@ pub(crate) fn with_pytest() -> PathBuf {
     python
 }
 
+/// A Python with what this file lists, in a virtual environment of its own.
+pub(crate) fn with(requirements: &Path) -> PathBuf {
+    let name = requirements.file_stem().expect("a file has a name").to_str().expect("UTF-8");
+    let folder = cache().join(format!("{name}-{}", digest_of(requirements)));
+    let python = folder.join("bin/python");
+    if !folder.join("complete").exists() {
+        succeed(Command::new("python3").args(["-m", "venv", "--clear", path(&folder)]));
+        let install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"];
+        succeed(Command::new(&python).args(install).arg(requirements));
+        std::fs::write(folder.join("complete"), "").unwrap();
+    }
+    python
+}
+
 /// Runs a program; it must succeed.
 pub(crate) fn succeed(command: &mut Command) -> String {
     let ended = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));

@@ -97,6 +97,7 @@ impl Host {
                 memory_bytes_max: 4 << 30,
             },
             compiles_max: 1,
+            compiles_waiting_max: 16,
             instances_max: 8,
             memory_bytes_max: MEMORY_BYTES_MAX,
             memory_total_bytes_max: 0,
@@ -137,6 +138,7 @@ impl Host {
             source,
             commit: Some(commits.clone()),
             traceparent: None,
+            memory: None,
             destinations: None,
             limits: limits(deadline_ms),
         };
@@ -162,6 +164,7 @@ pub(crate) struct Ran {
 pub(crate) fn limits(deadline_ms: Option<u64>) -> CallLimits {
     CallLimits {
         deadline: deadline_ms.map_or(DEADLINE, Duration::from_millis),
+        cpu_max: DEADLINE,
         memory_bytes_max: MEMORY_BYTES_MAX as u64,
         log_bytes_max: 64 << 10,
     }

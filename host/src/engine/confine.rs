@@ -1,0 +1,47 @@
+//! What the compiler's child may do: compute for a while, and write its answer.
+
+use rustix::process::{Resource, Rlimit, Signal};
+
+/// The bounds of one child.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    /// Address space.
+    pub(super) memory_bytes_max: u64,
+    /// Processor time of all its threads, in seconds.
+    pub(super) cpu_seconds_max: u64,
+}
+
+/// Confines this process for good. Only standard input, output and error are left of its
+/// descriptors; it can open no file, no pipe and no socket, gains no right by starting a
+/// program, leaves no core dump, and ends with its parent.
+///
+/// # Errors
+/// When the kernel refuses one of them: nothing may be compiled then.
+pub(super) fn confine(bounds: Bounds) -> std::io::Result<()> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    rustix::thread::set_no_new_privs(true)?;
+    close_all_but_standard()?;
+    limit(Resource::Nofile, 0)?;
+    // No byte can be written to a file; pipes are not files.
+    limit(Resource::Fsize, 0)?;
+    limit(Resource::Core, 0)?;
+    limit(Resource::As, bounds.memory_bytes_max)?;
+    // At the first it gets SIGXCPU, which tells its parent why it ended.
+    let cpu = Rlimit { current: Some(bounds.cpu_seconds_max), maximum: Some(bounds.cpu_seconds_max + 1) };
+    rustix::process::setrlimit(Resource::Cpu, cpu)?;
+    // Below the runs, which have a caller waiting.
+    rustix::process::nice(10)?;
+    Ok(())
+}
+
+fn limit(resource: Resource, value: u64) -> rustix::io::Result<()> {
+    rustix::process::setrlimit(resource, Rlimit { current: Some(value), maximum: Some(value) })
+}
+
+/// Whoever started the host may have left it descriptors that programs inherit.
+fn close_all_but_standard() -> std::io::Result<()> {
+    // SAFETY: the call touches no memory. Nothing in this process holds a descriptor above
+    // standard error: it was started to compile, and has opened nothing yet.
+    let code = unsafe { libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, 0u32) };
+    if code == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+}
