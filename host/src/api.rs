@@ -7,6 +7,7 @@
 mod backup;
 mod errors;
 mod host;
+mod keys;
 mod queue;
 mod runs;
 mod schedules;
@@ -21,6 +22,7 @@ use utoipa::ToSchema;
 pub use self::backup::{BACKUP_FORMAT, BACKUP_MANIFEST, BackupFile, BackupManifest};
 pub use self::errors::{Diagnostic, ErrorBody, RunError};
 pub use self::host::{About, HealthView, PackageView, RuntimeList, RuntimeView};
+pub use self::keys::{KeyUse, KeyView};
 pub use self::queue::{
     AsyncAccepted, CallbackBody, DeadList, DeadView, RedriveRequest, Redriven, ReplayMany, Replayed,
     ReplayedMany, SkippedReplay,

@@ -1,6 +1,8 @@
 //! The host put together: opens the parts in their order, serves, and takes them down
 //! again in the opposite order.
 
+mod keys;
+
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::ops::Deref;
@@ -12,12 +14,14 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+pub use self::keys::{Keys, RotateError};
 use crate::config::Config;
 use crate::data::{DataError, DataFolder, HostFile};
 use crate::deploy::Deployer;
 use crate::engine::egress::{Egress, EgressError};
 use crate::engine::{Compiler, Engine, EngineError, EngineOptions};
 use crate::invoker::Invoker;
+use crate::keys::{KeySource, KeysError, Loaded};
 use crate::otlp::{Exporter, ExporterOptions};
 use crate::programs::Programs;
 use crate::pulls::InvokedPulls;
@@ -25,7 +29,9 @@ use crate::queue::Queue;
 use crate::registry::{Entry, Registry};
 use crate::scheduler::{self, Ledger, Scheduler, SystemClock};
 use crate::server::{self, Listeners};
-use crate::store::{EmbeddedOptions, EmbeddedStore, Pruned, Retention, Store, StoreError, WorkflowRetention};
+use crate::store::{
+    self, EmbeddedOptions, EmbeddedStore, Pruned, Retention, Store, StoreError, WorkflowRetention,
+};
 use crate::telemetry::Telemetry;
 use crate::workflow::Digest;
 
@@ -45,6 +51,9 @@ pub enum AppError {
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The master key.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
     /// The sandbox.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -99,6 +108,11 @@ impl AppError {
                 "a newer build wrote it: use that one, or give this one a folder of its own with --data"
                     .to_owned(),
             ),
+            AppError::Keys(error) => Some(error.hint()),
+            AppError::Store(StoreError::Key { .. }) => Some(
+                "bring that key back from its backup, below the current one, or name its place with keys.file"
+                    .to_owned(),
+            ),
             AppError::Data(_) | AppError::Store(StoreError::Folder { .. }) => {
                 Some("choose a folder that this user may write with --data".to_owned())
             }
@@ -118,6 +132,15 @@ pub struct Urls {
     pub catch_url: String,
 }
 
+/// What a host says once it answers requests.
+#[derive(Debug, Clone)]
+pub struct Ready {
+    /// Where it listens.
+    pub urls: Urls,
+    /// The key file that was made at this start: somebody has to back it up.
+    pub key_made: Option<PathBuf>,
+}
+
 /// A host that runs: its parts, of which it is the sum, and what serving adds to them.
 pub struct App {
     /// What runs workflows.
@@ -126,6 +149,8 @@ pub struct App {
     pub queue: Arc<Queue>,
     /// The clock's runs.
     pub scheduler: Arc<Scheduler>,
+    /// What encrypts settings.
+    pub keys: Keys,
     /// The data folder.
     pub data: DataFolder,
     /// SHA-256 of the operator's token.
@@ -237,8 +262,9 @@ impl Core {
 pub async fn serve(
     config: Config,
     data: &Path,
+    keys: KeySource,
     shutdown: CancellationToken,
-    ready: impl FnOnce(&Urls),
+    ready: impl FnOnce(&Ready),
 ) -> Result<(), AppError> {
     let config = Arc::new(config);
     let data = DataFolder::create(data)?;
@@ -253,8 +279,12 @@ pub async fn serve(
     let listeners = Listeners { api, catch };
     let urls = urls_of(&config, &listeners)?;
 
-    let options = EmbeddedOptions::from_config(&config);
+    let Loaded { ring, made } = keys.load(data.path(), store::is_encrypted(data.path())).await?;
+    let options = EmbeddedOptions::from_config(&config, Arc::new(ring.clone()));
     let store: Arc<dyn Store> = EmbeddedStore::open(data.path(), options)?;
+    // A rotation that a crash cut short, or that another source of the key asks for.
+    let keys = Keys { source: keys, ring: tokio::sync::Mutex::new(ring), data: data.path().to_owned() };
+    keys.rewrap(&*store).await?;
     let core = Core::open(config.clone(), store, &data, program, vec![urls.api, urls.catch]).await?;
     let queue = Queue::new(
         config.clone(),
@@ -282,6 +312,7 @@ pub async fn serve(
         core,
         queue,
         scheduler,
+        keys,
         data: data.clone(),
         token: Digest::of(data.admin_token()?.as_bytes()),
         urls,
@@ -292,7 +323,7 @@ pub async fn serve(
         catch_url: app.urls.catch_url.clone(),
         pid: std::process::id(),
     })?;
-    ready(&app.urls);
+    ready(&Ready { urls: app.urls.clone(), key_made: made });
     let housekeeping = tokio::spawn(keep_house(app.clone(), shutdown.clone()));
     let ticking = tokio::spawn(app.scheduler.clone().run(shutdown.clone()));
     let queueing = tokio::spawn(app.queue.clone().run(shutdown.clone()));

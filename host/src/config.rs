@@ -12,7 +12,8 @@ use std::time::Duration;
 use toml::{Table, Value};
 
 pub use self::keys::{
-    Config, Egress, Engine, Log, LogFormat, Queue, Record, Run, Runtime, Schedule, Server, Store, Telemetry,
+    Config, Egress, Engine, Keys, Log, LogFormat, Queue, Record, Run, Runtime, Schedule, Server, Store,
+    Telemetry,
 };
 use crate::schedule::{BACKFILL_MAX, JITTER_MS_MAX, START_DEADLINE_MS_MIN};
 

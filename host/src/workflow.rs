@@ -7,6 +7,7 @@ mod digest;
 mod id;
 mod retry;
 mod seal;
+mod secret;
 mod settings;
 
 use std::fmt;
@@ -21,6 +22,7 @@ pub use self::id::IdError;
 pub(crate) use self::id::id128;
 pub use self::retry::RetryPolicy;
 pub use self::seal::{Place, SEAL_HOSTS_MAX, Seal, SealHost, SealHostError};
+pub use self::secret::Secret;
 pub use self::settings::{Setting, SettingChange, SettingWriter, Settings, Visibility};
 use crate::schedule::Schedule;
 

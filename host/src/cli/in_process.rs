@@ -8,21 +8,22 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::error::{Exit, Explain, Failure, Result};
-use crate::app::{self, AppError, Urls};
+use crate::app::{self, AppError, Ready};
 use crate::config::Config;
 use crate::engine::egress::EgressError;
-use crate::store::{EmbeddedOptions, EmbeddedStore, QueueLimits, Store, StoreHealth, Verification};
+use crate::keys::KeySource;
+use crate::store::{self, EmbeddedOptions, EmbeddedStore, QueueLimits, Store, StoreHealth, Verification};
 
 /// Serves until SIGTERM or SIGINT, then drains; a second signal ends the process at once.
 ///
 /// # Errors
 /// Why the host could not start, or not close cleanly.
-pub(crate) fn serve(config: Config, data: &Path, ready: impl FnOnce(&Urls)) -> Result<()> {
+pub(crate) fn serve(config: Config, data: &Path, keys: KeySource, ready: impl FnOnce(&Ready)) -> Result<()> {
     let runtime = runtime()?;
     runtime.block_on(async {
         let shutdown = CancellationToken::new();
         stop_on_signal(shutdown.clone())?;
-        app::serve(config, data, shutdown, ready).await.map_err(of_app)
+        app::serve(config, data, keys, shutdown, ready).await.map_err(of_app)
     })
 }
 
@@ -56,6 +57,7 @@ pub(crate) fn stop_on_signal(shutdown: CancellationToken) -> Result<()> {
 pub(crate) fn verify(
     data: &Path,
     config: &Config,
+    keys: &KeySource,
     rebuild_index: bool,
 ) -> Result<(StoreHealth, Verification)> {
     runtime()?.block_on(async {
@@ -66,7 +68,9 @@ pub(crate) fn verify(
             dead_max: usize::MAX,
             ..QueueLimits::default()
         };
-        let options = EmbeddedOptions { rebuild_index, events, ..EmbeddedOptions::from_config(config) };
+        let keys = keys.load(data, store::is_encrypted(data)).await.map_err(|error| of_app(error.into()))?;
+        let options = EmbeddedOptions::from_config(config, Arc::new(keys.ring));
+        let options = EmbeddedOptions { rebuild_index, events, ..options };
         let store: Arc<dyn Store> = EmbeddedStore::open(data, options)?;
         let health = store.health();
         let verification = store.verify().await?;
@@ -88,7 +92,9 @@ pub(crate) fn of_app(error: AppError) -> Failure {
     let hint = error.hint();
     let is_configuration = matches!(
         error,
-        AppError::Address { .. } | AppError::Egress(EgressError::AllowEntry { .. } | EgressError::Tls(_))
+        AppError::Address { .. }
+            | AppError::Keys(_)
+            | AppError::Egress(EgressError::AllowEntry { .. } | EgressError::Tls(_))
     );
     let mut failure = Failure::from(error);
     if is_configuration {

@@ -22,6 +22,7 @@ mod fake;
 mod human;
 mod in_process;
 mod invoke;
+mod key;
 mod list;
 mod logging;
 mod login;
@@ -96,6 +97,8 @@ enum Command {
     Schedule(schedule::ScheduleCommand),
     #[command(subcommand)]
     Settings(settings::SettingsCommand),
+    #[command(subcommand)]
+    Key(key::KeyCommand),
     Invoke(invoke::InvokeArgs),
     Runs(runs::RunsArgs),
     Logs(logs::LogsArgs),
@@ -183,6 +186,7 @@ fn dispatch(command: Command, context: &mut Context) -> Result<()> {
         Command::Archive(args) => archive::run(&args, context),
         Command::Schedule(command) => schedule::run(&command, context),
         Command::Settings(command) => settings::run(&command, context),
+        Command::Key(command) => key::run(&command, context),
         Command::Invoke(args) => invoke::run(&args, context),
         Command::Runs(args) => runs::run(&args, context),
         Command::Stats(args) => stats::run(&args, context),

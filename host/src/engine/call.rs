@@ -142,7 +142,10 @@ impl Input {
 pub(super) fn settings_for_guest(settings: &Settings) -> Vec<types::Setting> {
     let entries = settings.entries.iter();
     entries
-        .map(|(name, setting)| types::Setting { name: name.clone(), value: setting.value.get().to_owned() })
+        .map(|(name, setting)| types::Setting {
+            name: name.clone(),
+            value: setting.value.expose().to_owned(),
+        })
         .collect()
 }
 

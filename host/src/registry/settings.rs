@@ -6,7 +6,7 @@ use super::checks::{check_sealed_value, check_setting};
 use super::{Entry, Registry, RegistryError};
 use crate::api::{PatchSettings, SettingSpec};
 use crate::store::StoreError;
-use crate::workflow::{Setting, SettingChange, SettingWriter, Settings, Visibility};
+use crate::workflow::{Secret, Setting, SettingChange, SettingWriter, Settings, Visibility};
 
 impl Registry {
     /// The settings of a workflow, from memory after the first time.
@@ -139,8 +139,9 @@ impl Registry {
     }
 }
 
-fn raw(value: &serde_json::Value) -> Result<Box<serde_json::value::RawValue>, RegistryError> {
-    serde_json::value::to_raw_value(value)
+fn raw(value: &serde_json::Value) -> Result<Secret, RegistryError> {
+    serde_json::to_string(value)
+        .map(Secret::new)
         .map_err(|error| RegistryError::Invalid { field: "settings", reason: error.to_string() })
 }
 
@@ -172,7 +173,14 @@ mod tests {
     fn present(visibility: Visibility, seal: Option<Seal>) -> Setting {
         let value = raw(&"hunter2!".into()).unwrap();
         let updated_by = SettingWriter::User(None);
-        Setting { value, visibility, seal, updated_at: Timestamp::UNIX_EPOCH, updated_by }
+        Setting {
+            value,
+            visibility,
+            seal,
+            fingerprint: String::new(),
+            updated_at: Timestamp::UNIX_EPOCH,
+            updated_by,
+        }
     }
 
     #[test]

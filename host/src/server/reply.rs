@@ -23,8 +23,10 @@ use super::queued::AskError;
 use super::request_id::RequestId;
 use crate::answer::Answer;
 use crate::api::{Diagnostic, ErrorBody, RunError};
+use crate::app::RotateError;
 use crate::deploy::DeployError;
 use crate::engine::{CompileError, InstallError, ScanError};
+use crate::keys::KeysError;
 use crate::registry::RegistryError;
 use crate::run::{Blame, RunId};
 use crate::store::StoreError;
@@ -270,6 +272,7 @@ impl From<&ApiError> for Problem {
             ApiError::Framing(error) => Self::from(error),
             ApiError::Registry(error) => Self::from(&**error),
             ApiError::Deploy(error) => Self::from(&**error),
+            ApiError::Rotate(error) => Self::from(&**error),
             ApiError::Store(error) => Self::from(error),
         }
     }
@@ -295,6 +298,20 @@ impl From<&RegistryError> for Problem {
             }
             RegistryError::Limit { .. } => of(StatusCode::UNPROCESSABLE_ENTITY, "over-limit"),
             RegistryError::Store(error) => Self::from(error),
+        }
+    }
+}
+
+impl From<&RotateError> for Problem {
+    fn from(error: &RotateError) -> Self {
+        match error {
+            RotateError::Keys(cause @ KeysError::Foreign(_)) => {
+                Self::of(StatusCode::CONFLICT, "key-elsewhere", error).hint(cause.hint())
+            }
+            RotateError::Keys(cause) => {
+                Self::of(StatusCode::INTERNAL_SERVER_ERROR, "key-unusable", error).hint(cause.hint())
+            }
+            RotateError::Store(error) => Self::from(error),
         }
     }
 }
@@ -364,9 +381,10 @@ impl From<&StoreError> for Problem {
             StoreError::Conflict { .. } => of(StatusCode::CONFLICT, "conflict"),
             StoreError::Limit { .. } => of(StatusCode::UNPROCESSABLE_ENTITY, "over-limit"),
             StoreError::QueueFull { .. } => of(StatusCode::SERVICE_UNAVAILABLE, "queue-full").retry_later(),
-            StoreError::Folder { .. } | StoreError::InUse { .. } | StoreError::Format { .. } => {
-                of(StatusCode::INTERNAL_SERVER_ERROR, "store-unusable")
-            }
+            StoreError::Folder { .. }
+            | StoreError::InUse { .. }
+            | StoreError::Format { .. }
+            | StoreError::Key { .. } => of(StatusCode::INTERNAL_SERVER_ERROR, "store-unusable"),
             StoreError::Damaged { .. } => of(StatusCode::INTERNAL_SERVER_ERROR, "store-damaged")
                 .hint("`tidegate doctor` checks everything that is stored"),
             StoreError::Io { .. } => of(StatusCode::INTERNAL_SERVER_ERROR, "store-failed"),

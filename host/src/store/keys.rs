@@ -9,6 +9,7 @@
 //! 5                                the ledger's floor as JSON
 //! 6 | name                         the runtime as JSON
 //! 7 | workflow id 16               the smallest id of its runs that is shown, as JSON
+//! 8 | workflow id 16               the data key of its settings, wrapped, as JSON
 //! 0                                the checkpoint's position in the journal
 //! ```
 //!
@@ -32,6 +33,7 @@ pub(super) enum Key {
     LedgerFloor,
     Runtime(WorkflowName),
     RunFloor(WorkflowId),
+    DataKey(WorkflowId),
 }
 
 impl Key {
@@ -44,6 +46,7 @@ impl Key {
             Key::LedgerFloor => vec![5],
             Key::Runtime(name) => [&[6], name.as_str().as_bytes()].concat(),
             Key::RunFloor(id) => [&[7], id.as_bytes().as_slice()].concat(),
+            Key::DataKey(id) => [&[8], id.as_bytes().as_slice()].concat(),
         }
     }
 
@@ -63,6 +66,7 @@ impl Key {
             3 => Some(Key::Setting(id, String::from_utf8(rest.to_vec()).ok()?)),
             4 => rest.is_empty().then_some(Key::SettingsRevision(id)),
             7 => rest.is_empty().then_some(Key::RunFloor(id)),
+            8 => rest.is_empty().then_some(Key::DataKey(id)),
             _ => None,
         }
     }
@@ -146,6 +150,7 @@ mod tests {
             (Key::LedgerFloor, Some(b"0".to_vec())),
             (Key::Runtime("python".parse().unwrap()), Some(b"{}".to_vec())),
             (Key::RunFloor(id), Some(b"\"x\"".to_vec())),
+            (Key::DataKey(id), Some(b"{}".to_vec())),
         ];
         let mut body = Vec::new();
         encode_puts(&mut body, &puts);

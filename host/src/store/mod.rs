@@ -27,6 +27,7 @@ mod ledger;
 mod live;
 mod logfile;
 mod metadata;
+mod migration;
 mod queue;
 mod records;
 mod recovery;
@@ -35,6 +36,7 @@ mod rows;
 mod search;
 mod segment;
 mod segments;
+mod settings;
 mod shared;
 mod sidecar;
 mod snapshot;
@@ -60,7 +62,11 @@ mod fault_tests;
 mod retention_tests;
 #[cfg(test)]
 pub(crate) mod samples;
+#[cfg(test)]
+mod settings_tests;
 
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -83,11 +89,17 @@ pub use space::SpaceLevel;
 pub use tick::{Claim, Stretch, Tick, TickPlace, TickState};
 pub use verbs::PAGE_MAX;
 
+use crate::keys::{KeyId, KeyRing};
 use crate::run::{LogLine, Run, RunId, Status};
 use crate::statistics::Rollup;
 use crate::workflow::{
     Code, Digest, Runtime, SettingChange, SettingWriter, Settings, Version, Workflow, WorkflowId,
 };
+
+/// Whether there is a data folder here whose settings are encrypted.
+pub fn is_encrypted(data: &Path) -> bool {
+    folder::is_encrypted(data)
+}
 
 /// The result of a verb of the store.
 pub type Result<T> = std::result::Result<T, StoreError>;
@@ -342,6 +354,18 @@ pub trait Store: EventQueue + Send + Sync + 'static {
         changes: Vec<SettingChange>,
         by: SettingWriter,
     ) -> Result<Settings>;
+
+    /// Encrypts with these keys from now on, and wraps the data keys of all workflows with the
+    /// first of them, all or none. Returns how many were not. Afterwards nothing that is kept
+    /// needs another key than the first; backups that were made before do.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] for a data key that none of them unwraps; nothing is changed
+    /// then.
+    async fn rewrap(&self, keys: Arc<KeyRing>) -> Result<usize>;
+
+    /// The master keys that data keys are wrapped with, and how many with each.
+    fn key_ids(&self) -> BTreeMap<KeyId, usize>;
 
     // ---- runs ----------------------------------------------------------------------
 

@@ -5,10 +5,9 @@ use std::fmt;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use super::{Revision, Seal};
+use super::{Revision, Seal, Secret};
 
 /// How a setting's value is treated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema, clap::ValueEnum)]
@@ -45,17 +44,17 @@ pub enum SettingWriter {
     Run(crate::run::RunId),
 }
 
-/// One environment property as it is stored.
-#[derive(Clone, Serialize, Deserialize)]
+/// One environment property.
+#[derive(Clone)]
 pub struct Setting {
     /// The value as JSON text.
-    pub value: Box<RawValue>,
+    pub value: Secret,
     /// How the value is treated.
-    #[serde(default)]
     pub visibility: Visibility,
     /// What it is sealed to; only of a sealed one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seal: Option<Seal>,
+    /// Tells values of this setting apart and says nothing else of them: 8 hexadecimal digits.
+    pub fingerprint: String,
     /// When it was written last.
     pub updated_at: Timestamp,
     /// Who wrote it last.
@@ -72,7 +71,7 @@ impl fmt::Debug for Setting {
 }
 
 /// A workflow's settings by name.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default)]
 pub struct Settings {
     /// Sorted by name.
     pub entries: BTreeMap<String, Setting>,
@@ -86,7 +85,7 @@ pub struct SettingChange {
     /// 1 to 256 bytes.
     pub name: String,
     /// The new value as JSON text; `None` deletes the setting.
-    pub value: Option<Box<RawValue>>,
+    pub value: Option<Secret>,
     /// The new visibility; `None` keeps it (a new setting is secret).
     pub visibility: Option<Visibility>,
     /// What it is sealed to; goes with [`Visibility::Sealed`], and with nothing else.
@@ -95,8 +94,8 @@ pub struct SettingChange {
 
 impl SettingChange {
     /// A setting whose value is set or deleted, and whose visibility stays.
-    pub fn new(name: String, value: Option<Box<RawValue>>) -> Self {
-        Self { name, value, visibility: None, seal: None }
+    pub fn new(name: String, value: Option<impl Into<Secret>>) -> Self {
+        Self { name, value: value.map(Into::into), visibility: None, seal: None }
     }
 }
 

@@ -50,6 +50,8 @@ impl Host {
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("TIDEGATE_")) {
             command.env_remove(name);
         }
+        // One master key for all hosts of all tests, as on a developer's machine.
+        command.env("XDG_CONFIG_HOME", concat!(env!("CARGO_TARGET_TMPDIR"), "/config"));
         for (key, value) in &settings {
             let name = key.to_uppercase().replace('.', "__");
             command.env(format!("TIDEGATE_{name}"), value);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 
+use crate::app::RotateError;
 use crate::deploy::DeployError;
 use crate::registry::RegistryError;
 use crate::server::body::BodyError;
@@ -100,6 +101,9 @@ pub(in crate::server) enum ApiError {
     /// The deployer refused.
     #[error(transparent)]
     Deploy(Box<DeployError>),
+    /// The master key was not changed.
+    #[error(transparent)]
+    Rotate(Box<RotateError>),
     /// The store refused.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -108,6 +112,12 @@ pub(in crate::server) enum ApiError {
 impl From<RegistryError> for ApiError {
     fn from(error: RegistryError) -> Self {
         ApiError::Registry(Box::new(error))
+    }
+}
+
+impl From<RotateError> for ApiError {
+    fn from(error: RotateError) -> Self {
+        ApiError::Rotate(Box::new(error))
     }
 }
 

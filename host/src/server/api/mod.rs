@@ -10,6 +10,7 @@ mod backup;
 mod error;
 mod events;
 mod extract;
+mod keys;
 mod openapi;
 mod probes;
 mod queue;
@@ -124,6 +125,8 @@ fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(probes::version))
         .routes(routes!(probes::health))
         .routes(routes!(probes::usage))
+        .routes(routes!(keys::list))
+        .routes(routes!(keys::rotate))
         .routes(routes!(backup::backup))
         .routes(routes!(openapi::document))
         .routes(routes!(probes::healthz))
