@@ -5,6 +5,7 @@
 
 mod digest;
 mod id;
+mod mask;
 mod retry;
 mod seal;
 mod secret;
@@ -20,6 +21,7 @@ use utoipa::ToSchema;
 pub use self::digest::{Digest, DigestError};
 pub use self::id::IdError;
 pub(crate) use self::id::id128;
+pub use self::mask::{Found, Mask};
 pub use self::retry::RetryPolicy;
 pub use self::seal::{Place, SEAL_HOSTS_MAX, Seal, SealHost, SealHostError};
 pub use self::secret::Secret;

@@ -113,7 +113,7 @@ impl CallBuilder<'_> {
             };
             (name.clone(), setting)
         });
-        self.call.settings = Arc::new(Settings { entries: entries.collect(), ..Settings::default() });
+        self.call.settings = Arc::new(Settings::new(entries.collect(), Default::default()));
         self
     }
 

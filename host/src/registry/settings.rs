@@ -21,6 +21,11 @@ impl Registry {
         self.settings_held(entry).await
     }
 
+    /// The settings of a workflow, if they are in memory.
+    pub fn settings_in_memory(&self, entry: &Entry) -> Option<Arc<Settings>> {
+        entry.live.settings.load_full()
+    }
+
     /// Saves changes of settings, all or none, durably.
     ///
     /// # Errors
@@ -133,7 +138,9 @@ impl Registry {
             check_sealed_value(change, current.entries.get(&change.name))?;
         }
         let committed = self.store.commit_settings(entry.workflow.id, changes, by).await;
-        let settings = Arc::new(committed.map_err(of_store)?);
+        let mut settings = committed.map_err(of_store)?;
+        settings.inherit(&current);
+        let settings = Arc::new(settings);
         entry.live.settings.store(Some(settings.clone()));
         Ok(settings)
     }

@@ -124,7 +124,7 @@ impl StoredSettings {
     pub(super) fn open(&self, id: WorkflowId, keys: &KeyRing) -> Result<Settings> {
         let Some(wrapped) = &self.key else {
             return match self.entries.first_key_value() {
-                None => Ok(Settings { revision: self.revision, ..Settings::default() }),
+                None => Ok(Settings::new(BTreeMap::new(), self.revision)),
                 Some((name, _)) => Err(unreadable(id, name, CipherError::NotAuthentic)),
             };
         };
@@ -142,11 +142,7 @@ impl StoredSettings {
             };
             Ok((name.clone(), setting))
         });
-        Ok(Settings {
-            entries: opened.collect::<Result<_>>()?,
-            revision: self.revision,
-            ..Settings::default()
-        })
+        Ok(Settings::new(opened.collect::<Result<_>>()?, self.revision))
     }
 
     /// Whether a value is not encrypted: it was written before format 3.

@@ -180,7 +180,7 @@ fn stored(settings: &Map<String, Value>) -> Settings {
         };
         (name.clone(), setting)
     });
-    Settings { entries: entries.collect(), ..Settings::default() }
+    Settings::new(entries.collect(), Default::default())
 }
 
 /// Changed settings by name; a deleted one is null.
