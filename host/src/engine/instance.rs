@@ -13,7 +13,7 @@ use super::bindings::runtime::{Code as RuntimeCode, Diagnostic as GuestDiagnosti
 use super::bindings::workflow::tidegate::workflow::types;
 use super::call::{Call, Outcome, Reply, Report, Span, settings_for_guest};
 use super::chance::Chance;
-use super::egress::RunEgressOptions;
+use super::egress::{RunEgress, RunEgressOptions, SealedSettings};
 use super::log::Log;
 use super::memory::Account;
 use super::program::{Form, Program};
@@ -76,8 +76,9 @@ pub(super) async fn run(engine: &Engine, program: &Program, call: Call, permit: 
     let chance = Chance::fresh(span.started);
     let log = Log::new(span.started, call.limits.log_bytes_max);
     let text = call.source.as_ref().map(|source| source.text.clone()).unwrap_or_default();
-    let mut store = new_store(engine, span, &chance, &log, &call, text, true);
-    let settings = settings_for_guest(&call.settings);
+    let sealed = SealedSettings::of(&call.settings, |name| chance.placeholder(name));
+    let settings = settings_for_guest(&call.settings, sealed.as_deref());
+    let mut store = new_store(engine, span, &chance, &log, &call, text, Open::Yes(sealed));
     let trigger = call.input.into_trigger(call.attempt);
 
     let mut instantiated = span.started;
@@ -104,7 +105,7 @@ pub(super) async fn run(engine: &Engine, program: &Program, call: Call, permit: 
         None => Err(deadline_fault(call.limits.deadline)),
         Some(Err(error)) => Err(fault_of(&error, store.data(), call.limits.memory_bytes_max)),
         Some(Ok(Err(failure))) => Err(fault_of_failure(failure, store.data())),
-        Some(Ok(Ok(outcome))) => outcome_of(outcome),
+        Some(Ok(Ok(outcome))) => outcome_of(outcome, &store.data().egress),
     };
     let egress = &mut store.data_mut().egress;
     egress.end();
@@ -140,7 +141,7 @@ pub(super) async fn ask(
     let log = Log::new(span.started, call.limits.log_bytes_max);
     let text = call.source.as_ref().map(|source| source.text.clone()).unwrap_or_default();
     // Importing a program must not call anybody.
-    let mut store = new_store(engine, span, &chance, &log, &call, text, false);
+    let mut store = new_store(engine, span, &chance, &log, &call, text, Open::No);
     let guest = async {
         let instance = pre.instantiate_async(&mut store).await?;
         Ok(match question {
@@ -163,6 +164,12 @@ pub(super) async fn ask(
     answer
 }
 
+/// Whether an instance may send anything, and what of it the host puts in.
+enum Open {
+    Yes(Option<Arc<SealedSettings>>),
+    No,
+}
+
 fn new_store(
     engine: &Engine,
     span: Span,
@@ -170,13 +177,17 @@ fn new_store(
     log: &Log,
     call: &Call,
     text: Bytes,
-    open: bool,
+    open: Open,
 ) -> Store<State> {
     let options = RunEgressOptions {
         workflow: call.workflow,
         started: span.started,
         deadline: span.deadline,
-        open,
+        open: matches!(open, Open::Yes(_)),
+        sealed: match open {
+            Open::Yes(sealed) => sealed,
+            Open::No => None,
+        },
         traceparent: call.traceparent.as_deref().and_then(|text| text.parse().ok()),
     };
     let egress = engine.egress.for_run(options);
@@ -213,8 +224,9 @@ fn thread_cpu() -> Duration {
     Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
 }
 
-fn outcome_of(outcome: types::Outcome) -> Result<Outcome, Fault> {
-    let changes = changes_of(outcome.changes).map_err(|reason| Fault::new(FaultKind::Result, reason))?;
+fn outcome_of(outcome: types::Outcome, egress: &RunEgress) -> Result<Outcome, Fault> {
+    let changes =
+        changes_of(outcome.changes, egress).map_err(|reason| Fault::new(FaultKind::Result, reason))?;
     let reply = outcome.reply.map(|reply| Reply {
         status: reply.status,
         headers: reply.headers,

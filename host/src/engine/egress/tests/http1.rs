@@ -86,6 +86,7 @@ async fn a_trace_goes_on_unless_the_guest_sets_its_own() {
         deadline: started + std::time::Duration::from_secs(60),
         open: true,
         traceparent: Some(HeaderValue::from_static("00-run")),
+        sealed: None,
     };
     let mut guest = Guest { hooks: egress.for_run(options), options: Default::default() };
     for (own, expected) in [(None, "traceparent: 00-run"), (Some("00-guest"), "traceparent: 00-guest")] {

@@ -6,6 +6,7 @@ mod limits;
 mod misbehaviour;
 mod resolver;
 mod runs;
+mod sealed;
 mod server;
 mod tls;
 mod wasi;
@@ -89,6 +90,7 @@ impl Guest {
             deadline: started + deadline,
             open: true,
             traceparent: None,
+            sealed: None,
         };
         Self { hooks: egress.for_run(options), options: RequestOptions::default() }
     }

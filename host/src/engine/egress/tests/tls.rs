@@ -17,13 +17,13 @@ use crate::engine::egress::Egress;
 use crate::workflow::WorkflowId;
 
 /// A certificate authority of the test's own.
-struct Authority {
+pub(super) struct Authority {
     issuer: Issuer<'static, KeyPair>,
-    file: NamedTempFile,
+    pub(super) file: NamedTempFile,
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -33,7 +33,7 @@ impl Authority {
     }
 
     /// A server's side, for these names or addresses.
-    fn server(&self, names: &[&str], protocols: &[&str]) -> Arc<ServerConfig> {
+    pub(super) fn server(&self, names: &[&str], protocols: &[&str]) -> Arc<ServerConfig> {
         let key = KeyPair::generate().unwrap();
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let certificate = CertificateParams::new(names).unwrap().signed_by(&key, &self.issuer).unwrap();
