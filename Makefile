@@ -76,7 +76,7 @@ BENCH ?=
 bench: build guests runtime ## Measure beside the peers, in one run (BENCH="--help" lists what can be chosen)
 	$(call say,"Building the benchmark")
 	@cargo build --release --locked --package tidegate-bench
-	$(call say,"Measuring for about fifteen minutes; leave the machine alone meanwhile")
+	$(call say,"Measuring for about forty minutes; leave the machine alone meanwhile")
 	@$(RELEASE)/tidegate-bench run --tidegate $(BIN) --guests $(TIDEGATE_GUESTS) \
 		--runtimes $(TIDEGATE_RUNTIMES) --cache $(TIDEGATE_CACHE) \
 		--output $(CARGO_TARGET_DIR)/bench/$$(date -u +%Y-%m-%dT%H%M%SZ).json $(BENCH)
@@ -84,7 +84,7 @@ bench: build guests runtime ## Measure beside the peers, in one run (BENCH="--he
 .PHONY: soak
 # Parts of the soak, for example SOAK="schedules"; all when it is empty.
 SOAK ?=
-soak: setup guests ## Run the long tests (SOAK="PART..." chooses, SOAK_MINUTES=10 is how long each goes on)
+soak: setup guests ## Run the long tests, hours of them (SOAK="PART..." chooses, SOAK_CYCLES=N is how often)
 	@scripts/soak $(SOAK)
 
 .PHONY: clean-cache

@@ -36,6 +36,7 @@ fn main() -> anyhow::Result<()> {
             instances_max: config.engine.instances_max,
             memory_bytes_max: config.engine.memory_bytes_max,
             memory_total_bytes_max: 0,
+            fuse: config.engine.fuse,
             epoch_tick: Duration::from_millis(config.engine.epoch_tick_ms),
             on_compiled: Box::new(|_, _| ()),
         };

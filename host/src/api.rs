@@ -6,6 +6,7 @@
 
 mod backup;
 mod errors;
+mod fusion;
 mod host;
 mod keys;
 mod queue;
@@ -21,6 +22,7 @@ use utoipa::ToSchema;
 
 pub use self::backup::{BACKUP_FORMAT, BACKUP_MANIFEST, BackupFile, BackupManifest};
 pub use self::errors::{Diagnostic, ErrorBody, RunError};
+pub use self::fusion::Fusion;
 pub use self::host::{About, HealthView, PackageView, RuntimeList, RuntimeView};
 pub use self::keys::{KeyUse, KeyView};
 pub use self::queue::{
@@ -62,6 +64,9 @@ pub struct WorkflowView {
     pub owner: Option<String>,
     /// Accounts that may change it beside its owner.
     pub managers: Vec<String>,
+    /// Accounts that may look into it and its runs.
+    #[serde(default)]
+    pub viewers: Vec<String>,
     /// Whether it is hidden from everyone else.
     pub private: bool,
     /// Whether it takes new work.
@@ -104,6 +109,9 @@ pub struct CreateWorkflow {
     /// Accounts that may change it beside its owner.
     #[serde(default)]
     pub managers: Vec<String>,
+    /// Accounts that may look into it and its runs.
+    #[serde(default)]
+    pub viewers: Vec<String>,
     /// Whether it is hidden from everyone else.
     #[serde(default)]
     pub private: bool,
@@ -131,6 +139,9 @@ pub struct PatchWorkflow {
     /// All managers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub managers: Option<Vec<String>>,
+    /// All viewers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub viewers: Option<Vec<String>>,
     /// Whether it is hidden from everyone else.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub private: Option<bool>,

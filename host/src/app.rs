@@ -15,6 +15,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 pub use self::keys::{Keys, RotateError};
+use crate::accounts::{Accounts, NewLink};
 use crate::config::Config;
 use crate::data::{DataError, DataFolder, HostFile};
 use crate::deploy::Deployer;
@@ -77,6 +78,12 @@ pub enum AppError {
         #[source]
         source: std::io::Error,
     },
+    /// Others than this machine could reach the host, and nobody could sign in.
+    #[error("nobody can sign in yet, and {address} can be reached from other machines")]
+    NoAccounts {
+        /// Where it would listen.
+        address: SocketAddr,
+    },
     /// A thread cannot be started.
     #[error("starting a thread failed")]
     Thread(#[source] std::io::Error),
@@ -101,6 +108,11 @@ impl AppError {
             AppError::Listen { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
                 Some("ports below 1024 need a privilege; choose a higher one with --listen".to_owned())
             }
+            AppError::NoAccounts { .. } => Some(
+                "`tidegate user add LOGIN --role admin --data DIR` makes an admin with a password, also while \
+                 the host is down; or serve on 127.0.0.1 first, and sign in by the link that it prints"
+                    .to_owned(),
+            ),
             AppError::Store(StoreError::InUse { .. }) => {
                 Some("stop the other process, or give this one a folder of its own with --data".to_owned())
             }
@@ -132,15 +144,6 @@ pub struct Urls {
     pub catch_url: String,
 }
 
-/// What a host says once it answers requests.
-#[derive(Debug, Clone)]
-pub struct Ready {
-    /// Where it listens.
-    pub urls: Urls,
-    /// The key file that was made at this start: somebody has to back it up.
-    pub key_made: Option<PathBuf>,
-}
-
 /// A host that runs: its parts, of which it is the sum, and what serving adds to them.
 pub struct App {
     /// What runs workflows.
@@ -153,8 +156,8 @@ pub struct App {
     pub keys: Keys,
     /// The data folder.
     pub data: DataFolder,
-    /// SHA-256 of the operator's token.
-    pub token: Digest,
+    /// Users, tokens and sessions.
+    pub accounts: Arc<Accounts>,
     /// Where it listens.
     pub urls: Urls,
     /// When it became ready.
@@ -220,6 +223,7 @@ impl Core {
             instances_max: config.engine.instances_max,
             memory_bytes_max: config.engine.memory_bytes_max,
             memory_total_bytes_max: config.engine.memory_total_bytes_max,
+            fuse: config.engine.fuse,
             epoch_tick: Duration::from_millis(config.engine.epoch_tick_ms),
             on_compiled: Box::new(move |succeeded, took| compiles.compiled(succeeded, took)),
         };
@@ -254,6 +258,16 @@ impl Core {
     }
 }
 
+/// What is told once requests are answered.
+pub struct Started<'a> {
+    /// Where the host listens.
+    pub urls: &'a Urls,
+    /// How the built-in admin signs in once; at the first start only.
+    pub link: Option<&'a NewLink>,
+    /// The key file that was made at this start: somebody has to back it up.
+    pub key_made: Option<&'a Path>,
+}
+
 /// Serves until `shutdown` is cancelled, then drains and closes. `ready` is told the
 /// addresses once requests are answered.
 ///
@@ -264,7 +278,7 @@ pub async fn serve(
     data: &Path,
     keys: KeySource,
     shutdown: CancellationToken,
-    ready: impl FnOnce(&Ready),
+    ready: impl FnOnce(&Started<'_>),
 ) -> Result<(), AppError> {
     let config = Arc::new(config);
     let data = DataFolder::create(data)?;
@@ -285,6 +299,12 @@ pub async fn serve(
     // A rotation that a crash cut short, or that another source of the key asks for.
     let keys = Keys { source: keys, ring: tokio::sync::Mutex::new(ring), data: data.path().to_owned() };
     keys.rewrap(&*store).await?;
+    let token = Digest::of(data.admin_token()?.as_bytes());
+    let (accounts, link) = Accounts::open(store.clone(), config.accounts.clone(), token).await?;
+    if !urls.api.ip().is_loopback() && !accounts.has_admin_who_can_sign_in() {
+        store.close().await?;
+        return Err(AppError::NoAccounts { address: urls.api });
+    }
     let core = Core::open(config.clone(), store, &data, program, vec![urls.api, urls.catch]).await?;
     let queue = Queue::new(
         config.clone(),
@@ -314,7 +334,7 @@ pub async fn serve(
         scheduler,
         keys,
         data: data.clone(),
-        token: Digest::of(data.admin_token()?.as_bytes()),
+        accounts,
         urls,
         started_at: Timestamp::now(),
     });
@@ -323,7 +343,7 @@ pub async fn serve(
         catch_url: app.urls.catch_url.clone(),
         pid: std::process::id(),
     })?;
-    ready(&Ready { urls: app.urls.clone(), key_made: made });
+    ready(&Started { urls: &app.urls, link: link.as_ref(), key_made: made.as_deref() });
     let housekeeping = tokio::spawn(keep_house(app.clone(), shutdown.clone()));
     let ticking = tokio::spawn(app.scheduler.clone().run(shutdown.clone()));
     let queueing = tokio::spawn(app.queue.clone().run(shutdown.clone()));
@@ -339,6 +359,7 @@ pub async fn serve(
     let telemetry = app.telemetry.clone();
     // What is left may take a few seconds to send; a panic in it was logged.
     let _ = tokio::task::spawn_blocking(move || telemetry.close()).await;
+    app.accounts.close().await;
     app.store.close().await?;
     data.withdraw();
     Ok(())
@@ -380,6 +401,9 @@ async fn keep_house(app: Arc<App>, shutdown: CancellationToken) {
             Ok(Pruned { runs: 0, bytes: 0 }) => {}
             Ok(Pruned { runs, bytes }) => tracing::info!(runs, bytes, "runs deleted by retention"),
             Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "retention failed"),
+        }
+        if let Err(error) = app.accounts.sweep().await {
+            tracing::error!(error = &error as &dyn std::error::Error, "deleting old sessions failed");
         }
         if let Err(error) = app.store.collect_garbage(&[]).await {
             tracing::error!(error = &error as &dyn std::error::Error, "collecting garbage failed");

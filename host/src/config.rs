@@ -12,8 +12,8 @@ use std::time::Duration;
 use toml::{Table, Value};
 
 pub use self::keys::{
-    Config, Egress, Engine, Keys, Log, LogFormat, Queue, Record, Run, Runtime, Schedule, Server, Store,
-    Telemetry,
+    Accounts, Config, Egress, Engine, Keys, Log, LogFormat, Queue, Record, Run, Runtime, Schedule, Server,
+    Store, Telemetry,
 };
 use crate::schedule::{BACKFILL_MAX, JITTER_MS_MAX, START_DEADLINE_MS_MIN};
 
@@ -213,6 +213,21 @@ impl Config {
         at_least("run.log_bytes_max", self.run.log_bytes_max as u64, 1024)?;
         // What the engine copies for a guest in one call, less room for the headers.
         at_most("run.reply_bytes_max", self.run.reply_bytes_max as u64, 7 << 20)?;
+        let accounts = &self.accounts;
+        // NIST SP 800-63B, section 3.1.1: never fewer than 8.
+        at_least("accounts.password_chars_min", accounts.password_chars_min as u64, 8)?;
+        for (key, value) in [
+            ("accounts.sign_in_attempts_max", u64::from(accounts.sign_in_attempts_max)),
+            ("accounts.lockout_minutes", accounts.lockout_minutes.into()),
+            ("accounts.link_minutes", accounts.link_minutes.into()),
+            ("accounts.session_idle_minutes", accounts.session_idle_minutes.into()),
+            ("accounts.session_days", accounts.session_days.into()),
+            ("accounts.sessions_max", accounts.sessions_max as u64),
+            ("accounts.tokens_max", accounts.tokens_max as u64),
+            ("accounts.users_max", accounts.users_max as u64),
+        ] {
+            at_least(key, value, 1)?;
+        }
         at_least("egress.concurrent_max", self.egress.concurrent_max.into(), 1)?;
         at_least("egress.connections_max", self.egress.connections_max as u64, 1)?;
         at_least("store.flush_ms", self.store.flush_ms, 1)?;

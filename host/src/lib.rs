@@ -1,5 +1,7 @@
 //! Tidegate: a self-hosted, sandboxed WebAssembly function host.
 
+pub mod account;
+pub mod accounts;
 pub mod answer;
 pub mod api;
 pub mod app;

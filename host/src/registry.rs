@@ -141,6 +141,7 @@ impl Registry {
             kind: request.kind,
             owner: None,
             managers: request.managers,
+            viewers: request.viewers,
             private: request.private,
             state: Default::default(),
             catch_key: (request.kind == Kind::Catch).then(CatchKey::random),
@@ -185,6 +186,7 @@ impl Registry {
         }
         workflow.description = patch.description.unwrap_or(workflow.description);
         workflow.managers = patch.managers.unwrap_or(workflow.managers);
+        workflow.viewers = patch.viewers.unwrap_or(workflow.viewers);
         workflow.private = patch.private.unwrap_or(workflow.private);
         workflow.state = patch.state.unwrap_or(workflow.state);
         workflow.endpoint = patch.endpoint.unwrap_or(workflow.endpoint);

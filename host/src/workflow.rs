@@ -198,13 +198,16 @@ pub struct Workflow {
     pub description: String,
     /// How it is started. Never changes.
     pub kind: Kind,
-    /// The account that owns it; `None` where accounts are not in use.
+    /// The login of the account that owns it; `None` is the built-in admin's.
     #[serde(default)]
     pub owner: Option<String>,
-    /// Accounts that may change it beside its owner.
+    /// Logins of those who may change it beside its owner.
     #[serde(default)]
     pub managers: Vec<String>,
-    /// Hides it from everyone but its owner, its managers and admins.
+    /// Logins of those who may look into it and its runs.
+    #[serde(default)]
+    pub viewers: Vec<String>,
+    /// Hides it from everyone but its owner, its managers, its viewers and admins.
     #[serde(default)]
     pub private: bool,
     /// Whether it takes new work.
@@ -304,7 +307,8 @@ pub struct Version {
     pub code: Code,
     /// When it was uploaded.
     pub created_at: Timestamp,
-    /// The account that uploaded it; `None` where accounts are not in use.
+    /// The login of the account that uploaded it; `None` for what was uploaded before there
+    /// were accounts.
     #[serde(default)]
     pub created_by: Option<String>,
     /// What the uploader said of it.

@@ -47,6 +47,7 @@ fn options(folder: &Path) -> EngineOptions {
         instances_max: INSTANCES_MAX,
         memory_bytes_max: MEMORY_BYTES_MAX,
         memory_total_bytes_max: 0,
+        fuse: true,
         epoch_tick: Duration::from_millis(2),
         on_compiled: Box::new(|_, _| ()),
     }

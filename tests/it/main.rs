@@ -9,6 +9,7 @@ mod artefacts;
 mod catch;
 mod cli;
 mod connections;
+mod crashes;
 mod drain;
 mod engine;
 mod events;

@@ -18,12 +18,15 @@ pub(crate) struct CompileArgs {
     /// Limit of this process
     #[arg(long)]
     cpu_seconds_max: u64,
+    /// Merge its core modules first
+    #[arg(long)]
+    fuse: bool,
 }
 
 /// Compiles. What stands on standard error becomes a part of the parent's own message.
 pub(crate) fn run(args: &CompileArgs, out: &mut Output) -> Result<()> {
-    let CompileArgs { memory_bytes_max, address_space_bytes_max, cpu_seconds_max } = *args;
-    child_main(memory_bytes_max, address_space_bytes_max, cpu_seconds_max).map_err(|message| {
+    let CompileArgs { memory_bytes_max, address_space_bytes_max, cpu_seconds_max, fuse } = *args;
+    child_main(memory_bytes_max, address_space_bytes_max, cpu_seconds_max, fuse).map_err(|message| {
         out.note(&message);
         Failure::new(message).exit(Exit::Told)
     })

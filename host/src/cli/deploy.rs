@@ -218,6 +218,7 @@ fn create(client: &Client, plan: &Plan, path: &Path) -> Result<WorkflowView> {
         kind,
         description: plan.description.clone().unwrap_or_default(),
         managers: Vec::new(),
+        viewers: Vec::new(),
         private: false,
         schedules: plan.schedules.clone(),
         endpoint: plan.patch.endpoint.clone(),

@@ -8,7 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::error::{Exit, Explain, Failure, Result};
-use crate::app::{self, AppError, Ready};
+use crate::app::{self, AppError, Started};
 use crate::config::Config;
 use crate::engine::egress::EgressError;
 use crate::keys::KeySource;
@@ -18,7 +18,12 @@ use crate::store::{self, EmbeddedOptions, EmbeddedStore, QueueLimits, Store, Sto
 ///
 /// # Errors
 /// Why the host could not start, or not close cleanly.
-pub(crate) fn serve(config: Config, data: &Path, keys: KeySource, ready: impl FnOnce(&Ready)) -> Result<()> {
+pub(crate) fn serve(
+    config: Config,
+    data: &Path,
+    keys: KeySource,
+    ready: impl FnOnce(&Started<'_>),
+) -> Result<()> {
     let runtime = runtime()?;
     runtime.block_on(async {
         let shutdown = CancellationToken::new();
@@ -94,6 +99,7 @@ pub(crate) fn of_app(error: AppError) -> Failure {
         error,
         AppError::Address { .. }
             | AppError::Keys(_)
+            | AppError::NoAccounts { .. }
             | AppError::Egress(EgressError::AllowEntry { .. } | EgressError::Tls(_))
     );
     let mut failure = Failure::from(error);

@@ -108,6 +108,7 @@ fn job(args: &RunArgs, context: &mut Context) -> Result<Job> {
         kind,
         description: String::new(),
         managers: Vec::new(),
+        viewers: Vec::new(),
         private: false,
         schedules: Vec::new(),
         endpoint: project.and_then(|project| project.endpoint.clone()),

@@ -8,8 +8,9 @@ use serde_json::json;
 use toml::Value;
 
 use super::error::{Exit, Explain, Failure, Result};
+use super::human::time;
 use super::{Context, Format, in_process, logging};
-use crate::app::Ready;
+use crate::app::Started;
 use crate::config::{Config, ConfigError, DEFAULTS, Override};
 use crate::data::TOKEN_FILE;
 
@@ -93,7 +94,7 @@ pub(crate) fn run(args: &ServeArgs, context: &mut Context) -> Result<()> {
     let mut told = Ok(());
     let keys = env.keys(&config);
     no_core_files()?;
-    in_process::serve(config, &data, keys, |ready| told = tell(ready, &data, args.format, context))?;
+    in_process::serve(config, &data, keys, |started| told = tell(started, &data, args.format, context))?;
     told
 }
 
@@ -110,20 +111,22 @@ fn not_dumpable() -> Result<()> {
     set_dumpable_behavior(DumpableBehavior::NotDumpable).context("turn core dumps off")
 }
 
-fn tell(ready: &Ready, data: &Path, format: Format, context: &mut Context) -> Result<()> {
+fn tell(started: &Started<'_>, data: &Path, format: Format, context: &mut Context) -> Result<()> {
     not_dumpable()?;
-    let urls = &ready.urls;
-    if let Some(file) = &ready.key_made {
+    let Started { urls, link, key_made } = started;
+    if let Some(file) = key_made {
         context.out.warning(format!("made the master key {}", file.display()));
         context.out.hint(
             "back it up, apart from the data folder: without it the settings of all workflows are lost",
         );
     }
     let url = format!("http://{}", urls.api);
+    let sign_in = link.map(|link| format!("{url}{}", link.path()));
     let out = &mut context.out;
     if format.json {
         let pid = std::process::id();
-        return out.json(&json!({"url": url, "catch_url": urls.catch_url, "pid": pid, "data": data}));
+        return out.json(&json!({"url": url, "catch_url": urls.catch_url, "pid": pid, "data": data,
+            "sign_in_url": sign_in}));
     }
     if urls.catch == urls.api {
         out.line(format!("listening on {url}"))?;
@@ -132,5 +135,9 @@ fn tell(ready: &Ready, data: &Path, format: Format, context: &mut Context) -> Re
     }
     out.flush()?;
     out.note(format!("the data folder is {0}, the operator's token in {0}/{TOKEN_FILE}", data.display()));
+    if let (Some(link), Some(sign_in)) = (link, sign_in) {
+        let (login, until) = (&link.login, time(link.expires_at, &out.zone));
+        out.note(format!("sign in as {login}, once and until {until}, at\n  {sign_in}"));
+    }
     Ok(())
 }

@@ -15,6 +15,7 @@ pub struct Config {
     pub server: Server,
     pub engine: Engine,
     pub run: Run,
+    pub accounts: Accounts,
     pub egress: Egress,
     pub store: Store,
     pub keys: Keys,
@@ -89,6 +90,7 @@ pub struct Engine {
     pub compile_timeout_ms: u64,
     pub compile_memory_bytes_max: u64,
     pub compiles_max: usize,
+    pub fuse: bool,
     pub programs_max: usize,
 }
 
@@ -116,6 +118,21 @@ pub struct Run {
     pub settings_max: usize,
     pub setting_bytes_max: usize,
     pub commits_max: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs, reason = "config.default.toml documents each key")]
+pub struct Accounts {
+    pub password_chars_min: usize,
+    pub sign_in_attempts_max: u32,
+    pub lockout_minutes: u32,
+    pub link_minutes: u32,
+    pub session_idle_minutes: u32,
+    pub session_days: u32,
+    pub sessions_max: usize,
+    pub tokens_max: usize,
+    pub users_max: usize,
 }
 
 #[derive(Debug, Clone, PartialEq, Deserialize)]

@@ -15,10 +15,16 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use wasmtime::component::Component;
 
+use super::compile::Compiled;
+use crate::api::Fusion;
 use crate::workflow::Digest;
 
 /// Bytes of the key that tags are made with.
 pub const KEY_BYTES: usize = 32;
+
+/// Bytes of a tag. What is noted of the artefact follows it, as JSON, and is part of what
+/// the tag is made of.
+const TAG_BYTES: usize = 32;
 
 /// An artefact's native code, and its tag.
 const EXTENSIONS: [&str; 2] = ["cwasm", "tag"];
@@ -43,11 +49,25 @@ impl Artefacts {
     }
 
     /// Keeps an artefact.
-    pub(super) fn save(&self, digest: Digest, artefact: &[u8]) -> std::io::Result<()> {
+    pub(super) fn save(&self, digest: Digest, compiled: &Compiled) -> std::io::Result<()> {
+        let note = serde_json::to_vec(&compiled.fusion)?;
+        let mut mac = self.mac(digest, &note);
+        mac.update(&compiled.artefact);
+        let tag = [&mac.finalize().into_bytes()[..], &note].concat();
         // The tag goes last: an artefact without one counts as missing. Both are renamed
         // into place, because a running instance may have the old file mapped.
-        self.write(&self.path(digest, "cwasm"), artefact)?;
-        self.write(&self.path(digest, "tag"), &self.tag(digest, artefact))
+        self.write(&self.path(digest, "cwasm"), &compiled.artefact)?;
+        self.write(&self.path(digest, "tag"), &tag)
+    }
+
+    /// What is noted of an artefact, for people; `None` when there is none.
+    pub(super) fn fusion(&self, digest: Digest) -> std::io::Result<Option<Fusion>> {
+        match std::fs::read(self.path(digest, "tag")) {
+            // What does not read is damaged: the artefact counts as missing.
+            Ok(file) => Ok(file.get(TAG_BYTES..).and_then(|note| serde_json::from_slice(note).ok())),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Maps an artefact; `None` when there is none that can be trusted.
@@ -64,7 +84,8 @@ impl Artefacts {
             }
             (Err(error), _) | (_, Err(error)) => return Err(error),
         };
-        let mut mac = self.mac(digest);
+        let Some((tag, note)) = tag.split_at_checked(TAG_BYTES) else { return Ok(None) };
+        let mut mac = self.mac(digest, note);
         let mut chunk = vec![0; 256 << 10];
         loop {
             match file.read(&mut chunk)? {
@@ -72,7 +93,7 @@ impl Artefacts {
                 read => mac.update(&chunk[..read]),
             }
         }
-        if mac.verify_slice(&tag).is_err() {
+        if mac.verify_slice(tag).is_err() {
             tracing::warn!(%digest, "artefact changed on disk, it is compiled again");
             return Ok(None);
         }
@@ -147,18 +168,14 @@ impl Artefacts {
         Ok(())
     }
 
-    fn mac(&self, digest: Digest) -> Hmac<Sha256> {
+    fn mac(&self, digest: Digest, note: &[u8]) -> Hmac<Sha256> {
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).expect("HMAC takes a key of any length");
         mac.update(self.engine.as_bytes());
         mac.update(b"\0");
         mac.update(digest.as_bytes());
+        mac.update(&(note.len() as u64).to_le_bytes());
+        mac.update(note);
         mac
-    }
-
-    fn tag(&self, digest: Digest, artefact: &[u8]) -> Vec<u8> {
-        let mut mac = self.mac(digest);
-        mac.update(artefact);
-        mac.finalize().into_bytes().to_vec()
     }
 }
 
@@ -175,6 +192,10 @@ mod tests {
 
     const HOUR: Duration = Duration::from_secs(3600);
 
+    fn compiled(code: &[u8]) -> Compiled {
+        Compiled { artefact: code.to_vec(), fusion: Fusion { modules: 3, merged: 2, reason: None } }
+    }
+
     fn age(path: &Path) {
         let file = File::options().append(true).open(path).unwrap();
         file.set_modified(SystemTime::now() - 2 * HOUR).unwrap();
@@ -187,7 +208,7 @@ mod tests {
         let [live, dead, young, touched] =
             ["live", "dead", "young", "touched"].map(|name| Digest::of(name.as_bytes()));
         for digest in [live, dead, young, touched] {
-            artefacts.save(digest, b"code").unwrap();
+            artefacts.save(digest, &compiled(b"code")).unwrap();
             EXTENSIONS.iter().filter(|_| digest != young).for_each(|one| age(&artefacts.path(digest, one)));
         }
         artefacts.touch(touched).unwrap();
@@ -196,11 +217,13 @@ mod tests {
         age(&unfinished);
         let other = Artefacts::open(root.path(), "old".to_owned(), [1; KEY_BYTES]).unwrap();
         let used = Artefacts::open(root.path(), "used".to_owned(), [1; KEY_BYTES]).unwrap();
-        other.save(live, b"code").unwrap();
-        used.save(live, b"code").unwrap();
+        other.save(live, &compiled(b"code")).unwrap();
+        used.save(live, &compiled(b"code")).unwrap();
         EXTENSIONS.iter().for_each(|one| age(&other.path(live, one)));
 
-        assert_eq!(artefacts.sweep(&HashSet::from([live]), HOUR).unwrap(), 2 * (4 + 32) + 3);
+        let note = serde_json::to_vec(&compiled(b"").fusion).unwrap().len() as u64;
+        let freed_bytes = artefacts.sweep(&HashSet::from([live]), HOUR).unwrap();
+        assert_eq!(freed_bytes, 2 * (4 + 32 + note) + 3);
         for (digest, stays) in [(live, true), (dead, false), (young, true), (touched, true)] {
             for one in EXTENSIONS {
                 assert_eq!(artefacts.path(digest, one).exists(), stays, "{digest} {one}");

@@ -2,7 +2,8 @@
 //!
 //! Cranelift is handed bytes that a stranger wrote. The child has no environment and no
 //! descriptors but its three pipes, and the kernel ends it at its limits; whatever
-//! happens to it, the host goes on.
+//! happens to it, the host goes on. The same child merges the component's core modules
+//! first ([`super::fuse`]): the host itself never does that either.
 
 use std::io::{Read, Write};
 use std::path::PathBuf;
@@ -14,13 +15,25 @@ use rustix::process::{Resource, Rlimit};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 
-use super::tuning;
+use super::{fuse, tuning};
+use crate::api::Fusion;
 
 /// The hidden subcommand by which the host's own binary becomes the child.
 pub const CHILD_COMMAND: &str = "compile-component";
 
 /// What the child may print of an error.
 const MESSAGE_BYTES_MAX: u64 = 4096;
+
+/// How long the reason can be for which a component is not fused.
+const REASON_BYTES_MAX: usize = 300;
+
+/// What a component became.
+pub(super) struct Compiled {
+    /// Native code.
+    pub(super) artefact: Vec<u8>,
+    /// Whether its core modules were merged.
+    pub(super) fusion: Fusion,
+}
 
 /// Where compilation happens.
 #[derive(Debug, Clone)]
@@ -69,10 +82,11 @@ impl Compiler {
         &self,
         wasm: Bytes,
         memory_bytes_max: usize,
-    ) -> Result<Vec<u8>, CompileError> {
+        fuse: bool,
+    ) -> Result<Compiled, CompileError> {
         match self {
             Compiler::InProcess => {
-                let compiled = tokio::task::spawn_blocking(move || precompile(&wasm, memory_bytes_max));
+                let compiled = tokio::task::spawn_blocking(move || precompile(&wasm, memory_bytes_max, fuse));
                 compiled
                     .await
                     .map_err(|panic| CompileError::Refused(panic.to_string()))?
@@ -85,6 +99,7 @@ impl Compiler {
                     .args(["--memory-bytes-max", &memory_bytes_max.to_string()])
                     .args(["--address-space-bytes-max", &child_bytes_max.to_string()])
                     .args(["--cpu-seconds-max", &(timeout.as_secs().max(1) * cores()).to_string()])
+                    .args(fuse.then_some("--fuse"))
                     .env_clear()
                     .env("RAYON_NUM_THREADS", compile_threads().to_string())
                     .stdin(Stdio::piped())
@@ -92,7 +107,7 @@ impl Compiler {
                     .stderr(Stdio::piped())
                     .kill_on_drop(true);
                 let finished = tokio::time::timeout(*timeout, talk(command, wasm)).await;
-                finished.map_err(|_| CompileError::Timeout(*timeout))?
+                unpack(finished.map_err(|_| CompileError::Timeout(*timeout))??)
             }
         }
     }
@@ -135,7 +150,17 @@ async fn talk(mut command: Command, wasm: Bytes) -> Result<Vec<u8>, CompileError
     }
 }
 
-/// What the child does: reads a component from stdin, writes the artefact to stdout.
+/// Takes apart what the child wrote: a line of JSON, then the artefact.
+fn unpack(mut output: Vec<u8>) -> Result<Compiled, CompileError> {
+    let refused = || CompileError::Refused("the compiler gave no result".to_owned());
+    let line_bytes = output.iter().position(|byte| *byte == b'\n').ok_or_else(refused)?;
+    let fusion = serde_json::from_slice(&output[..line_bytes]).map_err(|_| refused())?;
+    output.drain(..=line_bytes);
+    Ok(Compiled { artefact: output, fusion })
+}
+
+/// What the child does: reads a component from stdin, writes to stdout a line of JSON
+/// about how it was fused, and the artefact.
 ///
 /// # Errors
 /// One line for the parent.
@@ -143,13 +168,19 @@ pub fn child_main(
     memory_bytes_max: usize,
     address_space_bytes_max: u64,
     cpu_seconds_max: u64,
+    fuse: bool,
 ) -> Result<(), String> {
     confine(address_space_bytes_max, cpu_seconds_max)
         .map_err(|error| format!("setting limits failed: {error}"))?;
     let mut wasm = Vec::new();
     std::io::stdin().lock().read_to_end(&mut wasm).map_err(|error| format!("reading failed: {error}"))?;
-    let artefact = precompile(&wasm, memory_bytes_max)?;
-    std::io::stdout().lock().write_all(&artefact).map_err(|error| format!("writing failed: {error}"))
+    let Compiled { artefact, fusion } = precompile(&wasm, memory_bytes_max, fuse)?;
+    let mut line = serde_json::to_vec(&fusion).map_err(|error| error.to_string())?;
+    line.push(b'\n');
+    let mut out = std::io::stdout().lock();
+    out.write_all(&line)
+        .and_then(|()| out.write_all(&artefact))
+        .map_err(|error| format!("writing failed: {error}"))
 }
 
 fn confine(address_space_bytes_max: u64, cpu_seconds_max: u64) -> std::io::Result<()> {
@@ -168,11 +199,26 @@ fn confine(address_space_bytes_max: u64, cpu_seconds_max: u64) -> std::io::Resul
     Ok(())
 }
 
-fn precompile(wasm: &[u8], memory_bytes_max: usize) -> Result<Vec<u8>, String> {
+fn precompile(wasm: &[u8], memory_bytes_max: usize, fuse: bool) -> Result<Compiled, String> {
     // One instance is the smallest pool: the pool does not change the code, and a large
     // one reserves more address space than the child has.
     let mut config = tuning::config(1, memory_bytes_max);
     config.allocation_strategy(wasmtime::InstanceAllocationStrategy::OnDemand);
     let engine = wasmtime::Engine::new(&config).map_err(|error| format!("{error:#}"))?;
-    engine.precompile_component(wasm).map_err(|error| format!("{error:#}"))
+    let compile = |wasm: &[u8]| engine.precompile_component(wasm).map_err(|error| format!("{error:#}"));
+    let mut reason = match fuse {
+        false => "it is switched off, see engine.fuse".to_owned(),
+        true => match fuse::fuse(wasm) {
+            Err(reason) => reason.to_string(),
+            Ok(fused) => match compile(&fused.component) {
+                Ok(artefact) => {
+                    let fuse::Report { modules, merged, .. } = fused.report;
+                    return Ok(Compiled { artefact, fusion: Fusion { modules, merged, reason: None } });
+                }
+                Err(error) => format!("the merged component cannot be compiled: {error}"),
+            },
+        },
+    };
+    reason.truncate(reason.floor_char_boundary(REASON_BYTES_MAX));
+    Ok(Compiled { artefact: compile(wasm)?, fusion: Fusion::refused(reason) })
 }

@@ -12,6 +12,7 @@ mod chance;
 mod compile;
 pub mod egress;
 mod epoch;
+mod fuse;
 mod instance;
 mod log;
 mod memory;
@@ -44,7 +45,7 @@ use self::instance::{Answer, Question};
 use self::memory::Budget;
 use self::state::State;
 use self::sweep::Sweeper;
-use crate::api::{Diagnostic, PackageView};
+use crate::api::{Diagnostic, Fusion, PackageView};
 use crate::run::{Fault, FaultKind};
 use crate::workflow::{Digest, Kind, Settings, WorkflowId};
 
@@ -67,6 +68,8 @@ pub struct EngineOptions {
     pub memory_bytes_max: usize,
     /// Memory of all instances together; 0 for no cap of its own.
     pub memory_total_bytes_max: u64,
+    /// Whether the core modules of a component are merged before it is compiled.
+    pub fuse: bool,
     /// How often running guests give way.
     pub epoch_tick: Duration,
     /// Told of each compilation: whether it succeeded, and how long it took.
@@ -146,6 +149,7 @@ pub struct Engine {
     permits: Arc<Semaphore>,
     instances_max: u32,
     memory_bytes_max: usize,
+    fuse: bool,
     budget: Arc<Budget>,
     egress: Arc<Egress>,
     sweeper: Arc<Sweeper>,
@@ -163,8 +167,9 @@ impl Engine {
         let linker = state::linker(&wasmtime).map_err(setup)?;
         let sweeper = Arc::new(Sweeper::new(&wasmtime).map_err(setup)?);
         epoch::start(&wasmtime, options.epoch_tick).map_err(|error| EngineError::Setup(error.to_string()))?;
-        let artefacts = Artefacts::open(&options.artefacts, fingerprint(&wasmtime), options.artefact_key)
-            .map_err(|source| EngineError::Artefacts { path: options.artefacts, source })?;
+        let artefacts =
+            Artefacts::open(&options.artefacts, fingerprint(&wasmtime, options.fuse), options.artefact_key)
+                .map_err(|source| EngineError::Artefacts { path: options.artefacts, source })?;
         Ok(Self {
             wasmtime,
             linker,
@@ -175,6 +180,7 @@ impl Engine {
             permits: Arc::new(Semaphore::new(options.instances_max as usize)),
             instances_max: options.instances_max,
             memory_bytes_max: options.memory_bytes_max,
+            fuse: options.fuse,
             budget: Budget::new(options.memory_total_bytes_max),
             egress,
             sweeper,
@@ -223,11 +229,11 @@ impl Engine {
         let _compiling =
             self.compiles.acquire().await.map_err(|closed| InstallError::Link(closed.to_string()))?;
         let began = Instant::now();
-        let compiled = self.compiler.compile(wasm, self.memory_bytes_max).await;
+        let compiled = self.compiler.compile(wasm, self.memory_bytes_max, self.fuse).await;
         (self.on_compiled)(compiled.is_ok(), began.elapsed());
-        let artefact = compiled?;
+        let compiled = compiled?;
         let artefacts = self.artefacts.clone();
-        blocking(move || artefacts.save(digest, &artefact)).await?.map_err(InstallError::Artefact)?;
+        blocking(move || artefacts.save(digest, &compiled)).await?.map_err(InstallError::Artefact)?;
         let program = self.load(digest).await?;
         program
             .ok_or_else(|| InstallError::Link("the artefact that was just made cannot be loaded".to_owned()))
@@ -245,6 +251,16 @@ impl Engine {
         let Some(component) = component else { return Ok(None) };
         let world = Program::world_of(&component);
         Program::link(digest, world, &component, &self.linker).map(Some).map_err(InstallError::Link)
+    }
+
+    /// Whether the core modules of a component were merged when it was compiled; `None`
+    /// when this engine did not compile it yet.
+    ///
+    /// # Errors
+    /// When what is noted of it cannot be read.
+    pub async fn fusion(&self, digest: Digest) -> Result<Option<Fusion>, InstallError> {
+        let artefacts = self.artefacts.clone();
+        blocking(move || artefacts.fusion(digest)).await?.map_err(InstallError::Artefact)
     }
 
     /// Deletes compiled components that were not installed for `age_min` and are neither
@@ -368,9 +384,10 @@ fn diagnostics(found: Vec<bindings::runtime::Diagnostic>) -> Vec<Diagnostic> {
 
 /// Names the engine's version and everything in its settings that compiled code depends
 /// on.
-fn fingerprint(engine: &wasmtime::Engine) -> String {
+fn fingerprint(engine: &wasmtime::Engine, is_fusing: bool) -> String {
     use std::hash::{DefaultHasher, Hash, Hasher};
     let mut hasher = DefaultHasher::new();
     engine.precompile_compatibility_hash().hash(&mut hasher);
-    format!("{WASMTIME_VERSION}-{:016x}", hasher.finish())
+    let fused = if is_fusing { format!("fuse{}", fuse::VERSION) } else { "plain".to_owned() };
+    format!("{WASMTIME_VERSION}-{:016x}-{fused}", hasher.finish())
 }

@@ -39,6 +39,11 @@ pub(super) const CORE_INSTANCES_MAX: u32 = 128;
 pub(super) const MEMORIES_MAX: u32 = 2;
 /// Tables of one component.
 pub(super) const TABLES_MAX: u32 = 8;
+/// Tables of one core module.
+pub(super) const MODULE_TABLES_MAX: u32 = 4;
+/// What the engine keeps of one core instance: of each import, each global, each function
+/// that there can be a reference to. In bytes.
+pub(super) const CORE_INSTANCE_BYTES_MAX: usize = 1 << 20;
 /// Elements of one table.
 pub(super) const TABLE_ELEMENTS_MAX: usize = 20_000;
 
@@ -87,10 +92,10 @@ fn pool(instances_max: u32, memory_bytes_max: usize) -> PoolingAllocationConfig 
         .max_memories_per_component(MEMORIES_MAX)
         .max_tables_per_component(TABLES_MAX)
         .max_memories_per_module(1)
-        .max_tables_per_module(4)
+        .max_tables_per_module(MODULE_TABLES_MAX)
         .table_elements(TABLE_ELEMENTS_MAX)
         .max_memory_size(memory_bytes_max)
-        .max_core_instance_size(1 << 20)
+        .max_core_instance_size(CORE_INSTANCE_BYTES_MAX)
         .max_component_instance_size(1 << 20)
         .pagemap_scan(Enabled::Auto)
         .linear_memory_keep_resident(keep)

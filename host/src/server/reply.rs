@@ -377,6 +377,8 @@ impl From<&StoreError> for Problem {
         let of = |status, code| Self::of(status, code, error);
         match error {
             StoreError::NameTaken(_) => of(StatusCode::CONFLICT, "name-taken"),
+            StoreError::LoginTaken(_) => of(StatusCode::CONFLICT, "login-taken")
+                .hint("logins are never used again: choose another one, or enable the user"),
             StoreError::Missing { .. } => of(StatusCode::NOT_FOUND, "missing"),
             StoreError::Conflict { .. } => of(StatusCode::CONFLICT, "conflict"),
             StoreError::Limit { .. } => of(StatusCode::UNPROCESSABLE_ENTITY, "over-limit"),

@@ -10,16 +10,21 @@
 //! reads on to the end of the tree.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::Duration;
 
+use super::disk::{self, Step};
+use super::folder::sync_folder;
 use super::keys::{POSITION, Position};
 
 /// Entries of a leaf, the unit that is written; a database cannot change it.
 const LEAF_ENTRIES: usize = 64;
 const CACHE_BYTES: usize = 16 << 20;
+/// The folder of a database until it is complete.
+const UNFINISHED: &str = "sled.new";
 
 // sled locks its folder too, and unlocks it by closing a file. A child process that is
 // just being started keeps that file open until it becomes another program. Nobody else
@@ -81,13 +86,37 @@ fn caught<T>(call: impl FnOnce() -> io::Result<T>) -> Result<T, CheckpointError>
 impl Checkpoint {
     /// Opens or creates the database, and reads all of it.
     pub(super) fn open(path: &Path) -> Result<(Self, Contents), CheckpointError> {
+        if !path.exists() {
+            Self::create(path)?;
+        }
+        let checkpoint = Self { db: Self::open_files(path)? };
+        let contents = checkpoint.read()?;
+        Ok((checkpoint, contents))
+    }
+
+    /// Creates an empty database. sled does not flush the file by which it knows its own
+    /// databases again: a power cut would leave it empty, and the database unusable
+    /// (measured). So it gets its name when all of it is on the disk.
+    fn create(path: &Path) -> Result<(), CheckpointError> {
+        let parent = path.parent().ok_or(io::Error::from(io::ErrorKind::InvalidInput))?;
+        let unfinished = parent.join(UNFINISHED);
+        match fs::remove_dir_all(&unfinished) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+            _ => drop(Self::open_files(&unfinished)?),
+        }
+        sync_below(&unfinished)?;
+        disk::step(parent, Step::Rename, || fs::rename(&unfinished, path))?;
+        Ok(sync_folder(parent)?)
+    }
+
+    fn open_files(path: &Path) -> Result<sled::Db<LEAF_ENTRIES>, CheckpointError> {
         let config = sled::Config::new()
             .path(path)
             .cache_capacity_bytes(CACHE_BYTES)
             .flush_every_ms(None)
             .zstd_compression_level(1);
         let mut tries = 0;
-        let db = loop {
+        loop {
             match caught(|| config.open()) {
                 Err(CheckpointError::Io(error))
                     if error.kind() == io::ErrorKind::WouldBlock && tries < LOCK_TRIES_MAX =>
@@ -95,12 +124,9 @@ impl Checkpoint {
                     tries += 1;
                     std::thread::sleep(LOCK_WAIT);
                 }
-                result => break result?,
+                result => return result,
             }
-        };
-        let checkpoint = Self { db };
-        let contents = checkpoint.read()?;
-        Ok((checkpoint, contents))
+        }
     }
 
     /// Leaves the database alone after it failed: dropping it flushes, and that waits for
@@ -144,6 +170,19 @@ impl Checkpoint {
             self.db.flush().map(drop)
         })
     }
+}
+
+/// Brings all files below a folder, and their names, to the disk.
+fn sync_below(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            sync_below(&path)?;
+        } else {
+            disk::step(folder, Step::Sync, || fs::File::open(&path)?.sync_all())?;
+        }
+    }
+    sync_folder(folder)
 }
 
 #[cfg(test)]

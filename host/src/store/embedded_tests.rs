@@ -295,7 +295,7 @@ async fn folder_of_the_first_format_is_taken_over() {
         assert_eq!(store.verify().await.unwrap().problems, [] as [String; 0]);
         store.close().await.unwrap();
         let format = fs::read_to_string(setup.data().join("FORMAT")).unwrap();
-        assert!(format.contains("\nformat 3\n"), "{format}");
+        assert!(format.contains("\nformat 4\n"), "{format}");
     }
 }
 

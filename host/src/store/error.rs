@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::account::Login;
 use crate::keys::{KeyId, KeyOrigin};
 use crate::workflow::{Revision, WorkflowName};
 
@@ -52,6 +53,9 @@ pub enum StoreError {
     /// A workflow of that name exists.
     #[error("a workflow named {0} exists already")]
     NameTaken(WorkflowName),
+    /// A user with that login exists.
+    #[error("a user with the login {0} exists already")]
+    LoginTaken(Login),
     /// The thing does not exist.
     #[error("{what} does not exist")]
     Missing {

@@ -1,7 +1,8 @@
 //! The metadata as one JSON document beside the checkpoint: readable by people, and
 //! together with the journal enough to make the checkpoint again.
 //!
-//! It holds catch keys, and settings encrypted: mode 0600, like everything here.
+//! It holds catch keys, hashes of passwords, and settings encrypted: mode 0600, like everything
+//! here.
 
 use std::io;
 use std::path::Path;
@@ -9,6 +10,7 @@ use std::path::Path;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::accounts::Accounts;
 use super::folder::write_atomically;
 use super::keys::{Key, Position};
 use super::metadata::{Metadata, Snapshot};
@@ -29,6 +31,8 @@ struct Document {
     workflows: Vec<Entry>,
     #[serde(default)]
     runtimes: Vec<Runtime>,
+    #[serde(default)]
+    accounts: Accounts,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -60,6 +64,7 @@ impl Export {
             ledger_floor: snapshot.ledger_floor,
             workflows: entries.collect(),
             runtimes: snapshot.runtimes.clone(),
+            accounts: snapshot.accounts.clone(),
         };
         Ok(Self { json: serde_json::to_vec_pretty(&document)? })
     }
@@ -105,6 +110,9 @@ pub(super) fn read(path: &Path) -> io::Result<Metadata> {
     for runtime in &document.runtimes {
         load(Key::Runtime(runtime.name.clone()), serde_json::to_vec(runtime)?)?;
     }
+    for (key, value) in document.accounts.puts().map_err(io::Error::other)? {
+        load(key, value.unwrap_or_default())?;
+    }
     if let Some(floor) = document.ledger_floor {
         load(Key::LedgerFloor, serde_json::to_vec(&floor)?)?;
     }
@@ -147,6 +155,8 @@ mod tests {
             installed_at: floor,
         };
         metadata.apply(metadata.plan_runtime(&runtime).unwrap(), position(4)).unwrap();
+        let changes = samples::account("ada");
+        metadata.apply(metadata.plan_accounts(changes).unwrap().0, position(4)).unwrap();
 
         let temp = tempfile::tempdir().unwrap();
         let path = temp.path().join("export.json");

@@ -13,6 +13,7 @@ use rand::RngExt as _;
 
 use super::crash_tests::Acknowledged;
 use super::disk::faults::{Fault, plan};
+use super::mount::{Mount, skipped};
 use super::samples::{component, end, event, input, log, run, set, tick, workflow};
 use super::{
     Durability, EmbeddedOptions, EmbeddedStore, EventInput, EventQueue, QueueEntry, Result, Retention,
@@ -256,41 +257,10 @@ async fn child_fails_at_every_step() {
 
 const FULL_TRIALS: usize = 50;
 
-/// A file system of 16 MiB in memory; `None` where mounting is not permitted.
-struct Mount(PathBuf, #[allow(dead_code, reason = "removed when it is dropped")] tempfile::TempDir);
-
-impl Mount {
-    fn new() -> Option<Self> {
-        let temp = tempfile::tempdir().unwrap();
-        let path = temp.path().join("small");
-        std::fs::create_dir(&path).unwrap();
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=16m,mode=700", "tmpfs"])
-            .arg(&path)
-            .output()
-            .is_ok_and(|output| output.status.success());
-        mounted.then_some(Self(path, temp))
-    }
-}
-
-#[allow(clippy::print_stderr, reason = "a skipped test says so")]
-fn skipped() {
-    eprintln!("skipped: this machine does not let tests mount a small file system");
-}
-
-impl Drop for Mount {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("--lazy").arg(&self.0).output();
-    }
-}
-
 #[test]
 fn full_disk_loses_nothing_and_is_left_behind_by_itself() {
-    let Some(mount) = Mount::new() else {
-        skipped();
-        return;
-    };
-    in_child("child_fills_its_disk", &[(MOUNT, &mount.0)]);
+    let Some(mount) = Mount::in_memory(16) else { return skipped() };
+    in_child("child_fills_its_disk", &[(MOUNT, mount.path())]);
 }
 
 /// Not a test by itself: runs in a child.
@@ -355,11 +325,8 @@ fn fill(path: &Path, left: u64) {
 
 #[test]
 fn little_room_refuses_deploys_first_and_then_records() {
-    let Some(mount) = Mount::new() else {
-        skipped();
-        return;
-    };
-    in_child("child_runs_low", &[(MOUNT, &mount.0)]);
+    let Some(mount) = Mount::in_memory(16) else { return skipped() };
+    in_child("child_runs_low", &[(MOUNT, mount.path())]);
 }
 
 /// Not a test by itself: runs in a child.

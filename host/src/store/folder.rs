@@ -28,9 +28,9 @@ use super::{Result, StoreError};
 
 /// The version of the layout that this build writes. It takes older ones over when it
 /// opens them, see [`Folder::taken_over`]; a newer one is refused.
-pub(super) const FORMAT: u32 = 3;
+pub(super) const FORMAT: u32 = 4;
 /// Since this one settings are encrypted.
-const ENCRYPTED_FORMAT: u32 = 3;
+const ENCRYPTED_FORMAT: u32 = 4;
 
 const FORMAT_FILE: &str = "FORMAT";
 const FORMAT_TITLE: &str = "tidegate data folder";
@@ -99,8 +99,9 @@ impl Folder {
     /// come in between.
     ///
     /// 1 to 2: metadata may have floors of runs and limits of retention, and index files count
-    /// bytes; nothing has to be rewritten. 2 to 3: settings are encrypted, see
-    /// [`super::migration`].
+    /// bytes; nothing has to be rewritten. 2 to 3: metadata may have users, tokens and sessions,
+    /// and workflows have viewers; those without an owner belong to the built-in admin from now
+    /// on. 3 to 4: settings are encrypted, see [`super::migration`].
     pub(super) fn taken_over(&self) -> Result<()> {
         write_format(&self.root, self.salt)?;
         tracing::info!(from = self.found_format, to = FORMAT, "the data folder has a new format");
@@ -348,7 +349,7 @@ mod tests {
     #[test]
     fn folder_of_a_newer_or_a_foreign_program_is_refused_and_left_alone() {
         let cases: [(&str, &str, &str); 4] = [
-            (FORMAT_FILE, "tidegate data folder\nformat 4\nsalt 00000000000000aa\n", "4"),
+            (FORMAT_FILE, "tidegate data folder\nformat 5\nsalt 00000000000000aa\n", "5"),
             (FORMAT_FILE, "something else", "unknown (its FORMAT file is not Tidegate's)"),
             (FORMAT_FILE, "tidegate data folder\nformat 1\n", "1, without a salt"),
             ("photos.zip", "", "unknown (there is no FORMAT file, but there is \"photos.zip\")"),

@@ -9,7 +9,11 @@
 //! 5                                the ledger's floor as JSON
 //! 6 | name                         the runtime as JSON
 //! 7 | workflow id 16               the smallest id of its runs that is shown, as JSON
-//! 8 | workflow id 16               the data key of its settings, wrapped, as JSON
+//! 8 | user id 16                   the user as JSON
+//! 9 | token id 16                  the token as JSON, without its secret
+//! 10 | digest 32                   the session as JSON
+//! 11 | digest 32                   the one-time link as JSON
+//! 12 | workflow id 16              the data key of its settings, wrapped, as JSON
 //! 0                                the checkpoint's position in the journal
 //! ```
 //!
@@ -18,7 +22,8 @@
 
 use bytes::Buf;
 
-use crate::workflow::{WorkflowId, WorkflowName};
+use crate::account::{TokenId, UserId};
+use crate::workflow::{Digest, WorkflowId, WorkflowName};
 
 /// The key of the checkpoint's position; never part of a change.
 pub(super) const POSITION: &[u8] = &[0];
@@ -33,6 +38,10 @@ pub(super) enum Key {
     LedgerFloor,
     Runtime(WorkflowName),
     RunFloor(WorkflowId),
+    User(UserId),
+    Token(TokenId),
+    Session(Digest),
+    OneTimeLink(Digest),
     DataKey(WorkflowId),
 }
 
@@ -46,7 +55,11 @@ impl Key {
             Key::LedgerFloor => vec![5],
             Key::Runtime(name) => [&[6], name.as_str().as_bytes()].concat(),
             Key::RunFloor(id) => [&[7], id.as_bytes().as_slice()].concat(),
-            Key::DataKey(id) => [&[8], id.as_bytes().as_slice()].concat(),
+            Key::User(id) => [&[8], id.as_bytes().as_slice()].concat(),
+            Key::Token(id) => [&[9], id.as_bytes().as_slice()].concat(),
+            Key::Session(digest) => [&[10], digest.as_bytes().as_slice()].concat(),
+            Key::OneTimeLink(digest) => [&[11], digest.as_bytes().as_slice()].concat(),
+            Key::DataKey(id) => [&[12], id.as_bytes().as_slice()].concat(),
         }
     }
 
@@ -58,7 +71,20 @@ impl Key {
         if *first == 6 {
             return std::str::from_utf8(rest).ok()?.parse().ok().map(Key::Runtime);
         }
+        if let 10 | 11 = *first {
+            let digest = Digest::from_bytes(rest.try_into().ok()?);
+            return Some(if *first == 10 { Key::Session(digest) } else { Key::OneTimeLink(digest) });
+        }
         let (id, rest) = rest.split_at_checked(16)?;
+        if let 8 | 9 = *first {
+            let id: [u8; 16] = id.try_into().ok()?;
+            let key = if *first == 8 {
+                Key::User(UserId::from_bytes(id))
+            } else {
+                Key::Token(TokenId::from_bytes(id))
+            };
+            return rest.is_empty().then_some(key);
+        }
         let id = WorkflowId::from_bytes(id.try_into().ok()?);
         match first {
             1 => rest.is_empty().then_some(Key::Workflow(id)),
@@ -66,7 +92,7 @@ impl Key {
             3 => Some(Key::Setting(id, String::from_utf8(rest.to_vec()).ok()?)),
             4 => rest.is_empty().then_some(Key::SettingsRevision(id)),
             7 => rest.is_empty().then_some(Key::RunFloor(id)),
-            8 => rest.is_empty().then_some(Key::DataKey(id)),
+            12 => rest.is_empty().then_some(Key::DataKey(id)),
             _ => None,
         }
     }
@@ -150,6 +176,10 @@ mod tests {
             (Key::LedgerFloor, Some(b"0".to_vec())),
             (Key::Runtime("python".parse().unwrap()), Some(b"{}".to_vec())),
             (Key::RunFloor(id), Some(b"\"x\"".to_vec())),
+            (Key::User(UserId::new()), Some(b"{}".to_vec())),
+            (Key::Token(TokenId::new()), None),
+            (Key::Session(Digest::of(b"s")), Some(b"{}".to_vec())),
+            (Key::OneTimeLink(Digest::of(b"l")), None),
             (Key::DataKey(id), Some(b"{}".to_vec())),
         ];
         let mut body = Vec::new();
@@ -166,7 +196,9 @@ mod tests {
 
     #[test]
     fn foreign_keys_are_none() {
-        for bytes in [&[][..], &[9], &[5, 0], &[1, 2, 3], &[2; 20], &[0xff; 17]] {
+        for bytes in
+            [&[][..], &[9], &[5, 0], &[1, 2, 3], &[2; 20], &[0xff; 17], &[8; 18], &[10; 17], &[12; 33]]
+        {
             assert_eq!(Key::decode(bytes), None, "{bytes:?}");
         }
     }

@@ -10,9 +10,11 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::accounts::{AccountChange, Accounts, KeptAccounts};
 use super::keys::{Key, Position, Put};
 use super::settings::{Changed, StoredSettings};
 use super::{Result, StoreError};
+use crate::account::User;
 use crate::keys::{CipherError, KeyId, KeyRing};
 use crate::run::RunId;
 use crate::workflow::{
@@ -47,6 +49,7 @@ pub(super) struct Metadata {
     kept: HashMap<WorkflowId, Arc<Kept>>,
     names: BTreeMap<WorkflowName, WorkflowId>,
     runtimes: BTreeMap<WorkflowName, Runtime>,
+    accounts: KeptAccounts,
     /// No instant up to this one can be claimed any more: its ledger entries are deleted.
     ledger_floor: Option<Timestamp>,
     /// What the checkpoint does not have yet, as encoded keys and values.
@@ -61,6 +64,7 @@ pub(super) struct Snapshot {
     pub(super) kept: Vec<Arc<Kept>>,
     /// By name.
     pub(super) runtimes: Vec<Runtime>,
+    pub(super) accounts: Accounts,
     pub(super) ledger_floor: Option<Timestamp>,
     pub(super) position: Position,
 }
@@ -101,6 +105,7 @@ impl Snapshot {
         if let Some(floor) = self.ledger_floor {
             puts.push(put(Key::LedgerFloor, &floor)?);
         }
+        puts.extend(self.accounts.puts()?);
         Ok(puts)
     }
 }
@@ -133,6 +138,11 @@ impl Metadata {
     /// All runtimes in the order of their names.
     pub(super) fn runtimes(&self) -> Vec<Runtime> {
         self.runtimes.values().cloned().collect()
+    }
+
+    /// All users, tokens, sessions and one-time links.
+    pub(super) fn accounts(&self) -> Accounts {
+        self.accounts.all()
     }
 
     pub(super) fn ledger_floor(&self) -> Option<Timestamp> {
@@ -172,6 +182,7 @@ impl Metadata {
         Snapshot {
             kept: self.workflows(),
             runtimes: self.runtimes(),
+            accounts: self.accounts(),
             ledger_floor: self.ledger_floor,
             position: self.position,
         }
@@ -270,6 +281,9 @@ impl Metadata {
             }
             (Key::LedgerFloor, value) => {
                 self.ledger_floor = value.map(|value| parse(&key, value)).transpose()?;
+            }
+            (Key::User(_) | Key::Token(_) | Key::Session(_) | Key::OneTimeLink(_), value) => {
+                self.accounts.take(&key, value)?;
             }
         }
         Ok(())
@@ -413,7 +427,7 @@ impl Metadata {
         Ok(())
     }
 
-    /// Encrypts settings that were written before format 3.
+    /// Encrypts settings that were written before format 4.
     pub(super) fn encrypt_plain(&mut self, keys: &KeyRing) -> Result<()> {
         for (id, kept) in &mut self.kept {
             if kept.settings.has_plain() {
@@ -426,6 +440,11 @@ impl Metadata {
     /// Adds a runtime, or replaces the one of that name.
     pub(super) fn plan_runtime(&self, runtime: &Runtime) -> Result<Vec<Put>> {
         Ok(vec![put(Key::Runtime(runtime.name.clone()), runtime)?])
+    }
+
+    /// Applies changes of accounts, all or none.
+    pub(super) fn plan_accounts(&self, changes: Vec<AccountChange>) -> Result<(Vec<Put>, Vec<User>)> {
+        self.accounts.plan(changes)
     }
 
     /// Raises the floors of workflows' runs.
@@ -467,14 +486,14 @@ fn missing_version(number: u32, name: &WorkflowName) -> StoreError {
     StoreError::Missing { what: format!("version {number} of workflow {name}") }
 }
 
-fn replace<K: Ord, V>(map: &mut BTreeMap<K, V>, key: K, value: Option<V>) {
+pub(super) fn replace<K: Ord, V>(map: &mut BTreeMap<K, V>, key: K, value: Option<V>) {
     match value {
         Some(value) => drop(map.insert(key, value)),
         None => drop(map.remove(&key)),
     }
 }
 
-fn put(key: Key, value: &impl Serialize) -> Result<Put> {
+pub(super) fn put(key: Key, value: &impl Serialize) -> Result<Put> {
     Ok((key, Some(encode(value)?)))
 }
 
@@ -483,7 +502,10 @@ fn encode(value: &impl Serialize) -> Result<Vec<u8>> {
         .map_err(|error| StoreError::Io { action: "encode a value".to_owned(), source: error.into() })
 }
 
-fn parse<T: serde::de::DeserializeOwned>(key: &Key, value: &[u8]) -> std::result::Result<T, BadValue> {
+pub(super) fn parse<T: serde::de::DeserializeOwned>(
+    key: &Key,
+    value: &[u8],
+) -> std::result::Result<T, BadValue> {
     // Not the parser's own message: it may quote the value, which may be a secret.
     serde_json::from_slice(value).map_err(|error| BadValue {
         key: key.clone(),

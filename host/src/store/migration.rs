@@ -1,8 +1,8 @@
-//! Taking over a data folder of format 2: its settings are not encrypted.
+//! Taking over a data folder of format 3 or older: its settings are not encrypted.
 //!
 //! Encrypting what is in memory is not enough. Checkpoint, journals and export hold values as
 //! they were, and the checkpoint keeps overwritten ones in its files: all three are made anew
-//! and the old ones deleted. A crash at any step leaves a folder of format 2 that is taken
+//! and the old ones deleted. A crash at any step leaves a folder of the older format that is taken
 //! over by the next start: what is not encrypted by then is encrypted, and the rest is left.
 
 use std::fs;

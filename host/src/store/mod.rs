@@ -8,6 +8,7 @@
 //! the end of the process *and* of the machine, with one exception that is asked for
 //! by name: [`Durability::Written`].
 
+mod accounts;
 mod blobs;
 mod checkpoint;
 mod compaction;
@@ -59,6 +60,11 @@ mod embedded_tests;
 #[cfg(test)]
 mod fault_tests;
 #[cfg(test)]
+#[path = "../../../tests/it/support/mount.rs"]
+mod mount;
+#[cfg(test)]
+mod power_tests;
+#[cfg(test)]
 mod retention_tests;
 #[cfg(test)]
 pub(crate) mod samples;
@@ -76,6 +82,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+pub use accounts::{AccountChange, Accounts};
 pub use embedded::EmbeddedStore;
 pub use error::StoreError;
 use error::is_full;
@@ -89,6 +96,7 @@ pub use space::SpaceLevel;
 pub use tick::{Claim, Stretch, Tick, TickPlace, TickState};
 pub use verbs::PAGE_MAX;
 
+use crate::account::User;
 use crate::keys::{KeyId, KeyRing};
 use crate::run::{LogLine, Run, RunId, Status};
 use crate::statistics::Rollup;
@@ -366,6 +374,19 @@ pub trait Store: EventQueue + Send + Sync + 'static {
 
     /// The master keys that data keys are wrapped with, and how many with each.
     fn key_ids(&self) -> BTreeMap<KeyId, usize>;
+    // ---- accounts --------------------------------------------------------------------
+
+    /// All users, tokens, sessions and one-time links.
+    async fn accounts(&self) -> Result<Accounts>;
+
+    /// Applies all changes of accounts, or none, and returns the users that were put, as
+    /// they are now.
+    ///
+    /// # Errors
+    /// [`StoreError::LoginTaken`] for a new user's; [`StoreError::Conflict`] for a user
+    /// that somebody else changed; [`StoreError::Missing`] for a token, session or link of
+    /// an unknown user, and for a session or link to delete that is not there.
+    async fn change_accounts(&self, changes: Vec<AccountChange>) -> Result<Vec<User>>;
 
     // ---- runs ----------------------------------------------------------------------
 

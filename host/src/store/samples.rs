@@ -4,7 +4,11 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::{DedupeKey, Event, EventEnd, EventInput, Tick, TickState};
+use super::{AccountChange, DedupeKey, Event, EventEnd, EventInput, Tick, TickState};
+use crate::account::{
+    OneTimeLink, PasswordHash, Role, Scopes, Secret, SecretKind, Session, SignInMeans, Token, TokenId, User,
+    UserId,
+};
 use crate::run::{
     Body, FORMAT, Inputs, Level, LogLine, LogSummary, ReplyRecord, RequestRecord, Run, RunId, Status, Stream,
     Trigger, Usage,
@@ -23,6 +27,7 @@ pub(crate) fn workflow(name: &str) -> Workflow {
         kind: Kind::Catch,
         owner: None,
         managers: vec!["ada".to_owned()],
+        viewers: vec!["eve".to_owned()],
         private: false,
         state: State::Active,
         catch_key: Some(CatchKey::random()),
@@ -35,6 +40,43 @@ pub(crate) fn workflow(name: &str) -> Workflow {
         updated_at: now,
         revision: Revision(1),
     }
+}
+
+/// Changes that make a user with a token, a session and a one-time link.
+pub(crate) fn account(login: &str) -> Vec<AccountChange> {
+    let now = Timestamp::now();
+    let user = User {
+        id: UserId::new(),
+        login: login.parse().unwrap(),
+        name: "Somebody".to_owned(),
+        role: Role::Member,
+        password: Some(PasswordHash::new("$argon2id$hash".to_owned())),
+        external: None,
+        disabled: false,
+        created_at: now,
+        updated_at: now,
+        revision: Revision::default(),
+    };
+    let id = user.id;
+    let token = Token {
+        id: TokenId::new(),
+        user: id,
+        digest: Secret::random(SecretKind::Token).digest(),
+        label: "laptop".to_owned(),
+        scopes: Scopes::ALL,
+        created_at: now,
+        expires_at: Some(now),
+        revoked_at: None,
+        used_at: None,
+    };
+    let digest = Secret::random(SecretKind::Session).digest();
+    let means = SignInMeans::Password;
+    vec![
+        AccountChange::PutUser(user),
+        AccountChange::PutToken(token),
+        AccountChange::PutSession(Session { digest, user: id, means, created_at: now, seen_at: now }),
+        AccountChange::PutLink(OneTimeLink { digest, user: id, expires_at: now }),
+    ]
 }
 
 pub(crate) fn run(workflow: WorkflowId) -> Run {

@@ -19,10 +19,10 @@ use crate::workflow::{
 /// One setting as it is kept.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct StoredSetting {
-    /// Nonce and ciphertext in base64; `None` before format 3.
+    /// Nonce and ciphertext in base64; `None` before format 4.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     cipher: Option<String>,
-    /// The value, before format 3.
+    /// The value, before format 4.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     value: Option<Plain>,
     #[serde(default)]
@@ -145,7 +145,7 @@ impl StoredSettings {
         Ok(Settings::new(opened.collect::<Result<_>>()?, self.revision))
     }
 
-    /// Whether a value is not encrypted: it was written before format 3.
+    /// Whether a value is not encrypted: it was written before format 4.
     pub(super) fn has_plain(&self) -> bool {
         self.entries.values().any(|setting| setting.value.is_some())
     }

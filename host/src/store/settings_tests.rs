@@ -164,7 +164,7 @@ async fn values_that_were_exchanged_or_opened_on_the_disk_are_refused() {
     assert!(matches!(open(temp.path(), &KeyRing::local()).err(), Some(StoreError::Damaged { .. })));
 }
 
-/// A data folder as format 2 left it: values as they are in checkpoint, export and journal.
+/// A data folder as format 3 and those before left it: values as they are in checkpoint, export and journal.
 fn older(data: &Path) -> Workflow {
     let own = workflow("old");
     let folder = Folder::open(data).unwrap();
@@ -201,7 +201,7 @@ fn older(data: &Path) -> Workflow {
     fs::create_dir(folder.metadata().join("sled.broken-1")).unwrap();
     fs::write(folder.metadata().join("sled.broken-1/slab"), VALUE).unwrap();
     drop(folder);
-    say_format(data, 2);
+    say_format(data, 3);
     own
 }
 

@@ -22,10 +22,11 @@ use super::space::SpaceLevel;
 use super::status::{lock, read};
 use super::writer::{Command, answer};
 use super::{
-    Claim, Durability, Pruned, Result, Retention, RunFilter, RunPage, Snapshot, Store, StoreError,
-    StoreHealth, Tick, TickPlace, TickState, Verification, WorkflowUsage, compaction, frame, records,
-    snapshot, statistics, verify,
+    AccountChange, Accounts, Claim, Durability, Pruned, Result, Retention, RunFilter, RunPage, Snapshot,
+    Store, StoreError, StoreHealth, Tick, TickPlace, TickState, Verification, WorkflowUsage, compaction,
+    frame, records, snapshot, statistics, verify,
 };
+use crate::account::User;
 use crate::keys::{KeyId, KeyRing};
 use crate::run::{LogLine, Run, RunId};
 use crate::statistics::{Minute, Rollup, Sample};
@@ -187,6 +188,14 @@ impl Store for EmbeddedStore {
 
     fn key_ids(&self) -> BTreeMap<KeyId, usize> {
         read(&self.shared.metadata).key_ids()
+    }
+
+    async fn accounts(&self) -> Result<Accounts> {
+        Ok(read(&self.shared.metadata).accounts())
+    }
+
+    async fn change_accounts(&self, changes: Vec<AccountChange>) -> Result<Vec<User>> {
+        self.change(move |metadata| metadata.plan_accounts(changes)).await
     }
 
     async fn append_run(&self, run: Arc<Run>, log: Arc<[LogLine]>, durability: Durability) -> Result<()> {

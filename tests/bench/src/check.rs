@@ -1,9 +1,9 @@
 //! A figure with its target: what is measured is not only shown but judged.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// One figure that the project wants to reach.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Check {
     /// What is measured.
     pub what: String,
@@ -14,31 +14,45 @@ pub struct Check {
     /// Whether larger is better.
     pub at_least: bool,
     /// The unit of both; empty for a ratio.
-    pub unit: &'static str,
+    pub unit: String,
     /// Whether it is reached.
     pub reached: bool,
 }
 
 impl Check {
     /// A figure that must not be smaller than its target.
-    pub fn at_least(what: impl Into<String>, measured: f64, target: f64, unit: &'static str) -> Self {
-        Self { what: what.into(), measured, target, at_least: true, unit, reached: measured >= target }
+    pub fn at_least(what: impl Into<String>, measured: f64, target: f64, unit: &str) -> Self {
+        Self {
+            what: what.into(),
+            measured,
+            target,
+            at_least: true,
+            unit: unit.to_owned(),
+            reached: measured >= target,
+        }
     }
 
     /// A figure that must not be larger than its target.
-    pub fn at_most(what: impl Into<String>, measured: f64, target: f64, unit: &'static str) -> Self {
-        Self { what: what.into(), measured, target, at_least: false, unit, reached: measured <= target }
+    pub fn at_most(what: impl Into<String>, measured: f64, target: f64, unit: &str) -> Self {
+        Self {
+            what: what.into(),
+            measured,
+            target,
+            at_least: false,
+            unit: unit.to_owned(),
+            reached: measured <= target,
+        }
     }
 
     /// What must be measured, in words.
     pub fn target_text(&self) -> String {
         let bound = if self.at_least { "at least" } else { "at most" };
-        format!("{bound} {}", figure(self.target, self.unit))
+        format!("{bound} {}", figure(self.target, &self.unit))
     }
 
     /// What was measured, in words.
     pub fn measured_text(&self) -> String {
-        figure(self.measured, self.unit)
+        figure(self.measured, &self.unit)
     }
 }
 

@@ -4,19 +4,25 @@
 //! the order of the rounds. Nothing is measured unless every response was right.
 
 pub mod cases;
+pub mod chart;
 pub mod check;
 pub mod component;
 pub mod connection;
+pub mod function;
 pub mod hello_server;
+pub mod installed;
 pub mod load;
 pub mod machine;
+pub mod own_server;
 pub mod parallel;
 pub mod peer;
 pub mod process;
+pub mod publish;
 pub mod python;
 pub mod report;
 pub mod rounds;
 pub mod server;
+pub mod services;
 pub mod suite;
 #[cfg(test)]
 mod test_server;

@@ -30,18 +30,24 @@ pub struct Target {
     /// The status that every response must have.
     pub status: u16,
     /// The body that every response must have; `None`: any.
-    pub body: Option<&'static [u8]>,
+    pub body: Option<Bytes>,
 }
 
 impl Target {
     /// A `POST` of an empty JSON object, as a webhook's sender would post it, answered
     /// with 200 and this body.
     pub fn post(address: SocketAddr, path: &str, body: &'static [u8]) -> Self {
-        let request = format!(
+        Self::posting(address, path, b"{}", 200, Bytes::from_static(body))
+    }
+
+    /// A `POST` of this JSON, answered with this status and body.
+    pub fn posting(address: SocketAddr, path: &str, json: &[u8], status: u16, body: Bytes) -> Self {
+        let head = format!(
             "POST {path} HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\n\
-             content-length: 2\r\n\r\n{{}}"
+             content-length: {}\r\n\r\n",
+            json.len()
         );
-        Self { address, request: request.into(), status: 200, body: Some(body) }
+        Self { address, request: [head.as_bytes(), json].concat().into(), status, body: Some(body) }
     }
 
     /// Sends one request, on a connection of its own, and tells whether the response is as
@@ -60,7 +66,7 @@ impl Target {
     }
 
     fn accepts(&self, response: &Response) -> bool {
-        response.status == self.status && self.body.is_none_or(|body| response.body == body)
+        response.status == self.status && self.body.as_ref().is_none_or(|body| response.body == *body)
     }
 }
 

@@ -11,7 +11,7 @@ use tidegate_bench::load::{Load, Target};
 use tidegate_bench::rounds::Plan;
 use tidegate_bench::suite::{Case, Results, Suite};
 use tidegate_bench::tidegate::Built;
-use tidegate_bench::{HELLO, hello_server, report};
+use tidegate_bench::{HELLO, hello_server, publish, report, services};
 
 /// Tidegate measured beside its peers.
 #[derive(Parser)]
@@ -30,6 +30,13 @@ enum Command {
         #[arg(long, default_value = "127.0.0.1:0")]
         listen: SocketAddr,
     },
+    /// Serves what the case study with two HTTP calls talks to.
+    Services {
+        /// Where to listen; port 0 takes a free one.
+        #[arg(long, default_value = "127.0.0.1:0")]
+        listen: SocketAddr,
+    },
+    Publish(PublishArguments),
     Load(LoadArguments),
 }
 
@@ -55,17 +62,33 @@ struct RunArguments {
     #[arg(long, value_delimiter = ',')]
     only: Vec<Case>,
     /// Rounds; medians are taken over them.
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 3)]
     rounds: usize,
     /// Seconds of a round in which responses are counted; one second of load comes before.
     #[arg(long, default_value_t = 5.0)]
     seconds: f64,
-    /// Connections of the throughput case.
-    #[arg(long, value_delimiter = ',', default_value = "1,32")]
+    /// Connections of the cases with a hello.
+    #[arg(long, value_delimiter = ',', default_value = "1,16,64")]
     connections: Vec<usize>,
+    /// Minutes of the steady load.
+    #[arg(long, default_value_t = 10.0)]
+    steady_minutes: f64,
     /// Ends with exit code 1 when a target is missed.
     #[arg(long)]
     strict: bool,
+}
+
+/// Writes the tables and charts of one result into a README.
+#[derive(Args)]
+struct PublishArguments {
+    /// The raw data of a run.
+    results: PathBuf,
+    /// The README, which has the two lines that mark the place.
+    #[arg(long, default_value = "README.md")]
+    readme: PathBuf,
+    /// The folder for the charts.
+    #[arg(long, default_value = "tests/bench/charts")]
+    charts: PathBuf,
 }
 
 /// Puts a load on any server and prints what came back.
@@ -92,6 +115,11 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Run(arguments) => run(arguments),
         Command::HelloServer { listen } => hello_server::serve(listen).map(|()| ExitCode::SUCCESS),
+        Command::Services { listen } => services::serve(listen).map(|()| ExitCode::SUCCESS),
+        Command::Publish(arguments) => {
+            publish::publish(&arguments.results, &arguments.readme, &arguments.charts)
+                .map(|()| ExitCode::SUCCESS)
+        }
         Command::Load(arguments) => load(&arguments).map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {
@@ -112,12 +140,14 @@ fn run(arguments: RunArguments) -> anyhow::Result<ExitCode> {
         rounds,
         seconds,
         connections,
+        steady_minutes,
         strict,
     } = arguments;
     let suite = Suite {
         cases: if only.is_empty() { Case::value_variants().to_vec() } else { only },
         plan: Plan { rounds, seconds, warm_up_seconds: 1.0 },
         connections,
+        steady: Duration::from_secs_f64(steady_minutes * 60.0),
         built: Built { program: tidegate, guests, runtimes },
         cache,
     };

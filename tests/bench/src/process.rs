@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 /// Memory of a process and its children, in bytes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Memory {
     /// The most that was resident at once since the last [`Process::forget_peak`].
     pub resident_peak_bytes: u64,
@@ -34,6 +34,28 @@ impl Process {
             ticks += ticks_of(&text).with_context(|| format!("cannot read /proc/{id}/stat: {text}"))?;
         }
         Ok(Duration::from_nanos(ticks * 1_000_000_000 / ticks_per_s))
+    }
+
+    /// Page faults so far that needed no disk, of the process and its children.
+    ///
+    /// # Errors
+    /// When the process is gone.
+    pub fn page_faults(self) -> anyhow::Result<u64> {
+        let mut faults = 0;
+        for id in self.family() {
+            let text = read(id, "stat")?;
+            faults += faults_of(&text).with_context(|| format!("cannot read /proc/{id}/stat: {text}"))?;
+        }
+        Ok(faults)
+    }
+
+    /// Open descriptors of the process itself.
+    ///
+    /// # Errors
+    /// When the process is gone.
+    pub fn descriptors(self) -> anyhow::Result<usize> {
+        let listed = fs::read_dir(path(self.0, "fd"));
+        Ok(listed.with_context(|| format!("process {} is gone", self.0))?.count())
     }
 
     /// Memory, now and at its peak.
@@ -98,6 +120,11 @@ fn ticks_of(stat: &str) -> Option<u64> {
     Some(user + system)
 }
 
+/// Minor faults in the text of `/proc/<id>/stat`: field 10.
+fn faults_of(stat: &str) -> Option<u64> {
+    stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(7)?.parse().ok()
+}
+
 /// The value of a line such as `Pss:  1234 kB`, in bytes.
 fn bytes_of(text: &str, key: &str) -> Option<u64> {
     let value = text.lines().find_map(|line| line.strip_prefix(key))?;
@@ -135,6 +162,7 @@ mod tests {
     fn an_odd_name_does_not_shift_the_fields() {
         let stat = "12 (a) b (c) S 1 1 1 0 -1 4194304 100 0 0 0 250 50 0 0 20 0 1 0";
         assert_eq!(ticks_of(stat), Some(300));
+        assert_eq!(faults_of(stat), Some(100));
         assert_eq!(ticks_of("12 (cut) S 1"), None);
     }
 

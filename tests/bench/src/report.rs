@@ -30,6 +30,13 @@ pub fn report(results: &Results) -> String {
         section(&mut text, "Hello in Python, in turns", &comparison(&python.series));
         section(&mut text, "Hello in Python, with and without imports", &comparison(&python.imports));
     }
+    for one in results.functions.iter().flat_map(|functions| &functions.functions) {
+        section(&mut text, &format!("In Python: {}", one.function), &comparison(&one.series));
+    }
+    if let Some(cores) = &results.cores {
+        section(&mut text, "Hello in Rust, by cores", &comparison(&cores.rust));
+        section(&mut text, "Hello in Python, by cores", &comparison(&cores.python));
+    }
     let single = single_figures(results);
     if single.row_count() > 0 {
         section(&mut text, "Tidegate alone", &single);
@@ -65,6 +72,7 @@ fn comparison(all: &[Series]) -> Table {
         "p50 us",
         "p99 us",
         "cpu us/request",
+        "faults/request",
         "peak MB",
     ];
     let mut table = table(&header, 1);
@@ -82,6 +90,7 @@ fn comparison(all: &[Series]) -> Table {
             format!("{:.0}", one.spread(|round| round.p50_us).median),
             format!("{:.0}", one.spread(|round| round.p99_us).median),
             format!("{:.1}", one.spread(|round| round.cpu_us_per_request).median),
+            format!("{:.1}", one.spread(|round| round.faults_per_request).median),
             megabytes(one.spread(|round| round.memory.resident_peak_bytes as f64).max),
         ]);
     }
@@ -116,6 +125,13 @@ fn single_figures(results: &Results) -> Table {
     }
     if let Some(python) = &results.python {
         spread("paste of Python source to first reply, beside a load", python.paste_ms, "ms");
+        spread("instantiation of the Python runtime", python.instantiate_us, "us");
+    }
+    if let Some(cold) = &results.cold {
+        spread("first call of new Python source", cold.deployed_python_ms, "ms");
+        spread("second call of the same", cold.second_python_ms, "ms");
+        spread("first call after a start, Python", cold.started_python_ms, "ms");
+        spread("first call after that, Rust", cold.started_rust_ms, "ms");
     }
     let mut one = |what: &str, value: String, unit: &str| {
         table.add_row([what, &value, "", "", unit]);
@@ -139,9 +155,22 @@ fn single_figures(results: &Results) -> Table {
     }
     if let Some(memory) = &results.python_memory {
         let megabytes = |bytes: f64| format!("{:.2}", bytes / 1e6);
-        one("private memory of a waiting Python instance", megabytes(memory.instance_bytes), "MB");
+        for together in &memory.together {
+            let what = format!("private memory of each of {} waiting Python instances", together.instances);
+            one(&what, megabytes(together.each_bytes()), "MB");
+        }
         one("memory of 500 Python workflows over none", megabytes(memory.workflows_bytes), "MB");
         one("the same, once each was called", megabytes(memory.called_bytes), "MB");
+    }
+    if let Some(steady) = &results.steady
+        && let (Ok(rate), Ok(private)) =
+            (steady.ends(|one| one.requests_per_s), steady.ends(|one| one.private_bytes as f64))
+    {
+        let minutes = steady.windows.last().map_or(0.0, |last| last.at_s / 60.0);
+        let from_to = |(first, last): (f64, f64)| format!("{first:.0} -> {last:.0}");
+        one(&format!("requests/s over {minutes:.0} minutes, start and end"), from_to(rate), "");
+        let private = (private.0 / 1e6, private.1 / 1e6);
+        one("private memory meanwhile", from_to(private), "MB");
     }
     table
 }

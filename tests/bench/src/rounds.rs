@@ -6,14 +6,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::load::Load;
 use crate::peer::Peer;
 use crate::process::{Memory, Process};
 
 /// How a series of rounds is run.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Plan {
     /// Rounds.
     pub rounds: usize,
@@ -24,7 +24,7 @@ pub struct Plan {
 }
 
 /// One peer under one load, once.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Round {
     /// Responses a second.
     pub requests_per_s: f64,
@@ -41,6 +41,8 @@ pub struct Round {
     /// Processor time of the server for one request, in microseconds, with what it does
     /// after the load.
     pub cpu_us_per_request: f64,
+    /// Page faults of the server for one request, warm-up included.
+    pub faults_per_request: f64,
     /// Memory of the server at its peak and at the end of the load.
     pub memory: Memory,
     /// Processes that were runnable at the end, the machine's one-minute average.
@@ -48,7 +50,7 @@ pub struct Round {
 }
 
 /// All rounds of one peer under one load.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Series {
     /// The peer.
     pub peer: String,
@@ -61,7 +63,7 @@ pub struct Series {
 }
 
 /// The middle of several measurements and how far they lie apart.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Spread {
     /// The median.
     pub median: f64,
@@ -138,12 +140,14 @@ fn one_round(peer: &Peer, connections: usize, plan: Plan) -> anyhow::Result<Roun
     let process = peer.server.process();
     process.forget_peak()?;
     let cpu_before = process.cpu_time()?;
+    let faults_before = process.page_faults()?;
     let load = Load {
         connections,
         warm_up: Duration::from_secs_f64(plan.warm_up_seconds),
         measured: Duration::from_secs_f64(plan.seconds),
     };
     let sample = load.put_on(&peer.target)?;
+    let faults = process.page_faults()?.saturating_sub(faults_before);
     let memory = process.memory()?;
     ensure!(sample.troubles.is_empty(), "exchanges went wrong: {:?}", sample.troubles);
     ensure!(sample.requests() > 0, "no response in the time measured");
@@ -156,6 +160,7 @@ fn one_round(peer: &Peer, connections: usize, plan: Plan) -> anyhow::Result<Roun
         p999_us: sample.latency_us(0.999),
         max_us: sample.latency_us(1.0),
         cpu_us_per_request: cpu.as_secs_f64() * 1e6 / sample.answered as f64,
+        faults_per_request: faults as f64 / sample.answered as f64,
         memory,
         load_average: crate::machine::load_average(),
     })

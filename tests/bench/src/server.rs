@@ -51,7 +51,7 @@ struct Output {
 
 impl Server {
     /// Starts a server and waits until a line of its output names the address it serves
-    /// on, as `http://ADDRESS`.
+    /// on, as `http://ADDRESS` or as workerd says it.
     ///
     /// # Errors
     /// When it cannot be started, ends, or says nothing within two minutes. The end of
@@ -157,8 +157,12 @@ fn drain(from: OwnedFd, said: mpsc::SyncSender<Vec<u8>>, output: Arc<Output>) {
     });
 }
 
-/// The address in a text such as `serving on http://127.0.0.1:8080/`.
+/// The address in a text such as `serving on http://127.0.0.1:8080/`, or in workerd's
+/// `{"event":"listen","socket":"http","port":8080}`.
 fn address_in(text: &str) -> Option<SocketAddr> {
+    if let Some(after) = text.strip_prefix(r#"{"event":"listen","socket":"http","port":"#) {
+        return Some(([127, 0, 0, 1], after.strip_suffix('}')?.parse().ok()?).into());
+    }
     let after = text.split_once("http://")?.1;
     let end = after.find(|c: char| !(c.is_ascii_hexdigit() || ".:[]".contains(c))).unwrap_or(after.len());
     after[..end].parse().ok()
@@ -180,6 +184,8 @@ mod tests {
         assert_eq!(server.unwrap().address, ([127, 0, 0, 1], 81).into());
         assert_eq!(address_in("on http://[::1]:8080 now"), Some("[::1]:8080".parse().unwrap()));
         assert_eq!(address_in("see https://example.com"), None);
+        let event = r#"{"event":"listen","socket":"http","port":8080}"#;
+        assert_eq!(address_in(event), Some("127.0.0.1:8080".parse().unwrap()));
     }
 
     #[test]

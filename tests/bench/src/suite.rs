@@ -1,19 +1,24 @@
 //! The whole benchmark: which cases run, in which order, and what comes of them.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::ValueEnum;
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::cases::accepting::{self, Accepting};
+use crate::cases::cold::{self, Cold};
+use crate::cases::cores::{self, Cores};
 use crate::cases::deploying::{self, Deploying};
+use crate::cases::functions::{self, Functions};
 use crate::cases::python::{self, Python};
 use crate::cases::python_memory::{self, PythonMemory};
 use crate::cases::recording::{self, Recording};
 use crate::cases::schedules::{self, Schedules};
 use crate::cases::spinning::{self, Spinning};
 use crate::cases::starting::{self, Starting};
+use crate::cases::steady::{self, Steady};
 use crate::check::Check;
 use crate::machine::Machine;
 use crate::rounds::Plan;
@@ -38,11 +43,19 @@ pub enum Case {
     Spinning,
     /// Requests that are answered before they ran.
     Accepting,
-    /// Hello in Python beside gunicorn with Flask and pyeryx, and from a paste to the
-    /// first reply.
+    /// Hello in Python beside gunicorn with Flask, functions-framework, pyeryx and workerd,
+    /// and from a paste to the first reply.
     Python,
     /// Memory of Python workflows.
     PythonMemory,
+    /// Functions that do something, beside gunicorn with Flask.
+    Functions,
+    /// The host on one, two and four cores.
+    Cores,
+    /// First calls.
+    Cold,
+    /// Ten minutes of load.
+    Steady,
 }
 
 /// What to measure.
@@ -52,8 +65,10 @@ pub struct Suite {
     pub cases: Vec<Case>,
     /// How rounds are run.
     pub plan: Plan,
-    /// Numbers of connections of the throughput case.
+    /// Numbers of connections of the cases with a hello.
     pub connections: Vec<usize>,
+    /// How long the steady load goes on.
+    pub steady: Duration,
     /// The host and its guests.
     pub built: Built,
     /// Where peers are installed.
@@ -61,7 +76,7 @@ pub struct Suite {
 }
 
 /// What was measured; the raw data of all rounds.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Results {
     /// Raised when a field is renamed or gets another meaning.
     pub format: u32,
@@ -89,6 +104,14 @@ pub struct Results {
     pub python: Option<Python>,
     /// See [`Case::PythonMemory`].
     pub python_memory: Option<PythonMemory>,
+    /// See [`Case::Functions`].
+    pub functions: Option<Functions>,
+    /// See [`Case::Cores`].
+    pub cores: Option<Cores>,
+    /// See [`Case::Cold`].
+    pub cold: Option<Cold>,
+    /// See [`Case::Steady`].
+    pub steady: Option<Steady>,
     /// The figures to reach.
     pub checks: Vec<Check>,
 }
@@ -101,7 +124,7 @@ impl Suite {
     /// right.
     pub fn run(&self) -> anyhow::Result<Results> {
         let mut results = Results {
-            format: 1,
+            format: 2,
             started_at: Timestamp::now(),
             machine: Machine::this(),
             plan: self.plan,
@@ -114,6 +137,10 @@ impl Suite {
             accepting: None,
             python: None,
             python_memory: None,
+            functions: None,
+            cores: None,
+            cold: None,
+            steady: None,
             checks: Vec::new(),
         };
         for case in &self.cases {
@@ -167,8 +194,8 @@ impl Suite {
                 results.accepting = Some(measured);
             }
             Case::Python => {
-                say("hello in Python beside gunicorn with Flask and pyeryx");
-                let measured = python::measure(built, &self.cache, self.plan)?;
+                say("hello in Python beside its peers");
+                let measured = python::measure(built, &self.cache, &self.connections, self.plan)?;
                 results.checks.extend(measured.checks());
                 results.python = Some(measured);
             }
@@ -177,6 +204,28 @@ impl Suite {
                 let measured = python_memory::measure(built)?;
                 results.checks.extend(measured.checks());
                 results.python_memory = Some(measured);
+            }
+            Case::Functions => {
+                say("functions in Python beside gunicorn with Flask");
+                let measured = functions::measure(built, &self.cache, self.plan)?;
+                results.checks.extend(measured.checks());
+                results.functions = Some(measured);
+            }
+            Case::Cores => {
+                say("the host on one, two and four cores");
+                let measured = cores::measure(built, self.plan)?;
+                results.checks.extend(measured.checks());
+                results.cores = Some(measured);
+            }
+            Case::Cold => {
+                say("first calls");
+                results.cold = Some(cold::measure(built, rounds)?);
+            }
+            Case::Steady => {
+                say("a steady load");
+                let measured = steady::measure(built, self.steady)?;
+                results.checks.extend(measured.checks());
+                results.steady = Some(measured);
             }
         }
         Ok(())

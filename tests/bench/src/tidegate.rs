@@ -10,6 +10,7 @@ use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
 
 use crate::HELLO;
+use crate::function::Function;
 use crate::load::Target;
 use crate::server::Server;
 
@@ -66,7 +67,20 @@ impl Tidegate {
     /// # Errors
     /// When it does not start.
     pub fn start(built: &Built, data: &Path, overrides: &[(&str, String)]) -> anyhow::Result<Self> {
-        let mut command = Command::new(&built.program);
+        Self::serve(Command::new(&built.program), data, overrides)
+    }
+
+    /// The same on the first so many cores only.
+    ///
+    /// # Errors
+    /// When it does not start; without util-linux's `taskset`, for example.
+    pub fn start_on(built: &Built, data: &Path, cores: usize) -> anyhow::Result<Self> {
+        let mut command = Command::new("taskset");
+        command.args(["--cpu-list", &format!("0-{}", cores.saturating_sub(1))]).arg(&built.program);
+        Self::serve(command, data, &[])
+    }
+
+    fn serve(mut command: Command, data: &Path, overrides: &[(&str, String)]) -> anyhow::Result<Self> {
         command.arg("serve").arg("--data").arg(data).args(["--listen", "127.0.0.1:0"]);
         for (key, value) in overrides {
             command.env(format!("TIDEGATE_{}", key.replace('.', "__").to_uppercase()), value);
@@ -134,6 +148,21 @@ impl Tidegate {
         target_of(&self.paste(name, source)?)
     }
 
+    /// Creates a catch workflow with this function and its settings, and returns how to
+    /// ask it.
+    ///
+    /// # Errors
+    /// When the host refuses.
+    pub fn function(&self, name: &str, function: &Function) -> anyhow::Result<Target> {
+        self.create(&json!({"name": name, "kind": "catch"}))?;
+        let request = self.agent.patch(format!("{}/api/v1/workflows/{name}/settings", self.url));
+        let request = request.header("authorization", &self.token);
+        answer("changing settings", request.send_json(&function.settings))?;
+        let workflow = self.paste(name, &function.source()?)?;
+        let (address, path) = place_of(&workflow)?;
+        Ok(function.at(address, path))
+    }
+
     /// Deploys a component to a catch workflow, and returns how to ask it for a hello.
     ///
     /// # Errors
@@ -180,9 +209,14 @@ fn answer(what: &str, sent: Result<ureq::http::Response<ureq::Body>, ureq::Error
 }
 
 fn target_of(workflow: &Value) -> anyhow::Result<Target> {
-    let url = workflow["url"].as_str().context("a catch has a URL")?;
-    let (address, path) = parts(url).with_context(|| format!("{url:?} is no URL of ours"))?;
+    let (address, path) = place_of(workflow)?;
     Ok(Target::post(address, path, HELLO))
+}
+
+/// Where a catch workflow is called.
+fn place_of(workflow: &Value) -> anyhow::Result<(SocketAddr, &str)> {
+    let url = workflow["url"].as_str().context("a catch has a URL")?;
+    parts(url).with_context(|| format!("{url:?} is no URL of ours"))
 }
 
 /// Address and path of a URL with a numeric host.

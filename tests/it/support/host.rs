@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 
@@ -14,7 +15,9 @@ use super::{guests, wait};
 /// A host that serves. It is killed when it is dropped.
 pub(crate) struct Host {
     child: Child,
-    data: TempDir,
+    data: PathBuf,
+    /// The data folder, when it is this host's own.
+    temp: Option<TempDir>,
     /// Where the management API listens.
     pub(crate) api: SocketAddr,
     /// Where the catch endpoints listen.
@@ -44,26 +47,34 @@ impl Host {
         Self::on(tempfile::tempdir().unwrap(), owned(settings))
     }
 
+    /// A host over a folder that stays when it ends. It flushes no more than it must: sled
+    /// starts the program `sync` when it opens, which flushes the whole machine.
+    pub(crate) fn on_folder(data: &Path, settings: &[(&str, &str)]) -> Self {
+        let settings = owned(settings);
+        let mut command = serve(data, &settings);
+        command.env("PATH", "");
+        Self::spawn(command, data.to_owned(), None, settings)
+    }
+
     fn on(data: TempDir, settings: Vec<(String, String)>) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
-        command.arg("serve").arg("--data").arg(data.path()).args(["--listen", "127.0.0.1:0"]);
-        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("TIDEGATE_")) {
-            command.env_remove(name);
-        }
-        // One master key for all hosts of all tests, as on a developer's machine.
-        command.env("XDG_CONFIG_HOME", concat!(env!("CARGO_TARGET_TMPDIR"), "/config"));
-        for (key, value) in &settings {
-            let name = key.to_uppercase().replace('.', "__");
-            command.env(format!("TIDEGATE_{name}"), value);
-        }
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+        let path = data.path().to_owned();
+        Self::spawn(serve(&path, &settings), path, Some(data), settings)
+    }
+
+    fn spawn(
+        mut command: Command,
+        data: PathBuf,
+        temp: Option<TempDir>,
+        settings: Vec<(String, String)>,
+    ) -> Self {
+        let mut child = command.spawn().unwrap();
         wait_until_ready(&mut child);
-        let read = |name: &str| std::fs::read_to_string(data.path().join(name)).unwrap();
+        let read = |name: &str| std::fs::read_to_string(data.join(name)).unwrap();
         let host: Value = serde_json::from_str(&read("host.json")).unwrap();
         let address =
             |key: &str| host[key].as_str().unwrap().strip_prefix("http://").unwrap().parse().unwrap();
         let token = read("admin.token").trim().to_owned();
-        Self { child, api: address("url"), catch: address("catch_url"), token, data, settings }
+        Self { child, api: address("url"), catch: address("catch_url"), token, data, temp, settings }
     }
 
     /// Ends the process without a warning (`kill -9`), and starts another one on its data
@@ -71,7 +82,7 @@ impl Host {
     pub(crate) fn kill_and_restart(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
-        let data = std::mem::replace(&mut self.data, tempfile::tempdir().unwrap());
+        let data = self.temp.take().expect("it has a folder of its own");
         // What is replaced is dropped here, and its process is gone.
         *self = Self::on(data, std::mem::take(&mut self.settings));
     }
@@ -187,14 +198,74 @@ impl Host {
 
     /// Starts the host again over its data folder, once its process has ended.
     pub(crate) fn restart(&mut self, settings: &[(&str, &str)]) {
-        let data = std::mem::replace(&mut self.data, tempfile::tempdir().unwrap());
+        let data = self.temp.take().expect("it has a folder of its own");
         *self = Self::on(data, owned(settings));
     }
 
     /// The data folder.
-    pub(crate) fn data(&self) -> &std::path::Path {
-        self.data.path()
+    pub(crate) fn data(&self) -> &Path {
+        &self.data
     }
+
+    /// Stops the process where it is.
+    pub(crate) fn freeze(&self) {
+        use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, Signal::STOP).unwrap();
+        waitpid(Some(pid), WaitOptions::UNTRACED).unwrap();
+    }
+
+    /// What a client of its own needs.
+    pub(crate) fn client(&self) -> Client {
+        Client { api: self.api, catch: self.catch, token: self.token.clone() }
+    }
+}
+
+/// A client of a host, for a thread of its own.
+pub(crate) struct Client {
+    pub(crate) api: SocketAddr,
+    pub(crate) catch: SocketAddr,
+    token: String,
+}
+
+impl Client {
+    /// A request to the management API with the token.
+    pub(crate) fn request(&self, method: &str, path: &str) -> Request {
+        Request::new(method, path).header("authorization", &format!("Bearer {}", self.token))
+    }
+
+    /// The path of a workflow's endpoint; `None` when the host is gone.
+    pub(crate) fn path(&self, workflow: &str) -> Option<String> {
+        let request = self.request("GET", &format!("/api/v1/workflows/{workflow}"));
+        let shown = Connection::try_open(self.api)?.send(request.bytes()).reply()?.expect(200).json();
+        let (_, rest) = shown["url"].as_str()?.split_once("//")?;
+        Some(rest[rest.find('/')?..].to_owned())
+    }
+}
+
+/// Starts a host, and kills it so much later, wherever it is by then.
+pub(crate) fn start_and_kill(data: &Path, settings: &[(&str, &str)], time: std::time::Duration) {
+    let mut child = serve(data, &owned(settings)).env("PATH", "").spawn().unwrap();
+    std::thread::sleep(time);
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+/// The command that serves a folder.
+fn serve(data: &Path, settings: &[(String, String)]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+    command.arg("serve").arg("--data").arg(data).args(["--listen", "127.0.0.1:0"]);
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("TIDEGATE_")) {
+        command.env_remove(name);
+    }
+    // One master key for all hosts of all tests, as on a developer's machine.
+    command.env("XDG_CONFIG_HOME", concat!(env!("CARGO_TARGET_TMPDIR"), "/config"));
+    for (key, value) in settings {
+        let name = key.to_uppercase().replace('.', "__");
+        command.env(format!("TIDEGATE_{name}"), value);
+    }
+    command.stdin(Stdio::null()).stdout(Stdio::piped());
+    command
 }
 
 fn owned(settings: &[(&str, &str)]) -> Vec<(String, String)> {

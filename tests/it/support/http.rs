@@ -57,7 +57,15 @@ pub(crate) struct Connection {
 impl Connection {
     /// Connects.
     pub(crate) fn open(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).unwrap();
+        Self::over(TcpStream::connect(address).unwrap())
+    }
+
+    /// Connects; `None` when nobody listens.
+    pub(crate) fn try_open(address: SocketAddr) -> Option<Self> {
+        TcpStream::connect(address).ok().map(Self::over)
+    }
+
+    fn over(stream: TcpStream) -> Self {
         stream.set_read_timeout(Some(wait::LIMIT)).unwrap();
         stream.set_write_timeout(Some(wait::LIMIT)).unwrap();
         stream.set_nodelay(true).unwrap();
@@ -87,7 +95,11 @@ impl Connection {
         let status: u16 =
             line.split(' ').nth(1).and_then(|word| word.parse().ok()).unwrap_or_else(|| panic!("{line:?}"));
         let mut headers = Vec::new();
-        while let Some(line) = self.line().filter(|line| !line.is_empty()) {
+        loop {
+            let line = self.line()?;
+            if line.is_empty() {
+                break;
+            }
             let (name, value) = line.split_once(':').unwrap_or_else(|| panic!("{line:?}"));
             headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
         }
@@ -102,7 +114,7 @@ impl Connection {
             }
         } else {
             reply.body = vec![0; length.unwrap_or(0)];
-            self.stream.read_exact(&mut reply.body).unwrap();
+            self.stream.read_exact(&mut reply.body).ok()?;
         }
         Some(reply)
     }
@@ -121,7 +133,7 @@ impl Connection {
     pub(crate) fn line(&mut self) -> Option<String> {
         let mut line = Vec::new();
         match self.stream.read_until(b'\n', &mut line) {
-            Ok(0) => None,
+            Ok(_) if !line.ends_with(b"\n") => None,
             Ok(_) => Some(String::from_utf8_lossy(&line).trim_end_matches(['\r', '\n']).to_owned()),
             Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => None,
             Err(error) => panic!("waiting for a line: {error}"),
@@ -143,6 +155,7 @@ impl Connection {
 }
 
 /// A request as text.
+#[derive(Clone)]
 pub(crate) struct Request {
     method: String,
     path: String,

@@ -91,6 +91,7 @@ impl Host {
             instances_max: 8,
             memory_bytes_max: MEMORY_BYTES_MAX,
             memory_total_bytes_max: 0,
+            fuse: true,
             epoch_tick: Duration::from_millis(2),
             on_compiled: Box::new(|_, _| ()),
         };

@@ -104,7 +104,8 @@ fn start(
     let data = data.to_owned();
     let host = runtime.spawn(async move {
         // The receiver waits for this or for the end of the task.
-        let tell = move |ready: &app::Ready| drop(sender.send(format!("http://{}", ready.urls.api)));
+        let tell =
+            move |started: &app::Started<'_>| drop(sender.send(format!("http://{}", started.urls.api)));
         app::serve(config, &data, keys, shutdown, tell).await.map_err(of_app)
     });
     match ready.recv() {

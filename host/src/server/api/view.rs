@@ -23,6 +23,7 @@ pub(super) fn workflow(entry: &Entry, app: &App) -> WorkflowView {
         description: workflow.description.clone(),
         owner: workflow.owner.clone(),
         managers: workflow.managers.clone(),
+        viewers: workflow.viewers.clone(),
         private: workflow.private,
         state: workflow.state,
         url: url(workflow, &app.urls),

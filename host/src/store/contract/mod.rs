@@ -4,6 +4,7 @@
 //! An implementation says with [`Setup`] how its store is opened, and has all cases as
 //! tests of its own with `contract_tests!`.
 
+mod accounts;
 mod ledger;
 mod metadata;
 mod queue;
@@ -15,7 +16,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-pub(crate) use self::{ledger::*, metadata::*, queue::*, runs::*, whole::*};
+pub(crate) use self::{accounts::*, ledger::*, metadata::*, queue::*, runs::*, whole::*};
 use super::samples::{log, workflow};
 use super::{Durability, RunFilter, RunPage, Store};
 use crate::run::{Run, RunId};
@@ -49,6 +50,11 @@ macro_rules! contract_tests {
                 commits_of_different_settings_all_win
                 later_commit_of_a_setting_wins
                 commit_of_settings_is_all_or_nothing
+                accounts_are_the_same_after_reopening
+                login_is_given_once
+                one_of_many_changes_of_a_user_wins
+                one_time_link_is_used_up_once
+                changes_of_accounts_are_all_or_nothing
                 appended_run_is_read_at_once
                 run_needs_its_workflow
                 runs_are_listed_newest_first_through_every_filter

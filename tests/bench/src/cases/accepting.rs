@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::check::Check;
 use crate::load::{Load, Target};
@@ -20,14 +20,14 @@ const CONNECTIONS: [usize; 2] = [1, 32];
 const PATIENCE: Duration = Duration::from_secs(300);
 
 /// What was measured.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Accepting {
     /// One for each number of connections.
     pub loads: Vec<Accepted>,
 }
 
 /// One load.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Accepted {
     /// Connections, each with one request on its way.
     pub connections: usize,

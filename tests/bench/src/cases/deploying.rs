@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::component::variant;
@@ -11,7 +11,7 @@ use crate::rounds::Spread;
 use crate::tidegate::{Built, Tidegate};
 
 /// What was measured, in milliseconds.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Deploying {
     /// From the upload of a component that the host has never seen to the first reply:
     /// it is checked, compiled in a process of its own, saved and run.

@@ -3,10 +3,14 @@
 //! checks that follow from it.
 
 pub mod accepting;
+pub mod cold;
+pub mod cores;
 pub mod deploying;
+pub mod functions;
 pub mod python;
 pub mod python_memory;
 pub mod recording;
 pub mod schedules;
 pub mod spinning;
 pub mod starting;
+pub mod steady;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use hdrhistogram::Histogram;
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::check::Check;
@@ -20,7 +20,7 @@ const EVERY: Duration = Duration::from_secs(60);
 const PAGE: usize = 500;
 
 /// What was measured.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Schedules {
     /// Schedules.
     pub schedules: usize,

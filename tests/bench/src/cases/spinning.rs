@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::check::Check;
@@ -21,7 +21,7 @@ const WINDOW: Duration = Duration::from_secs(5);
 const CONNECTIONS: usize = 4;
 
 /// What was measured.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Spinning {
     /// The deadline in milliseconds.
     pub deadline_ms: u64,

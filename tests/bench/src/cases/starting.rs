@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::check::Check;
 use crate::component::variant;
@@ -21,7 +21,7 @@ const COMPONENTS: usize = 20;
 const IDLE: Duration = Duration::from_secs(5);
 
 /// What was measured.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Starting {
     /// Workflows that were deployed.
     pub workflows: usize,
