@@ -26,6 +26,7 @@ mod python_served;
 mod queue;
 mod runs;
 mod schedules;
+mod secrets;
 mod settings;
 mod support;
 mod tidy;

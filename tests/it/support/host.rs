@@ -202,6 +202,11 @@ impl Host {
         *self = Self::on(data, owned(settings));
     }
 
+    /// The process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The data folder.
     pub(crate) fn data(&self) -> &Path {
         &self.data
