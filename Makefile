@@ -61,6 +61,26 @@ test: setup guests runtime ## Run all tests
 	@cargo test --locked --quiet --package tidegate-guest
 	$(call say,"Testing the host; the first build takes some minutes")
 	@cargo test --locked --package tidegate
+	@$(MAKE) --no-print-directory browser
+
+# What the browser tests and the screenshots run: the binary that the tests use.
+BROWSER = CARGO_TARGET_DIR=$(CARGO_TARGET_DIR) TIDEGATE_BIN=$(CARGO_TARGET_DIR)/debug/tidegate TIDEGATE_RUNTIME=$(TIDEGATE_RUNTIMES)/python.wasm node
+
+.PHONY: browser
+browser: setup runtime ## Walk through the console in headless Chromium
+	@scripts/setup-browser
+	@cargo build --locked --package tidegate
+	$(call say,"Walking through the console in Chromium")
+	@$(BROWSER) --test --test-concurrency=1 tests/browser/
+
+.PHONY: screenshots
+screenshots: setup runtime ## Make a screenshot of every page of the console (SCREENSHOTS=folder)
+	@scripts/setup-browser
+	@cargo build --locked --package tidegate
+	$(call say,"Making screenshots in $(SCREENSHOTS)")
+	@$(BROWSER) tests/browser/screenshots.mjs $(SCREENSHOTS)
+# Where the screenshots go.
+SCREENSHOTS ?= $(CARGO_TARGET_DIR)/screenshots
 
 .PHONY: lint
 lint: setup ## Check formatting, lints and dependencies

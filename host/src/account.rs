@@ -190,16 +190,6 @@ impl fmt::Debug for PasswordHash {
     }
 }
 
-/// Who a user is at an OpenID provider: its issuer and the subject there, which together
-/// never name anybody else (OpenID Connect Core 1.0, section 2).
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct ExternalId {
-    /// The provider's issuer identifier, a URL.
-    pub issuer: String,
-    /// The `sub` claim.
-    pub subject: String,
-}
-
 /// A user as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct User {
@@ -215,9 +205,6 @@ pub struct User {
     /// `None` for a user who signs in by other means.
     #[serde(default)]
     pub password: Option<PasswordHash>,
-    /// Who the user is at an OpenID provider.
-    #[serde(default)]
-    pub external: Option<ExternalId>,
     /// A disabled user can do nothing, with no session and no token.
     #[serde(default)]
     pub disabled: bool,

@@ -135,8 +135,7 @@ impl Accounts {
     /// How long it takes says nothing about any token: what is looked up, and what is
     /// compared, are SHA-256 digests.
     pub fn bearer(self: &Arc<Self>, text: &str) -> Option<Actor> {
-        let digest = Digest::of(text.as_bytes());
-        if bool::from(digest.as_bytes().as_slice().ct_eq(self.admin_token.as_bytes().as_slice())) {
+        if self.is_admin_token(text) {
             return Some(self.built_in());
         }
         let digest = Secret::parse(SecretKind::Token, text)?.digest();
@@ -154,6 +153,25 @@ impl Accounts {
             self.touch(AccountChange::PutToken(crate::account::Token { used_at: Some(now), ..token }));
         }
         Some(actor)
+    }
+
+    /// The same actor as it is now; `None` when what it asked by does not work any more.
+    pub fn renew(&self, actor: &Actor) -> Option<Actor> {
+        let account = actor.account()?;
+        let (memory, now) = (self.read(), Timestamp::now());
+        let works = match account.via {
+            Via::AdminToken => true,
+            Via::Password => false,
+            Via::Token(id) => memory.token_by_id(id).is_some_and(|token| token.is_valid(now)),
+            Via::Session { digest, .. } => memory
+                .session(&digest)
+                .is_some_and(|session| session.is_valid(now, self.idle(), self.absolute())),
+        };
+        if account.via == Via::AdminToken {
+            return Some(actor.clone());
+        }
+        let user = memory.enabled(account.user).filter(|_| works)?;
+        Some(Actor::Account(Account { role: user.role, ..account.clone() }))
     }
 
     /// Whose session this cookie is; `None` when it is no session that goes on.
@@ -249,6 +267,27 @@ impl Accounts {
         })
     }
 
+    /// Begins a session of the built-in admin by the token in the data folder. Other tokens
+    /// begin none: a session has all of its user's rights, and they may have fewer.
+    ///
+    /// # Errors
+    /// [`AccountError::Link`].
+    pub async fn exchange(&self, token: &str, previous: Option<&str>) -> Result<NewSession, AccountError> {
+        if !self.is_admin_token(token) {
+            return Err(AccountError::Link);
+        }
+        let user = self.user(crate::account::BUILT_IN_ADMIN)?;
+        if user.disabled {
+            return Err(AccountError::Disabled(user.login.clone()));
+        }
+        self.begin(&user, SignInMeans::OneTimeLink, None, previous).await
+    }
+
+    fn is_admin_token(&self, text: &str) -> bool {
+        let digest = Digest::of(text.as_bytes());
+        digest.as_bytes().as_slice().ct_eq(self.admin_token.as_bytes().as_slice()).into()
+    }
+
     async fn begin(
         &self,
         user: &User,
@@ -331,9 +370,7 @@ impl Accounts {
     /// reach it.
     pub fn has_admin_who_can_sign_in(&self) -> bool {
         let memory = self.read();
-        memory.users().any(|user| {
-            user.role == Role::Admin && !user.disabled && (user.password.is_some() || user.external.is_some())
-        })
+        memory.users().any(|user| user.role == Role::Admin && !user.disabled && user.password.is_some())
     }
 
     /// Deletes what does not work any more: sessions and links at once, tokens after a month.

@@ -4,6 +4,8 @@
 //! These are a contract: fields are added, never removed or given another meaning.
 //! Workflows, their versions and settings are here, the rest in modules by noun.
 
+mod accounts;
+mod audit;
 mod backup;
 mod errors;
 mod fusion;
@@ -17,13 +19,18 @@ mod statistics;
 mod upcoming;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
+pub use self::accounts::{
+    CreateToken, CreateUser, CreatedToken, LinkView, MeView, PatchUser, PutPassword, SessionView, TokenList,
+    TokenView, UserList, UserView,
+};
+pub use self::audit::AuditList;
 pub use self::backup::{BACKUP_FORMAT, BACKUP_MANIFEST, BackupFile, BackupManifest};
 pub use self::errors::{Diagnostic, ErrorBody, RunError};
 pub use self::fusion::Fusion;
-pub use self::host::{About, HealthView, PackageView, RuntimeList, RuntimeView};
+pub use self::host::{About, HealthView, PackageView, RuntimeList, RuntimeView, SlotFigures};
 pub use self::keys::{KeyUse, KeyView};
 pub use self::queue::{
     AsyncAccepted, CallbackBody, DeadList, DeadView, RedriveRequest, Redriven, ReplayMany, Replayed,
@@ -38,8 +45,8 @@ pub use self::settings::{PatchSettings, SettingList, SettingSpec, SettingView};
 pub use self::statistics::{Percentiles, StatisticsPoint, StatisticsView, UsageView, WorkflowUsageView};
 pub use self::upcoming::{ChangeKind, ChangeView, UpcomingList, UpcomingView};
 use crate::workflow::{
-    Code, Digest, Endpoint, Kind, LimitOverrides, RetryPolicy, Revision, State, Version, WorkflowId,
-    WorkflowName,
+    Code, Destination, Digest, Endpoint, Kind, LimitOverrides, RetryPolicy, Revision, Signature, State,
+    Version, WorkflowId, WorkflowName,
 };
 
 /// `GET /api/v1/workflows`.
@@ -71,12 +78,18 @@ pub struct WorkflowView {
     pub private: bool,
     /// Whether it takes new work.
     pub state: State,
-    /// Where to call it; `None` for a pull.
+    /// Where to call it; `None` for a pull, and for who may not run the workflow.
     pub url: Option<String>,
     /// When it is due; empty for a catch.
     pub schedules: Vec<ScheduleView>,
     /// What its endpoint accepts.
     pub endpoint: Endpoint,
+    /// How requests to its endpoint have to be signed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<Signature>,
+    /// Where its requests may go; left out, wherever the host lets workflows go.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub egress: Option<Vec<Destination>>,
     /// Limits of its own.
     pub limits: LimitOverrides,
     /// Whether and when failed work is tried again.
@@ -121,6 +134,12 @@ pub struct CreateWorkflow {
     /// What its endpoint accepts; only for a catch.
     #[serde(default)]
     pub endpoint: Option<Endpoint>,
+    /// How requests to its endpoint have to be signed; only for a catch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<Signature>,
+    /// Where its requests may go; left out, wherever the host lets workflows go.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub egress: Option<Vec<Destination>>,
     /// Limits of its own.
     #[serde(default)]
     pub limits: LimitOverrides,
@@ -136,6 +155,9 @@ pub struct PatchWorkflow {
     /// One or a few sentences.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
+    /// The login of the new owner.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
     /// All managers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub managers: Option<Vec<String>>,
@@ -154,6 +176,15 @@ pub struct PatchWorkflow {
     /// What its endpoint accepts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<Endpoint>,
+    /// How requests to its endpoint have to be signed; `null` takes unsigned ones.
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Signature>)]
+    pub signature: Option<Option<Signature>>,
+    /// All destinations of its requests; an empty list lets nothing out, `null` lets them go
+    /// wherever the host lets workflows go.
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<Destination>>)]
+    pub egress: Option<Option<Vec<Destination>>>,
     /// Limits of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<LimitOverrides>,
@@ -164,6 +195,18 @@ pub struct PatchWorkflow {
     /// `true` gives the endpoint a new URL; the old one stops working at once.
     #[serde(default)]
     pub rotate_url: bool,
+}
+
+/// Tells a field that is `null` from one that is left out.
+fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
+
+impl PatchWorkflow {
+    /// Whether it changes who may do what with the workflow.
+    pub fn shares(&self) -> bool {
+        self.owner.is_some() || self.managers.is_some() || self.viewers.is_some() || self.private.is_some()
+    }
 }
 
 /// `POST /api/v1/workflows/{name}/versions`.

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::keys::{Keys, RotateError};
 use crate::accounts::{Accounts, NewLink};
+use crate::audit::{AuditError, AuditLog, Event};
 use crate::config::Config;
 use crate::data::{DataError, DataFolder, HostFile};
 use crate::deploy::Deployer;
@@ -55,6 +56,9 @@ pub enum AppError {
     /// The master key.
     #[error(transparent)]
     Keys(#[from] KeysError),
+    /// The audit log.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
     /// The sandbox.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -78,6 +82,9 @@ pub enum AppError {
         #[source]
         source: std::io::Error,
     },
+    /// A socket that was handed over cannot be used.
+    #[error("the listening sockets that were handed over cannot be used")]
+    Inherited(#[source] std::io::Error),
     /// Others than this machine could reach the host, and nobody could sign in.
     #[error("nobody can sign in yet, and {address} can be reached from other machines")]
     NoAccounts {
@@ -125,7 +132,7 @@ impl AppError {
                 "bring that key back from its backup, below the current one, or name its place with keys.file"
                     .to_owned(),
             ),
-            AppError::Data(_) | AppError::Store(StoreError::Folder { .. }) => {
+            AppError::Data(_) | AppError::Audit(_) | AppError::Store(StoreError::Folder { .. }) => {
                 Some("choose a folder that this user may write with --data".to_owned())
             }
             _ => None,
@@ -158,6 +165,8 @@ pub struct App {
     pub data: DataFolder,
     /// Users, tokens and sessions.
     pub accounts: Arc<Accounts>,
+    /// Who changed what.
+    pub audit: Arc<AuditLog>,
     /// Where it listens.
     pub urls: Urls,
     /// When it became ready.
@@ -225,6 +234,9 @@ impl Core {
             memory_total_bytes_max: config.engine.memory_total_bytes_max,
             fuse: config.engine.fuse,
             epoch_tick: Duration::from_millis(config.engine.epoch_tick_ms),
+            reset: config.engine.reset,
+            idle_bytes_max: config.engine.idle_memory_bytes_max,
+            idle_max: Duration::from_millis(config.engine.idle_ms),
             on_compiled: Box::new(move |succeeded, took| compiles.compiled(succeeded, took)),
         };
         let engine = Arc::new(Engine::new(options, egress.clone())?);
@@ -258,6 +270,10 @@ impl Core {
     }
 }
 
+/// How long the ends of runs that were drained may take to be written: for ever, where the
+/// disk is full.
+const SETTLE_TIME_MAX: Duration = Duration::from_secs(5);
+
 /// What is told once requests are answered.
 pub struct Started<'a> {
     /// Where the host listens.
@@ -268,8 +284,9 @@ pub struct Started<'a> {
     pub key_made: Option<&'a Path>,
 }
 
-/// Serves until `shutdown` is cancelled, then drains and closes. `ready` is told the
-/// addresses once requests are answered.
+/// Serves until `shutdown` is cancelled, then drains and closes. `inherited` are listeners to
+/// serve on instead of opening the configured ones. `ready` is told the addresses once
+/// requests are answered.
 ///
 /// # Errors
 /// Why the host could not start, or not close cleanly.
@@ -277,6 +294,7 @@ pub async fn serve(
     config: Config,
     data: &Path,
     keys: KeySource,
+    inherited: Vec<std::net::TcpListener>,
     shutdown: CancellationToken,
     ready: impl FnOnce(&Started<'_>),
 ) -> Result<(), AppError> {
@@ -285,11 +303,20 @@ pub async fn serve(
     let program = std::env::current_exe().map_err(AppError::Program)?;
     // Listening comes first among what can fail for a reason outside; requests wait in
     // the system's queue until the rest is open.
-    let api = listen("server.listen", &config.server.listen).await?;
+    let mut inherited = inherited.into_iter();
+    let api = match inherited.next() {
+        Some(listener) => TcpListener::from_std(listener).map_err(AppError::Inherited)?,
+        None => listen("server.listen", &config.server.listen).await?,
+    };
     let catch = match config.server.catch_listen.as_str() {
         "" => None,
-        address => Some(listen("server.catch_listen", address).await?),
+        address => Some(match inherited.next() {
+            Some(listener) => TcpListener::from_std(listener).map_err(AppError::Inherited)?,
+            None => listen("server.catch_listen", address).await?,
+        }),
     };
+    // A socket that nobody serves would keep its clients waiting.
+    drop(inherited);
     let listeners = Listeners { api, catch };
     let urls = urls_of(&config, &listeners)?;
 
@@ -305,22 +332,11 @@ pub async fn serve(
         store.close().await?;
         return Err(AppError::NoAccounts { address: urls.api });
     }
+    let key = data.audit_key(&config.audit.key_file)?;
+    let audit = Arc::new(AuditLog::open(data.path(), key, config.audit.days, config.audit.bytes_max)?);
+    audit.append(Event::of_host("host.start"))?;
     let core = Core::open(config.clone(), store, &data, program, vec![urls.api, urls.catch]).await?;
-    let queue = Queue::new(
-        config.clone(),
-        core.registry.clone(),
-        core.invoker.clone(),
-        core.store.clone(),
-        core.egress.clone(),
-        core.telemetry.clone(),
-    );
-    let pulls = InvokedPulls::new(
-        core.registry.clone(),
-        core.invoker.clone(),
-        core.store.clone(),
-        core.telemetry.clone(),
-        queue.clone(),
-    );
+    let (queue, pulls) = queue_and_pulls(&core);
     let options = scheduler::Options {
         batch_max: config.schedule.batch_max,
         running_max: config.engine.instances_max as usize,
@@ -335,6 +351,7 @@ pub async fn serve(
         keys,
         data: data.clone(),
         accounts,
+        audit,
         urls,
         started_at: Timestamp::now(),
     });
@@ -353,8 +370,16 @@ pub async fn serve(
     app.invoker.drain(Config::ms(app.config.server.drain_ms)).await;
     // All end with the same token, scheduler and queue when their runs are settled. A panic
     // in them was logged when it happened.
-    let _ = tokio::join!(housekeeping, ticking, queueing);
-    app.queue.settled().await;
+    let settled = async {
+        let _ = tokio::join!(housekeeping, ticking, queueing);
+        app.queue.settled().await;
+    };
+    let patience = SETTLE_TIME_MAX.min(Config::ms(app.config.server.drain_ms));
+    if tokio::time::timeout(patience, settled).await.is_err() {
+        tracing::warn!(
+            "the disk takes nothing: what became of the last runs is for the next start to settle"
+        );
+    }
     app.egress.close().await;
     let telemetry = app.telemetry.clone();
     // What is left may take a few seconds to send; a panic in it was logged.
@@ -363,6 +388,26 @@ pub async fn serve(
     app.store.close().await?;
     data.withdraw();
     Ok(())
+}
+
+/// What runs work that nobody waits for.
+fn queue_and_pulls(core: &Core) -> (Arc<Queue>, InvokedPulls) {
+    let queue = Queue::new(
+        core.config.clone(),
+        core.registry.clone(),
+        core.invoker.clone(),
+        core.store.clone(),
+        core.egress.clone(),
+        core.telemetry.clone(),
+    );
+    let pulls = InvokedPulls::new(
+        core.registry.clone(),
+        core.invoker.clone(),
+        core.store.clone(),
+        core.telemetry.clone(),
+        queue.clone(),
+    );
+    (queue, pulls)
 }
 
 async fn listen(key: &'static str, value: &str) -> Result<TcpListener, AppError> {
@@ -405,6 +450,11 @@ async fn keep_house(app: Arc<App>, shutdown: CancellationToken) {
         if let Err(error) = app.accounts.sweep().await {
             tracing::error!(error = &error as &dyn std::error::Error, "deleting old sessions failed");
         }
+        let audit = app.audit.clone();
+        let pruned = tokio::task::spawn_blocking(move || audit.prune(Timestamp::now())).await;
+        if let Ok(Err(error)) = pruned {
+            tracing::error!(error = &error as &dyn std::error::Error, "the audit log's retention failed");
+        }
         if let Err(error) = app.store.collect_garbage(&[]).await {
             tracing::error!(error = &error as &dyn std::error::Error, "collecting garbage failed");
         }
@@ -445,3 +495,7 @@ fn retention(app: &App) -> Retention {
         workflows: limited.map(of_workflow).collect(),
     }
 }
+
+#[cfg(test)]
+#[path = "app/recovery_tests.rs"]
+mod recovery_tests;

@@ -12,8 +12,8 @@ use std::time::Duration;
 use toml::{Table, Value};
 
 pub use self::keys::{
-    Accounts, Config, Egress, Engine, Keys, Log, LogFormat, Queue, Record, Run, Runtime, Schedule, Server,
-    Store, Telemetry,
+    Accounts, Audit, Config, Egress, Engine, Keys, Log, LogFormat, Queue, Record, Reset, Run, Runtime,
+    Schedule, Server, Store, Telemetry,
 };
 use crate::schedule::{BACKFILL_MAX, JITTER_MS_MAX, START_DEADLINE_MS_MIN};
 
@@ -192,6 +192,12 @@ impl Config {
             let reason = "each must be written name=value".to_owned();
             return Err(origins.value_error("telemetry.otlp_headers", reason));
         }
+        if let Some(wrong) = self.server.trusted_proxies.iter().find(|text| keys::network(text).is_none()) {
+            let reason = format!("{wrong:?} is neither an address nor a network such as 10.0.0.0/8");
+            return Err(origins.value_error("server.trusted_proxies", reason));
+        }
+        at_least("server.address_burst_max", self.server.address_burst_max.into(), 1)?;
+        at_least("server.endpoint_burst_max", self.server.endpoint_burst_max.into(), 1)?;
         at_least("server.connections_max", self.server.connections_max as u64, 1)?;
         at_least("server.header_timeout_ms", self.server.header_timeout_ms, 1)?;
         at_least("server.idle_timeout_ms", self.server.idle_timeout_ms, 1)?;
@@ -209,6 +215,7 @@ impl Config {
         at_most("engine.epoch_tick_ms", self.engine.epoch_tick_ms, 100)?;
         at_least("engine.compiles_max", self.engine.compiles_max as u64, 1)?;
         at_least("engine.programs_max", self.engine.programs_max as u64, 1)?;
+        at_least("engine.idle_ms", self.engine.idle_ms, 100)?;
         at_least("run.concurrency_max", self.run.concurrency_max.into(), 1)?;
         at_least("run.log_bytes_max", self.run.log_bytes_max as u64, 1024)?;
         // What the engine copies for a guest in one call, less room for the headers.
@@ -225,6 +232,8 @@ impl Config {
             ("accounts.sessions_max", accounts.sessions_max as u64),
             ("accounts.tokens_max", accounts.tokens_max as u64),
             ("accounts.users_max", accounts.users_max as u64),
+            ("audit.days", self.audit.days.into()),
+            ("audit.bytes_max", self.audit.bytes_max),
         ] {
             at_least(key, value, 1)?;
         }
@@ -442,6 +451,11 @@ mod tests {
             (
                 flag("engine.deadline_ms", "x"),
                 "engine.deadline_ms in --engine.deadline_ms: \"x\" is not a whole number",
+            ),
+            (
+                flag("server.trusted_proxies", "10.0.0.0/8, proxy"),
+                "server.trusted_proxies in --server.trusted_proxies: \"proxy\" is neither an address nor a \
+                 network such as 10.0.0.0/8",
             ),
             (flag("server.listen", 1), "server.listen in --server.listen: is a whole number, must be a text"),
         ] {

@@ -14,6 +14,8 @@ use crate::engine::KEY_BYTES;
 pub const TOKEN_FILE: &str = "admin.token";
 /// The file that says where the host listens, while it runs.
 pub const HOST_FILE: &str = "host.json";
+/// The file with the key that audit entries are signed with.
+pub const AUDIT_KEY_FILE: &str = "audit.key";
 const ARTEFACT_KEY_FILE: &str = "artefact.key";
 
 /// Tokens begin with this, so that a leaked one is recognised.
@@ -101,6 +103,32 @@ impl DataFolder {
                 ErrorKind::InvalidData,
                 "the key does not have 32 bytes; delete the file and components are compiled again",
             ),
+        })
+    }
+
+    /// The key that audit entries are signed with: what `file` holds, or where that is
+    /// empty, one in the data folder, made at the first start (0600).
+    ///
+    /// # Errors
+    /// When it can be neither read nor made, or has another size than 32 bytes.
+    pub fn audit_key(&self, file: &str) -> Result<[u8; 32], DataError> {
+        let (path, bytes) = match file {
+            "" => {
+                let fresh: [u8; 32] = rand::random();
+                (self.path.join(AUDIT_KEY_FILE), self.read_or_make(AUDIT_KEY_FILE, &fresh)?)
+            }
+            file => {
+                let path = PathBuf::from(file);
+                let failed =
+                    |source| DataError { action: "reading the audit key", path: path.clone(), source };
+                let bytes = std::fs::read(&path).map_err(failed)?;
+                (path, bytes)
+            }
+        };
+        bytes.try_into().map_err(|_| DataError {
+            action: "reading the audit key",
+            path,
+            source: std::io::Error::new(ErrorKind::InvalidData, "the key does not have 32 bytes"),
         })
     }
 

@@ -111,7 +111,8 @@ impl Deployer {
         Self { config, engine, programs, registry, store }
     }
 
-    /// Deploys a component as the next version of a workflow.
+    /// Deploys a component as the next version of a workflow, for the account with the login
+    /// `by`.
     ///
     /// # Errors
     /// Why it was refused.
@@ -120,12 +121,13 @@ impl Deployer {
         name: &str,
         wasm: Bytes,
         message: String,
+        by: Option<String>,
     ) -> Result<Arc<Entry>, DeployError> {
         let (entry, program) = self.accept_component(name, wasm.clone(), &message).await?;
         let component_bytes = wasm.len() as u64;
         let component = self.store.put_blob(wasm).await.map_err(DeployError::Store)?;
         self.programs.keep(Arc::new(program));
-        self.finish(&entry, Code::Component { component, component_bytes }, message).await
+        self.finish(&entry, Code::Component { component, component_bytes }, message, by).await
     }
 
     /// Does what [`Deployer::component`] does but for keeping a version of it: whether it
@@ -152,8 +154,8 @@ impl Deployer {
         Ok((entry, program))
     }
 
-    /// Deploys source as the next version of a workflow. `runtime` is the default one
-    /// when it is left out.
+    /// Deploys source as the next version of a workflow, for the account with the login `by`.
+    /// `runtime` is the default one when it is left out.
     ///
     /// # Errors
     /// Why it was refused; [`DeployError::Source`] with what is wrong where.
@@ -164,6 +166,7 @@ impl Deployer {
         source: Bytes,
         runtime: Option<String>,
         message: String,
+        by: Option<String>,
     ) -> Result<Arc<Entry>, DeployError> {
         let accepted = self.accept_source(name, file, source.clone(), runtime, &message).await?;
         let AcceptedSource { entry, file, runtime, code } = accepted;
@@ -171,7 +174,7 @@ impl Deployer {
         let code = self.store.put_blob(code.into()).await.map_err(DeployError::Store)?;
         let runtime_name = runtime.name.to_string();
         let code = Code::Source { file, source, code, runtime_name, runtime: runtime.component };
-        self.finish(&entry, code, message).await
+        self.finish(&entry, code, message, by).await
     }
 
     /// Does what [`Deployer::source`] does but for keeping a version of it: whether it
@@ -283,8 +286,14 @@ impl Deployer {
         found.ok_or(DeployError::NoRuntime { name, known })
     }
 
-    async fn finish(&self, entry: &Entry, code: Code, message: String) -> Result<Arc<Entry>, DeployError> {
-        let added = self.store.add_version(entry.workflow.id, code, None, message).await;
+    async fn finish(
+        &self,
+        entry: &Entry,
+        code: Code,
+        message: String,
+        by: Option<String>,
+    ) -> Result<Arc<Entry>, DeployError> {
+        let added = self.store.add_version(entry.workflow.id, code, by, message).await;
         let (version, workflow) = added.map_err(|error| match error {
             StoreError::Missing { what } => DeployError::Registry(RegistryError::Missing { what }),
             other => DeployError::Store(other),

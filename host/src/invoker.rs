@@ -101,7 +101,7 @@ pub enum Cancelled {
     NotRunning,
 }
 
-/// A run that ended, and is on record.
+/// A run that ended.
 #[derive(Clone)]
 pub struct Finished {
     /// The record.
@@ -110,6 +110,8 @@ pub struct Finished {
     pub log: Arc<[LogLine]>,
     /// What the caller of a catch is answered.
     pub answer: Answer,
+    /// Whether the record is kept; it is not when there is no room, or nothing is written.
+    pub is_recorded: bool,
 }
 
 /// What the invoker is doing, for metrics.
@@ -380,6 +382,7 @@ impl Invoker {
             source: ready.source.clone(),
             commit: Some(commit),
             traceparent: trace.map(|trace| trace.header()),
+            destinations: entry.workflow.egress.clone(),
             limits: CallLimits {
                 deadline: Duration::from_millis(own.deadline_ms.unwrap_or(engine.deadline_ms)),
                 memory_bytes_max: own.memory_bytes_max.unwrap_or(engine.memory_bytes_max as u64),
@@ -451,7 +454,7 @@ impl Invoker {
         if !is_recorded {
             answer.headers.push((RECORDED, HeaderValue::from_static("no")));
         }
-        Finished { run, log, answer }
+        Finished { run, log, answer, is_recorded }
     }
 
     /// Writes the record and tells everybody. The last value is whether the record is kept.

@@ -17,6 +17,7 @@ mod cancelling;
 mod dispatcher;
 mod flights;
 mod pulls;
+mod recording;
 mod recovery;
 mod settling;
 
@@ -45,6 +46,10 @@ use flights::Flights;
 
 /// Dead letters that one call drives again.
 pub const REDRIVE_MAX: usize = 10_000;
+
+/// What the key of a webhook's delivery begins with whose signature was checked. Such a
+/// key is free again unless a run succeeded: senders repeat what failed.
+pub const VERIFIED_PREFIX: &str = "webhook:";
 
 /// Work that is to run later.
 pub struct Work {

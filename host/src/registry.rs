@@ -17,6 +17,7 @@ use futures::StreamExt;
 use jiff::Timestamp;
 use tokio::sync::{Mutex, Semaphore, watch};
 
+use self::checks::destinations;
 pub use self::entry::Entry;
 use self::entry::{Catalogue, Live};
 pub use self::error::RegistryError;
@@ -80,6 +81,7 @@ impl Registry {
                 settings_gate: Mutex::new(()),
                 permits: Arc::new(Semaphore::new(permits_max as usize)),
                 permits_max: AtomicU32::new(permits_max),
+                meter: Default::default(),
             })
         });
         let before = live.permits_max.swap(permits_max, Ordering::Relaxed);
@@ -127,11 +129,15 @@ impl Registry {
 
     // ---- the verbs --------------------------------------------------------------------
 
-    /// Creates a workflow.
+    /// Creates a workflow. `owner` is a login; `None` is the built-in admin's.
     ///
     /// # Errors
     /// What is wrong with the request, or a name that is taken.
-    pub async fn create(&self, request: CreateWorkflow) -> Result<Arc<Entry>, RegistryError> {
+    pub async fn create(
+        &self,
+        request: CreateWorkflow,
+        owner: Option<String>,
+    ) -> Result<Arc<Entry>, RegistryError> {
         let name: WorkflowName = request.name.parse()?;
         let now = Timestamp::now();
         let mut workflow = Workflow {
@@ -139,13 +145,15 @@ impl Registry {
             name: name.clone(),
             description: request.description,
             kind: request.kind,
-            owner: None,
+            owner,
             managers: request.managers,
             viewers: request.viewers,
             private: request.private,
             state: Default::default(),
             catch_key: (request.kind == Kind::Catch).then(CatchKey::random),
             endpoint: request.endpoint.clone().unwrap_or_default(),
+            signature: request.signature,
+            egress: request.egress.map(destinations).transpose()?,
             schedules: Vec::new(),
             limits: request.limits,
             retry: request.retry,
@@ -155,6 +163,7 @@ impl Registry {
             revision: Revision::default(),
         };
         self.need_kind(&workflow, request.endpoint.is_some(), "endpoint", Kind::Catch)?;
+        self.need_kind(&workflow, workflow.signature.is_some(), "a signature", Kind::Catch)?;
         self.need_kind(&workflow, !request.schedules.is_empty(), "a schedule", Kind::Pull)?;
         workflow.schedules = self.schedules(&[], request.schedules, now)?;
         self.check(&workflow)?;
@@ -173,6 +182,7 @@ impl Registry {
         let entry = self.find(name)?;
         let mut workflow = (*entry.workflow).clone();
         self.need_kind(&workflow, patch.endpoint.is_some(), "endpoint", Kind::Catch)?;
+        self.need_kind(&workflow, matches!(patch.signature, Some(Some(_))), "a signature", Kind::Catch)?;
         self.need_kind(&workflow, patch.rotate_url, "a new URL", Kind::Catch)?;
         self.need_kind(
             &workflow,
@@ -185,11 +195,16 @@ impl Registry {
             workflow.schedules = self.schedules(&workflow.schedules, schedules, now)?;
         }
         workflow.description = patch.description.unwrap_or(workflow.description);
+        workflow.owner = patch.owner.or(workflow.owner);
         workflow.managers = patch.managers.unwrap_or(workflow.managers);
         workflow.viewers = patch.viewers.unwrap_or(workflow.viewers);
         workflow.private = patch.private.unwrap_or(workflow.private);
         workflow.state = patch.state.unwrap_or(workflow.state);
         workflow.endpoint = patch.endpoint.unwrap_or(workflow.endpoint);
+        workflow.signature = patch.signature.unwrap_or(workflow.signature);
+        if let Some(egress) = patch.egress {
+            workflow.egress = egress.map(destinations).transpose()?;
+        }
         workflow.limits = patch.limits.unwrap_or(workflow.limits);
         workflow.retry = patch.retry.unwrap_or(workflow.retry);
         if patch.rotate_url {

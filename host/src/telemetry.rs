@@ -4,10 +4,13 @@
 //! holds anything that a caller or a guest chose: values are words of this program,
 //! except for a failed exchange's error word, which is the host's own.
 
+mod egress;
 mod histogram;
+mod open_connection;
 mod queue;
+mod refusals;
 
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -17,8 +20,12 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
+use self::egress::EgressMetrics;
 use self::histogram::{Histogram, MEMORY_BYTES, TIMES_US, US_PER_SECOND};
+pub use self::open_connection::OpenConnection;
 pub use self::queue::QueueMetrics;
+pub use self::refusals::RefusalMetrics;
+use crate::api::SlotFigures;
 use crate::otlp::Exporter;
 use crate::run::{FaultKind, LogLine, Run, Status, Trigger};
 use crate::store::{QueueFigures, StoreHealth, TickState};
@@ -54,6 +61,7 @@ pub struct Telemetry {
     log_bytes_dropped: Counter,
     exchanges: Counter,
     exchange_failures: Family<ReasonLabels, Counter>,
+    egress: EgressMetrics,
     requests: Family<RequestLabels, Counter>,
     /// `requests` for a catch that was answered 200: found without a lock.
     requests_caught: Counter,
@@ -66,6 +74,8 @@ pub struct Telemetry {
     compile_duration: Histogram,
     /// The queue's.
     pub queue: QueueMetrics,
+    /// Requests that became no run.
+    pub refusals: RefusalMetrics,
     otlp_dropped: Gauge<u64, AtomicU64>,
     exporter: OnceLock<Exporter>,
     gauges: GaugeHandles,
@@ -80,6 +90,8 @@ pub struct Gauges {
     pub instances_max: u64,
     /// Linear memory of all instances, in bytes.
     pub instances_memory_bytes: u64,
+    /// The memories that are reset in place.
+    pub slots: SlotFigures,
     /// Runs that wait for a permit.
     pub runs_waiting: u64,
     /// Workflows that are not archived.
@@ -90,11 +102,9 @@ pub struct Gauges {
     pub store: StoreHealth,
     /// How full the queue is.
     pub queue: QueueFigures,
+    /// Outbound requests that were refused so far, by reason.
+    pub egress_refused: Vec<(&'static str, u64)>,
 }
-
-/// Counts an open connection until it is dropped.
-#[derive(Debug)]
-pub struct OpenConnection(Gauge);
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct TriggerLabels {
@@ -134,6 +144,12 @@ struct GaugeHandles {
     instances_in_use: Gauge<u64, AtomicU64>,
     instances_max: Gauge<u64, AtomicU64>,
     instances_memory_bytes: Gauge<u64, AtomicU64>,
+    slots: Gauge<u64, AtomicU64>,
+    slots_idle: Gauge<u64, AtomicU64>,
+    slots_idle_bytes: Gauge<u64, AtomicU64>,
+    slot_resets: Counter,
+    slot_restored_bytes: Counter,
+    slots_discarded: Counter,
     runs_waiting: Gauge<u64, AtomicU64>,
     workflows: Gauge<u64, AtomicU64>,
     schedules_overrun: Gauge<u64, AtomicU64>,
@@ -189,6 +205,7 @@ impl Telemetry {
                 "egress_failures",
                 "Exchanges without a response, by wasi:http error code",
             ),
+            egress: EgressMetrics::register(&mut registry),
             requests: add(&mut registry, "http_requests", "Requests answered, by route and status"),
             requests_caught: Counter::default(),
             connections: add(&mut registry, "http_connections_open", "Open connections"),
@@ -213,6 +230,7 @@ impl Telemetry {
                 times(),
             ),
             queue: QueueMetrics::register(&mut registry),
+            refusals: RefusalMetrics::register(&mut registry),
             otlp_dropped: add(&mut registry, "otlp_dropped_runs", "Runs that the OTLP collector did not get"),
             exporter: OnceLock::new(),
             gauges: GaugeHandles::register(&mut registry),
@@ -221,8 +239,7 @@ impl Telemetry {
         telemetry.create_all()
     }
 
-    /// Makes every known label set exist at zero, so that the first event is visible as
-    /// an increase.
+    /// Makes every known label set exist at zero: the first event is seen as an increase.
     fn create_all(mut self) -> Self {
         for trigger in TRIGGERS {
             for fault in FaultKind::ALL {
@@ -326,8 +343,7 @@ impl Telemetry {
 
     /// Counts a connection as open until the returned value is dropped.
     pub fn connection_opened(&self) -> OpenConnection {
-        self.connections.inc();
-        OpenConnection(self.connections.clone())
+        OpenConnection::counted_by(&self.connections)
     }
 
     /// Counts a connection that could not be accepted or was cut; `reason` is a word of
@@ -362,6 +378,7 @@ impl Telemetry {
     pub fn render(&self, gauges: &Gauges) -> String {
         self.gauges.set(gauges);
         self.queue.set(&gauges.queue);
+        self.egress.set(&gauges.egress_refused);
         self.otlp_dropped.set(self.exporter.get().map_or(0, Exporter::dropped));
         let mut text = String::with_capacity(32 * 1024);
         prometheus_client::encoding::text::encode(&mut text, &self.registry)
@@ -376,12 +393,6 @@ impl Default for Telemetry {
     }
 }
 
-impl Drop for OpenConnection {
-    fn drop(&mut self) {
-        self.0.dec();
-    }
-}
-
 impl GaugeHandles {
     fn register(registry: &mut Registry) -> Self {
         let handles = Self::default();
@@ -389,6 +400,9 @@ impl GaugeHandles {
             (&handles.instances_in_use, "instances_in_use", "Instances that exist"),
             (&handles.instances_max, "instances_max", "Instances that may exist"),
             (&handles.instances_memory_bytes, "instances_memory_bytes", "Linear memory of all instances"),
+            (&handles.slots, "slots", "Memories that are reset in place after a run"),
+            (&handles.slots_idle, "slots_idle", "Those of them that wait for a run"),
+            (&handles.slots_idle_bytes, "slots_idle_bytes", "Memory that waiting ones and stacks hold"),
             (&handles.runs_waiting, "runs_waiting", "Runs that wait for a permit"),
             (&handles.workflows, "workflows", "Workflows that are not archived"),
             (
@@ -419,6 +433,14 @@ impl GaugeHandles {
         for (gauge, name, help) in list {
             registry.register(name, help, gauge.clone());
         }
+        let list = [
+            (&handles.slot_resets, "slot_resets", "Runs after which a memory was reset in place"),
+            (&handles.slot_restored_bytes, "slot_restored_bytes", "What those runs had written"),
+            (&handles.slots_discarded, "slots_discarded", "Memories and stacks that could not be reset"),
+        ];
+        for (counter, name, help) in list {
+            registry.register(name, help, counter.clone());
+        }
         handles
     }
 
@@ -426,6 +448,13 @@ impl GaugeHandles {
         self.instances_in_use.set(now.instances_in_use);
         self.instances_max.set(now.instances_max);
         self.instances_memory_bytes.set(now.instances_memory_bytes);
+        self.slots.set(now.slots.slots);
+        self.slots_idle.set(now.slots.idle);
+        self.slots_idle_bytes.set(now.slots.idle_bytes);
+        // Counted where they happen; here they are shown.
+        self.slot_resets.inner().store(now.slots.resets, Ordering::Relaxed);
+        self.slot_restored_bytes.inner().store(now.slots.restored_bytes, Ordering::Relaxed);
+        self.slots_discarded.inner().store(now.slots.discarded, Ordering::Relaxed);
         self.runs_waiting.set(now.runs_waiting);
         self.workflows.set(now.workflows);
         self.schedules_overrun.set(now.schedules_overrun);
@@ -526,6 +555,14 @@ mod tests {
             instances_in_use: 3,
             instances_max: 256,
             instances_memory_bytes: 9,
+            slots: SlotFigures {
+                slots: 4,
+                idle: 1,
+                idle_bytes: 10,
+                resets: 11,
+                restored_bytes: 12,
+                discarded: 13,
+            },
             runs_waiting: 1,
             workflows: 12,
             schedules_overrun: 2,
@@ -544,6 +581,7 @@ mod tests {
                 queued: 6,
                 flush_us: 7,
             },
+            egress_refused: vec![("loopback", 3)],
             queue: QueueFigures { waiting: 8, dead: 2, ..QueueFigures::default() },
         }
     }
@@ -588,6 +626,12 @@ mod tests {
             "tidegate_instances_in_use 3",
             "tidegate_schedules_overrun 2",
             "tidegate_instances_memory_bytes 9",
+            "tidegate_slots 4",
+            "tidegate_slots_idle 1",
+            "tidegate_slots_idle_bytes 10",
+            "tidegate_slot_resets_total 11",
+            "tidegate_slot_restored_bytes_total 12",
+            "tidegate_slots_discarded_total 13",
             "tidegate_store_stopped 1",
             "tidegate_store_flush_microseconds 7",
             "# EOF",

@@ -3,6 +3,7 @@
 //! Nothing here does IO. [`crate::store`] keeps these values, [`crate::registry`]
 //! serves them from memory.
 
+mod destination;
 mod digest;
 mod id;
 mod mask;
@@ -10,14 +11,17 @@ mod retry;
 mod seal;
 mod secret;
 mod settings;
+mod signature;
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+pub use self::destination::{DESTINATIONS_MAX, Destination, DestinationError};
 pub use self::digest::{Digest, DigestError};
 pub use self::id::IdError;
 pub(crate) use self::id::id128;
@@ -26,6 +30,7 @@ pub use self::retry::RetryPolicy;
 pub use self::seal::{Place, SEAL_HOSTS_MAX, Seal, SealHost, SealHostError};
 pub use self::secret::Secret;
 pub use self::settings::{Setting, SettingChange, SettingWriter, Settings, Visibility};
+pub use self::signature::{SIGNATURE_SECRETS_MAX, SIGNATURE_TOLERANCE_S_MAX, Signature, SignatureScheme};
 use crate::schedule::Schedule;
 
 /// Longest name of a workflow, in bytes: one DNS label (RFC 1035 section 2.3.4).
@@ -219,6 +224,12 @@ pub struct Workflow {
     /// What its endpoint accepts; without meaning for a pull.
     #[serde(default)]
     pub endpoint: Endpoint,
+    /// How requests to its endpoint have to be signed; `None` takes unsigned ones.
+    #[serde(default)]
+    pub signature: Option<Signature>,
+    /// Where its requests may go; `None` for wherever the host lets workflows go.
+    #[serde(default)]
+    pub egress: Option<Arc<[Destination]>>,
     /// When it is due; empty for a catch.
     #[serde(default)]
     pub schedules: Vec<Schedule>,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
-use tidegate::config::Config;
+use tidegate::config::{Config, Reset};
 use tidegate::engine::egress::Egress;
 use tidegate::engine::{
     Call, CallLimits, CommitRefusal, CommitSettings, Compiler, Engine, EngineOptions, Input, InstallError,
@@ -34,6 +34,11 @@ struct CallBuilder<'a> {
     call: Call,
 }
 
+/// These tests are there twice: as they are, and in `engine_pool`.
+fn reset() -> Reset {
+    if module_path!().ends_with("_pool") { Reset::Pool } else { Reset::InPlace }
+}
+
 fn options(folder: &Path) -> EngineOptions {
     EngineOptions {
         artefacts: folder.to_owned(),
@@ -49,6 +54,9 @@ fn options(folder: &Path) -> EngineOptions {
         memory_total_bytes_max: 0,
         fuse: true,
         epoch_tick: Duration::from_millis(2),
+        reset: reset(),
+        idle_bytes_max: 1 << 30,
+        idle_max: Duration::from_secs(60),
         on_compiled: Box::new(|_, _| ()),
     }
 }
@@ -85,6 +93,7 @@ impl Host {
             source: None,
             commit: None,
             traceparent: None,
+            destinations: None,
             limits,
         };
         CallBuilder { host: self, program, call }
@@ -388,13 +397,28 @@ async fn an_artefact_that_was_changed_on_disk_is_never_loaded() {
     for folder in std::fs::read_dir(host._folder.path()).unwrap() {
         artefacts.extend(std::fs::read_dir(folder.unwrap().path()).unwrap().map(|file| file.unwrap().path()));
     }
-    let artefact = artefacts.iter().find(|path| path.extension().is_some_and(|end| end == "cwasm")).unwrap();
-    let good = std::fs::read(artefact).unwrap();
-    for at in [0, good.len() / 3, good.len() - 1] {
-        let mut bad = good.clone();
-        bad[at] ^= 1;
-        std::fs::write(artefact, &bad).unwrap();
-        assert!(host.engine.load(digest).await.unwrap().is_none(), "a flipped bit in byte {at}");
+    let part = |name| artefacts.iter().find(|path| path.extension().is_some_and(|end| end == name));
+    let images = part("image").into_iter();
+    assert_eq!(images.len(), usize::from(reset() == Reset::InPlace));
+    for part in images.chain([part("cwasm").unwrap()]) {
+        let good = std::fs::read(part).unwrap();
+        for at in [0, good.len() / 3, good.len() - 1] {
+            let mut bad = good.clone();
+            bad[at] ^= 1;
+            std::fs::write(part, &bad).unwrap();
+            assert!(host.engine.load(digest).await.unwrap().is_none(), "a flipped bit in byte {at}");
+        }
+        // Neither without a part of it, nor with one that it never had.
+        std::fs::remove_file(part).unwrap();
+        assert!(host.engine.load(digest).await.unwrap().is_none(), "{part:?} is gone");
+        std::fs::write(part, &good).unwrap();
+        assert!(host.engine.load(digest).await.unwrap().is_some(), "{part:?} is as it was");
+    }
+    if reset() == Reset::Pool {
+        let odd = part("cwasm").unwrap().with_extension("image");
+        std::fs::write(&odd, [0; 4096]).unwrap();
+        assert!(host.engine.load(digest).await.unwrap().is_none(), "with a strange image");
+        std::fs::remove_file(odd).unwrap();
     }
     // It is made again from the component, and another key's artefact counts as none.
     host.engine.install(wasm).await.unwrap();
@@ -402,6 +426,53 @@ async fn an_artefact_that_was_changed_on_disk_is_never_loaded() {
     let other_key = EngineOptions { artefact_key: [8; 32], ..options(host._folder.path()) };
     let stranger = Engine::new(other_key, Egress::new(&Config::defaults().egress).unwrap()).unwrap();
     assert!(stranger.load(digest).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn memory_is_reset_in_place_where_that_is_asked_for() {
+    let host = Host::new();
+    let program = host.program("hello").await;
+    let is_in_place = reset() == Reset::InPlace;
+    assert_eq!(program.is_reset_in_place(), is_in_place);
+    for _ in 0..3 {
+        outcome(host.call(&program, Value::Null).run().await);
+    }
+    match host.engine.gauges().slots {
+        Some(slots) => {
+            assert!(is_in_place, "{slots:?}");
+            assert_eq!((slots.slots, slots.idle, slots.resets, slots.discarded), (1, 1, 3, 0));
+            assert!(slots.restored_bytes > 0 && slots.idle_bytes > 0, "{slots:?}");
+        }
+        None => assert!(!is_in_place),
+    }
+}
+
+/// What the pool would not have, a component in a slot of its own cannot have either.
+#[tokio::test]
+async fn tables_are_limited_with_the_pool_and_without() {
+    let host = Host::new();
+    let with_tables = |count: usize| {
+        let table = "(table 1 funcref)";
+        let text = format!(
+            "(component (core module $a (memory 1) {} (func (export \"f\"))) (core module $b {})
+               (core module $c {}) (core instance $i (instantiate $a)) (core instance (instantiate $b))
+               (core instance (instantiate $c)) (func (export \"workflow\") (canon lift (core func $i \"f\"))))",
+            table.repeat(4),
+            table.repeat(4),
+            table.repeat(count - 8)
+        );
+        Bytes::from(wat::parse_str(text).unwrap())
+    };
+    let said = |error: InstallError| match error {
+        InstallError::Link(reason) => reason,
+        other => panic!("{other}"),
+    };
+    let fits = said(refusal(&host, with_tables(8)).await);
+    assert!(fits.contains("workflow"), "its only fault is its type: {fits}");
+    for _ in 0..2 {
+        let too_many = said(refusal(&host, with_tables(9)).await);
+        assert!(too_many.contains("cannot be loaded"), "{too_many}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,18 +4,28 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod access;
+mod accounts;
 mod api;
 mod artefacts;
 mod catch;
 mod cli;
 mod connections;
+mod console;
 mod crashes;
 mod drain;
+mod egress_rules;
 mod engine;
+#[path = "engine.rs"]
+#[allow(clippy::duplicate_mod, reason = "the same tests, without resetting in place")]
+mod engine_pool;
 mod events;
+mod handover;
+mod http2;
 mod limits;
 mod malformed;
 mod otlp;
+mod overload;
 mod probes;
 mod python;
 mod python_builds;
@@ -24,10 +34,14 @@ mod python_packages;
 mod python_projects;
 mod python_served;
 mod queue;
+mod rates;
 mod runs;
 mod schedules;
 mod secrets;
 mod settings;
+mod signatures;
+mod slow_callers;
+mod smuggling;
 mod support;
 mod tidy;
 mod uploads;

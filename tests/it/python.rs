@@ -279,3 +279,67 @@ async fn https_is_encrypted_and_verified_by_the_host() {
         assert_eq!(serde_json::from_str::<Value>(&value).unwrap(), wanted);
     }
 }
+
+/// Programs that leave marks wherever they can, and look for those of others.
+const CANARY: &str = r#"
+import builtins, json, os, sys
+
+def workflow(_request, settings):
+    mark = "left-by-" + _request["name"]
+    found = [name for place in (builtins, json, os, sys) for name in vars(place) if name.startswith("left-by-")]
+    found += [name for name in os.environ if name.startswith("left-by-")]
+    found += [name for name in sys.modules if name.startswith("left-by-")]
+    for place in (builtins, json, os, sys):
+        setattr(place, mark, bytearray(mark.encode() * 20000))
+    os.environ[mark] = mark
+    sys.modules[mark] = json
+    sys.intern(mark)
+    if found:
+        return {"status_code": 500, "body": ", ".join(found)}
+    match _request["end"]:
+        case "raise": raise ValueError(mark)
+        case "recursion": workflow.__wrapped__ = lambda n: workflow.__wrapped__(n + 1); workflow.__wrapped__(0)
+        case "memory": bytearray(1 << 30)
+        case "endless":
+            while True: pass
+    return {"status_code": 200, "body": "clean"}
+"#;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn no_python_run_sees_marks_of_another() {
+    let host = std::sync::Arc::new(Host::new("").await);
+    assert!(host.component.is_reset_in_place(), "the runtime has the form for it");
+    let source = host.source("canary.py", CANARY).await.unwrap();
+    let ends = ["return", "raise", "recursion", "memory", "return", "endless", "return"];
+    let tasks: Vec<_> = (0..4)
+        .map(|task| {
+            let (host, source) = (host.clone(), source.clone());
+            tokio::spawn(async move {
+                for round in 0..14 {
+                    let end = ends[(task + round) % ends.len()];
+                    let given = json!({ "body": { "name": format!("{task}-{round}"), "end": end },
+                        "headers": { "content-type": "application/json" } });
+                    let deadline_ms = (end == "endless").then_some(500);
+                    let ran = host.run(request(&given), Some(source.clone()), &Map::new(), deadline_ms).await;
+                    match (end, ran.report.end) {
+                        ("return", Ok(Outcome { reply: Some(reply), .. })) => {
+                            let body = String::from_utf8(reply.body.unwrap().to_vec()).unwrap();
+                            assert_eq!((reply.status, body.as_str()), (200, "clean"));
+                        }
+                        ("return", other) => panic!("{other:?}"),
+                        (_, Ok(Outcome { reply, .. })) => panic!("{end}: {reply:?}"),
+                        (_, Err(fault)) => {
+                            assert!(!fault.message.contains("left-by-") || end == "raise", "{fault:?}")
+                        }
+                    }
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    let slots = host.engine.gauges().slots.unwrap();
+    assert_eq!((slots.discarded, slots.slots), (0, slots.idle));
+    assert!(slots.resets >= 4 * 14, "{slots:?}");
+}

@@ -285,7 +285,7 @@ fn a_host_has_no_core_dumps_and_needs_its_key() {
     let before: Value = serde_json::from_slice(&before.stdout).unwrap();
     host.create(&json!({ "name": "keyed", "kind": "pull" }));
     host.tell("PATCH", "/api/v1/workflows/keyed/settings", &json!({ "A": "1" })).expect(200);
-    host.restart(&[("keys.file", &path("one.key"))]);
+    host.kill_and_restart();
     host.terminate();
     host.wait();
     let serve = |key: &str| {

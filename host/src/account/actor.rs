@@ -34,6 +34,8 @@ pub enum Via {
     AdminToken,
     /// A token.
     Token(TokenId),
+    /// Login and password, for one request.
+    Password,
     /// A session.
     Session {
         /// Names it.

@@ -13,6 +13,8 @@ pub enum Action {
     UseHost,
     /// A listing that holds what its reader may see.
     ListVisible,
+    /// Give dead letters their attempts again, of workflows that one may run.
+    RedriveVisible,
     /// Create a workflow.
     CreateWorkflow,
     /// Health, disk usage, counters and statistics of everything.
@@ -141,10 +143,11 @@ enum Need {
 
 impl Action {
     /// All actions.
-    pub const ALL: [Action; 18] = [
+    pub const ALL: [Action; 19] = [
         Action::UsePublic,
         Action::UseHost,
         Action::ListVisible,
+        Action::RedriveVisible,
         Action::CreateWorkflow,
         Action::ReadHost,
         Action::OperateHost,
@@ -167,6 +170,7 @@ impl Action {
         match self {
             Action::UsePublic => (Need::Anybody, Scope::Read),
             Action::UseHost | Action::ListVisible => (Need::SignedIn, Scope::Read),
+            Action::RedriveVisible => (Need::SignedIn, Scope::Run),
             Action::CreateWorkflow => (Need::SignedIn, Scope::Write),
             Action::ReadHost | Action::OperateHost | Action::ManageUsers | Action::ReadAudit => {
                 (Need::Admin, Scope::Admin)

@@ -20,8 +20,6 @@ pub enum SecretKind {
     Session,
     /// A link by which a user signs in once.
     OneTimeLink,
-    /// What a sign-in at an OpenID provider in flight is known by.
-    SignInState,
 }
 
 impl SecretKind {
@@ -31,7 +29,6 @@ impl SecretKind {
             SecretKind::Token => "tdgt_",
             SecretKind::Session => "tdgs_",
             SecretKind::OneTimeLink => "tdgo_",
-            SecretKind::SignInState => "tdgi_",
         }
     }
 }

@@ -15,8 +15,6 @@ pub enum SignInMeans {
     Password,
     /// A link that worked once: its user may set a password without the old one.
     OneTimeLink,
-    /// An OpenID provider.
-    Oidc,
 }
 
 /// A session as it is stored: everything but its id.

@@ -80,6 +80,10 @@ impl Memory {
         self.tokens.get(digest)
     }
 
+    pub(super) fn token_by_id(&self, id: TokenId) -> Option<&Token> {
+        self.tokens.get(self.token_digests.get(&id)?)
+    }
+
     /// All tokens, in the order in which they were made.
     pub(super) fn tokens(&self) -> impl Iterator<Item = &Token> {
         self.token_digests.values().filter_map(|digest| self.tokens.get(digest))

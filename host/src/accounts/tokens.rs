@@ -88,7 +88,7 @@ impl Accounts {
         let missing = || AccountError::Missing { what: format!("the token {id:.40?}") };
         let parsed: TokenId = id.parse().map_err(|_| missing())?;
         let memory = self.read();
-        let token = memory.tokens().find(|token| token.id == parsed).ok_or_else(missing)?;
+        let token = memory.token_by_id(parsed).ok_or_else(missing)?;
         let user = memory.user(token.user).ok_or_else(missing)?;
         Ok((token.clone(), user.clone()))
     }

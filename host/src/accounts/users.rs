@@ -170,7 +170,6 @@ pub(super) fn fresh(login: Login, role: Role, now: Timestamp) -> User {
         name: String::new(),
         role,
         password: None,
-        external: None,
         disabled: false,
         created_at: now,
         updated_at: now,

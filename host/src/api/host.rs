@@ -60,8 +60,29 @@ pub struct HealthView {
     pub instances_max: u64,
     /// Linear memory of all instances, in bytes.
     pub instances_memory_bytes: u64,
+    /// The memories that are reset in place after a run; `null` when the sandbox's plain
+    /// pool is all there is (`engine.reset`, or a kernel before Linux 6.7).
+    #[serde(default)]
+    pub slots: Option<SlotFigures>,
     /// How the store is.
     pub store: StoreHealth,
+}
+
+/// Memories that are reset in place after a run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SlotFigures {
+    /// Memories that exist.
+    pub slots: u64,
+    /// Those of them that wait for a run.
+    pub idle: u64,
+    /// Memory that idle ones and idle stacks hold, in bytes.
+    pub idle_bytes: u64,
+    /// Runs after which a memory was restored, since the start.
+    pub resets: u64,
+    /// What was restored in sum, in bytes: what those runs had of memory of their own.
+    pub restored_bytes: u64,
+    /// Memories and stacks that could not be reset, and were not used again.
+    pub discarded: u64,
 }
 
 /// `GET /api/v1/version`.

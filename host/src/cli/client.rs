@@ -138,6 +138,24 @@ impl Client {
         self.send(Method::PUT, path, body, self.call_max)
     }
 
+    /// `POST` of a JSON document by login and password instead of a token (RFC 7617).
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub(crate) fn post_as<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+        login: &str,
+        password: &str,
+    ) -> Result<T> {
+        let pair = data_encoding::BASE64.encode(format!("{login}:{password}").as_bytes());
+        let request = self.request(Method::POST, path);
+        let request = request.header(header::AUTHORIZATION, format!("Basic {pair}"));
+        let request = request.header(header::CONTENT_TYPE, "application/json");
+        self.answer(self.call(request, serde_json::to_vec(body)?, self.call_max)?)
+    }
+
     /// `DELETE`; what it answers is of no interest.
     ///
     /// # Errors
@@ -249,7 +267,8 @@ impl Client {
         if let Some(hint) = hint {
             failure = failure.hint(hint);
         }
-        if status == StatusCode::UNAUTHORIZED {
+        let is_about_token = failure.refused().is_some_and(|told| told.body.code == "unauthorized");
+        if status == StatusCode::UNAUTHORIZED && is_about_token {
             failure = failure.context(format!("the host at {} wants a token", self.address.url));
             failure = failure.hint(match (&self.address.token, &self.address.found_in) {
                 (None, _) => {

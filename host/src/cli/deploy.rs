@@ -135,6 +135,9 @@ fn plan(args: &DeployArgs, loaded: &Loaded, settings: PatchSettings) -> Result<P
     let patch = PatchWorkflow {
         description: description.clone(),
         endpoint: project.and_then(|project| project.endpoint.clone()),
+        // A folder that says nothing of signatures opens no endpoint that checks them.
+        signature: project.and_then(|project| project.signature.clone()).map(Some),
+        egress: project.and_then(|project| project.egress.clone()).map(Some),
         limits: project.and_then(|project| project.limits),
         retry: project.and_then(|project| project.retry.clone()),
         ..PatchWorkflow::default()
@@ -222,6 +225,8 @@ fn create(client: &Client, plan: &Plan, path: &Path) -> Result<WorkflowView> {
         private: false,
         schedules: plan.schedules.clone(),
         endpoint: plan.patch.endpoint.clone(),
+        signature: plan.patch.signature.clone().flatten(),
+        egress: plan.patch.egress.clone().flatten(),
         limits: plan.patch.limits.unwrap_or_default(),
         retry: plan.patch.retry.clone().unwrap_or_default(),
     };
@@ -237,6 +242,8 @@ fn changes(plan: &Plan, view: &WorkflowView) -> PatchWorkflow {
     PatchWorkflow {
         description: patch.description.clone().filter(|text| *text != view.description),
         endpoint: patch.endpoint.clone().filter(|endpoint| *endpoint != view.endpoint),
+        signature: patch.signature.clone().filter(|signature| *signature != view.signature),
+        egress: patch.egress.clone().filter(|egress| *egress != view.egress),
         limits: patch.limits.filter(|limits| *limits != view.limits),
         retry: patch.retry.clone().filter(|retry| *retry != view.retry),
         schedules: differs.then_some(schedules),

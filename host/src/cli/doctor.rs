@@ -13,7 +13,7 @@ use super::error::{Failure, Result};
 use super::human::{bytes, count, relative};
 use super::output::{Output, clean};
 use super::{Context, Format, in_process};
-use crate::api::HealthView;
+use crate::api::{HealthView, SlotFigures};
 use crate::config::Config;
 use crate::data::{HostFile, TOKEN_FILE};
 use crate::store::SpaceLevel;
@@ -248,6 +248,7 @@ fn check_host(client: Result<Client>, findings: &mut Findings) {
     );
     let is_full = health.instances_max > 0 && health.instances_in_use >= health.instances_max;
     findings.add("work", if is_full { Verdict::Warning } else { Verdict::Ok }, work);
+    findings.add("memory", Verdict::Ok, memory(health.slots));
     let store = &health.store;
     findings.add(
         "store",
@@ -264,6 +265,27 @@ fn check_host(client: Result<Client>, findings: &mut Findings) {
             bytes(store.free_bytes)
         ),
     );
+}
+
+/// How memory is made ready for the next run.
+fn memory(slots: Option<SlotFigures>) -> String {
+    let Some(slots) = slots else {
+        return "left to the plain pool (engine.reset, or before Linux 6.7)".to_owned();
+    };
+    let each = match slots.restored_bytes.checked_div(slots.resets) {
+        None => String::new(),
+        Some(each) => format!("; a run writes {}", bytes(each)),
+    };
+    let lost = match slots.discarded {
+        0 => String::new(),
+        lost => format!("; {lost} could not be reset"),
+    };
+    format!(
+        "reset in place: {}, {} idle with {}{each}{lost}",
+        count(slots.slots, "slot"),
+        slots.idle,
+        bytes(slots.idle_bytes)
+    )
 }
 
 fn check_store(folder: &Path, rebuild_index: bool, env: &Environment, findings: &mut Findings) {

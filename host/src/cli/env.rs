@@ -82,6 +82,9 @@ pub(crate) struct Environment {
     /// What `tidegate login` writes: `tidegate/profile.toml` in `XDG_CONFIG_HOME`, or
     /// `~/.config/tidegate/profile.toml`; `None` without a home.
     pub(crate) profile: Option<PathBuf>,
+    /// `LISTEN_FDS`, when `LISTEN_PID` names this process: how many listening sockets its
+    /// starter handed over (`sd_listen_fds(3)`).
+    pub(crate) listeners_inherited: u32,
 }
 
 impl Environment {
@@ -134,6 +137,9 @@ impl Environment {
             let named = set(name).map(PathBuf::from).filter(|path| path.is_absolute());
             named.or_else(|| home.as_ref().map(|home| home.join(below_home)))
         };
+        let number = |name: &str| set(name).and_then(|value| value.to_str()?.parse::<u32>().ok());
+        // Those of another process were not for this one.
+        let is_handed_to_us = number("LISTEN_PID") == Some(std::process::id());
         Ok(Self {
             url: text("TIDEGATE_URL")?,
             token: text("TIDEGATE_TOKEN")?.as_deref().and_then(Token::new),
@@ -149,6 +155,7 @@ impl Environment {
             key_file: base("XDG_CONFIG_HOME", ".config").map(|path| path.join("tidegate/master.key")),
             rustc: set("RUSTC").map(PathBuf::from),
             profile: base("XDG_CONFIG_HOME", ".config").map(|path| path.join("tidegate/profile.toml")),
+            listeners_inherited: number("LISTEN_FDS").filter(|_| is_handed_to_us).unwrap_or(0),
         })
     }
 }

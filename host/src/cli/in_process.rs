@@ -8,11 +8,19 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::error::{Exit, Explain, Failure, Result};
+use crate::accounts::{Accounts, NewUser};
+use crate::api::{CreateUser, UserView};
 use crate::app::{self, AppError, Started};
+use crate::audit::{AuditLog, Event};
 use crate::config::Config;
+use crate::data::DataFolder;
 use crate::engine::egress::EgressError;
 use crate::keys::KeySource;
-use crate::store::{self, EmbeddedOptions, EmbeddedStore, QueueLimits, Store, StoreHealth, Verification};
+use crate::server::inherited;
+use crate::store::{
+    self, EmbeddedOptions, EmbeddedStore, QueueLimits, Store, StoreError, StoreHealth, Verification,
+};
+use crate::workflow::Digest;
 
 /// Serves until SIGTERM or SIGINT, then drains; a second signal ends the process at once.
 ///
@@ -22,13 +30,16 @@ pub(crate) fn serve(
     config: Config,
     data: &Path,
     keys: KeySource,
+    listeners_inherited: u32,
     ready: impl FnOnce(&Started<'_>),
 ) -> Result<()> {
+    // Before the runtime opens descriptors of its own.
+    let inherited = inherited::take(listeners_inherited).map_err(AppError::Inherited).map_err(of_app)?;
     let runtime = runtime()?;
     runtime.block_on(async {
         let shutdown = CancellationToken::new();
         stop_on_signal(shutdown.clone())?;
-        app::serve(config, data, keys, shutdown, ready).await.map_err(of_app)
+        app::serve(config, data, keys, inherited, shutdown, ready).await.map_err(of_app)
     })
 }
 
@@ -81,6 +92,38 @@ pub(crate) fn verify(
         let verification = store.verify().await?;
         store.close().await?;
         Ok((health, verification))
+    })
+}
+
+/// Adds a user to the data folder of a host that is down.
+///
+/// # Errors
+/// Another process has the folder open, or a field is wrong.
+pub(crate) fn add_user(data: &Path, keys: &KeySource, request: CreateUser) -> Result<UserView> {
+    runtime()?.block_on(async {
+        let config = Config::defaults();
+        let keys = keys.load(data, store::is_encrypted(data)).await.map_err(|error| of_app(error.into()))?;
+        let opened = EmbeddedStore::open(data, EmbeddedOptions::from_config(&config, Arc::new(keys.ring)));
+        let store: Arc<dyn Store> = match opened {
+            Err(error @ StoreError::InUse { .. }) => {
+                let hint = "the host runs: leave --data out, and the host adds the user";
+                return Err(Failure::from(error).hint(hint));
+            }
+            opened => opened?,
+        };
+        let folder = DataFolder::create(data)?;
+        let token = Digest::of(folder.admin_token()?.as_bytes());
+        let (accounts, _) = Accounts::open(store.clone(), config.accounts, token).await?;
+        let CreateUser { login, name, role, password } = request;
+        let added = accounts.add_user(NewUser { login, name, role, password }).await;
+        if let Ok(user) = &added {
+            let key = folder.audit_key(&config.audit.key_file)?;
+            let audit = AuditLog::open(data, key, config.audit.days, config.audit.bytes_max)?;
+            let (object, details) = (user.login.to_string(), vec![user.role.to_string()]);
+            audit.append(Event { object, details, ..Event::of_host("user.create") })?;
+        }
+        store.close().await?;
+        Ok(UserView::from(&*added?))
     })
 }
 

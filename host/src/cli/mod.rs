@@ -6,6 +6,7 @@
 
 mod address;
 mod archive;
+mod audit;
 mod backup;
 mod build;
 mod cancel;
@@ -15,6 +16,7 @@ mod dead;
 mod demo;
 mod deploy;
 mod doctor;
+mod egress;
 mod env;
 mod error;
 #[cfg(test)]
@@ -47,13 +49,17 @@ mod schedule;
 mod sdk;
 mod serve;
 mod settings;
+mod share;
 mod show;
 mod show_run;
+mod signature;
 mod sse;
 mod stats;
 mod table;
 #[cfg(test)]
 mod tests;
+mod token;
+mod user;
 mod versions;
 
 use std::process::ExitCode;
@@ -99,6 +105,11 @@ enum Command {
     Settings(settings::SettingsCommand),
     #[command(subcommand)]
     Key(key::KeyCommand),
+    Share(share::ShareArgs),
+    #[command(subcommand)]
+    Signature(signature::SignatureCommand),
+    #[command(subcommand)]
+    Egress(egress::EgressCommand),
     Invoke(invoke::InvokeArgs),
     Runs(runs::RunsArgs),
     Logs(logs::LogsArgs),
@@ -114,6 +125,12 @@ enum Command {
     Restore(backup::RestoreArgs),
     Doctor(doctor::DoctorArgs),
     Demo(demo::DemoArgs),
+    #[command(subcommand)]
+    User(user::UserCommand),
+    #[command(subcommand)]
+    Token(token::TokenCommand),
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
     Login(login::LoginArgs),
     Logout(login::LogoutArgs),
     #[command(name = crate::engine::CHILD_COMMAND, hide = true)]
@@ -187,6 +204,9 @@ fn dispatch(command: Command, context: &mut Context) -> Result<()> {
         Command::Schedule(command) => schedule::run(&command, context),
         Command::Settings(command) => settings::run(&command, context),
         Command::Key(command) => key::run(&command, context),
+        Command::Share(args) => share::run(&args, context),
+        Command::Egress(command) => egress::run(&command, context),
+        Command::Signature(command) => signature::run(&command, context),
         Command::Invoke(args) => invoke::run(&args, context),
         Command::Runs(args) => runs::run(&args, context),
         Command::Stats(args) => stats::run(&args, context),
@@ -200,6 +220,9 @@ fn dispatch(command: Command, context: &mut Context) -> Result<()> {
         Command::Restore(args) => backup::restore(&args, context),
         Command::Doctor(args) => doctor::run(&args, context),
         Command::Demo(args) => demo::run(&args, context),
+        Command::User(command) => user::run(&command, context),
+        Command::Token(command) => token::run(&command, context),
+        Command::Audit(command) => audit::run(&command, context),
         Command::Login(args) => login::login(&args, context),
         Command::Logout(args) => login::logout(&args, context),
         Command::CompileComponent(args) => compile_component::run(&args, &mut context.out),

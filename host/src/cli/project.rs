@@ -8,7 +8,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::error::{Explain, Failure, Result, diagnostic_at};
 use crate::api::{Diagnostic, ScheduleSpec};
-use crate::workflow::{Endpoint, Kind, LimitOverrides, RetryPolicy, WorkflowName};
+use crate::workflow::{Destination, Endpoint, Kind, LimitOverrides, RetryPolicy, Signature, WorkflowName};
 
 /// The file that makes a folder a project.
 pub(crate) const FILE: &str = "workflow.toml";
@@ -36,6 +36,10 @@ pub(crate) struct Project {
     pub(crate) retry: Option<RetryPolicy>,
     /// What its endpoint accepts; `None` leaves the host's as it is.
     pub(crate) endpoint: Option<Endpoint>,
+    /// How requests have to be signed; `None` leaves the host's as it is.
+    pub(crate) signature: Option<Signature>,
+    /// Where its requests may go; `None` leaves the host's as it is.
+    pub(crate) egress: Option<Vec<Destination>>,
 }
 
 /// What a workflow is written in.
@@ -60,10 +64,23 @@ struct Wire {
     limits: Option<Spanned<LimitOverrides>>,
     retry: Option<Spanned<RetryPolicy>>,
     endpoint: Option<Spanned<Endpoint>>,
+    signature: Option<Spanned<Signature>>,
+    egress: Option<Vec<Spanned<Destination>>>,
 }
 
-const KEYS: &[&str] =
-    &["name", "kind", "lang", "description", "runtime", "schedule", "limits", "retry", "endpoint"];
+const KEYS: &[&str] = &[
+    "name",
+    "kind",
+    "lang",
+    "description",
+    "runtime",
+    "schedule",
+    "limits",
+    "retry",
+    "endpoint",
+    "signature",
+    "egress",
+];
 const SCHEDULE_KEYS: &[&str] =
     &["name", "every", "cron", "timezone", "overlap", "missed", "missed_max", "start_deadline", "jitter"];
 const LIMIT_KEYS: &[&str] = &[
@@ -77,6 +94,8 @@ const LIMIT_KEYS: &[&str] = &[
 const RETRY_KEYS: &[&str] = &["attempts", "backoff_ms", "backoff_max_ms", "jitter_percent", "on"];
 const ENDPOINT_KEYS: &[&str] =
     &["methods", "raw_bodies", "cors_origins", "delivery_id_header", "callback_hosts"];
+const EGRESS_KEYS: &[&str] = &["host", "port", "methods", "path_prefix"];
+const SIGNATURE_KEYS: &[&str] = &["scheme", "secret_settings", "tolerance_s", "once"];
 
 impl Project {
     /// Reads the project in this folder.
@@ -150,6 +169,9 @@ fn parse(folder: &Path, text: &str) -> std::result::Result<Project, Box<Diagnost
     if let (Some(limits), Kind::Pull) = (&wire.endpoint, wire.kind) {
         return Err(at(limits.span().start, "a pull has no endpoint".to_owned()));
     }
+    if let (Some(signature), Kind::Pull) = (&wire.signature, wire.kind) {
+        return Err(at(signature.span().start, "a pull has no requests that are signed".to_owned()));
+    }
     if let (Some(runtime), Lang::Rust) = (&wire.runtime, wire.lang) {
         return Err(at(
             runtime.span().start,
@@ -164,6 +186,13 @@ fn parse(folder: &Path, text: &str) -> std::result::Result<Project, Box<Diagnost
             return Err(at(schedule.span().start, format!("there are two schedules named {name}")));
         }
     }
+    let egress = wire.egress.map(|list| {
+        let checked = list.into_iter().map(|one| {
+            let (start, host) = (one.span().start, one.get_ref().host.clone());
+            one.into_inner().checked().map_err(|error| at(start, format!("the destination {host:?} {error}")))
+        });
+        checked.collect::<std::result::Result<Vec<_>, _>>()
+    });
     Ok(Project {
         folder: folder.to_owned(),
         name,
@@ -175,6 +204,8 @@ fn parse(folder: &Path, text: &str) -> std::result::Result<Project, Box<Diagnost
         limits: wire.limits.map(Spanned::into_inner),
         retry: wire.retry.map(Spanned::into_inner),
         endpoint: wire.endpoint.map(Spanned::into_inner),
+        signature: wire.signature.map(Spanned::into_inner),
+        egress: egress.transpose()?,
     })
 }
 
@@ -210,6 +241,8 @@ fn check_keys(text: &str, table: &DeTable<'_>) -> std::result::Result<(), Box<Di
         ("limits", LIMIT_KEYS),
         ("retry", RETRY_KEYS),
         ("endpoint", ENDPOINT_KEYS),
+        ("signature", SIGNATURE_KEYS),
+        ("egress", EGRESS_KEYS),
     ];
     for (section, known) in sections {
         match table.get(section).map(Spanned::get_ref) {
@@ -295,6 +328,25 @@ on = ["exception", "interrupted"]
         let catch = "name = 'a'\nkind = 'catch'\nlang = 'rust'\n[endpoint]\nmethods = ['GET']\n";
         let catch = parse(Path::new("p"), catch).unwrap();
         assert_eq!(catch.endpoint.unwrap().methods, ["GET"]);
+        let signed = "name = 'a'\nkind = 'catch'\nlang = 'rust'\n[signature]\nscheme = 'standard-webhooks'\n\
+                      secret_settings = ['NEW', 'OLD']\n";
+        let signature = parse(Path::new("p"), signed).unwrap().signature.unwrap();
+        assert_eq!((signature.secret_settings.len(), signature.tolerance_s, signature.once), (2, 300, None));
+        let listed = "name = 'a'\nkind = 'pull'\nlang = 'python'\n[[egress]]\nhost = 'API.hrflow.ai'\nmethods = ['GET']\n";
+        assert_eq!(parse(Path::new("p"), listed).unwrap().egress.unwrap()[0].host, "api.hrflow.ai");
+        let closed = "name = 'a'\nkind = 'pull'\nlang = 'python'\negress = []\n";
+        assert_eq!(parse(Path::new("p"), closed).unwrap().egress, Some(Vec::new()));
+        let wrong = refused(&listed.replace("API.", "https://"));
+        assert!(
+            wrong.starts_with("workflow.toml:4:1: the destination \"https://hrflow.ai\" is not a host name"),
+            "{wrong}"
+        );
+        insta::assert_snapshot!(refused(&signed.replace("secret_settings", "secret_setting")), @r"
+        workflow.toml:6:1: unknown key secret_setting
+          6 | secret_setting = ['NEW', 'OLD']
+            | ^
+          = did you mean secret_settings?
+        ");
     }
 
     #[test]
@@ -337,7 +389,7 @@ on = ["exception", "interrupted"]
         workflow.toml:6:1: unknown key zzz
           6 | zzz = "hrflow-4"
             | ^
-          = known keys here: name, kind, lang, description, runtime, schedule, limits, retry, endpoint
+          = known keys here: name, kind, lang, description, runtime, schedule, limits, retry, endpoint, signature, egress
         "#);
     }
 

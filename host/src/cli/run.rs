@@ -113,6 +113,9 @@ fn job(args: &RunArgs, context: &mut Context) -> Result<Job> {
         schedules: Vec::new(),
         endpoint: project.and_then(|project| project.endpoint.clone()),
         limits: project.and_then(|project| project.limits).unwrap_or_default(),
+        // Who runs it here is its author.
+        signature: None,
+        egress: project.and_then(|project| project.egress.clone()),
         retry: RetryPolicy::default(),
     };
     let runtime = args.runtime.clone().or_else(|| loaded.runtime().map(str::to_owned));

@@ -139,7 +139,7 @@ impl Sandbox {
     pub(crate) fn run(&self, job: Job) -> Result<Ran> {
         self.runtime.block_on(async {
             let name = job.workflow.name.clone();
-            self.core.registry.create(job.workflow.clone()).await?;
+            self.core.registry.create(job.workflow.clone(), None).await?;
             let ran = self.run_created(job).await;
             self.core.registry.archive(&name).await?;
             ran
@@ -151,11 +151,13 @@ impl Sandbox {
         let Job { workflow, program, runtime, request, settings } = job;
         let name = workflow.name;
         let patch: PatchSettings = settings.into_iter().map(|(name, value)| (name, Some(value))).collect();
-        registry.change_settings(&name, patch, Some(Visibility::Plain)).await?;
+        registry.change_settings(&name, patch, Some(Visibility::Plain), None).await?;
         let deployed = match program {
-            Program::Component(wasm) => deployer.component(&name, Bytes::from(wasm), String::new()).await,
+            Program::Component(wasm) => {
+                deployer.component(&name, Bytes::from(wasm), String::new(), None).await
+            }
             Program::Python { file, source } => {
-                deployer.source(&name, file, Bytes::from(source), runtime, String::new()).await
+                deployer.source(&name, file, Bytes::from(source), runtime, String::new(), None).await
             }
         };
         let entry: Arc<Entry> = deployed.map_err(|error| refused(&error))?;

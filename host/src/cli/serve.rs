@@ -92,9 +92,11 @@ pub(crate) fn run(args: &ServeArgs, context: &mut Context) -> Result<()> {
         Failure::usage("there is no place for a data folder: HOME is not set").hint("name one with --data")
     })?;
     let mut told = Ok(());
-    let keys = env.keys(&config);
+    let (keys, inherited) = (env.keys(&config), env.listeners_inherited);
     no_core_files()?;
-    in_process::serve(config, &data, keys, |started| told = tell(started, &data, args.format, context))?;
+    in_process::serve(config, &data, keys, inherited, |started| {
+        told = tell(started, &data, args.format, context)
+    })?;
     told
 }
 

@@ -74,10 +74,19 @@ fn fields(view: &WorkflowView, out: &super::output::Output, now: jiff::Timestamp
             origins => format!("browsers of {}", origins.join(", ")),
         };
         fields.add("callable by", clean(&origins));
+        if let Some(signature) = &view.signature {
+            let secrets = signature.secret_settings.join(", ");
+            fields.add("signed by", clean(&format!("{}, with {secrets}", signature.scheme)));
+        }
         fields.maybe("delivery id", endpoint.delivery_id_header.as_deref().map(clean));
         if !endpoint.callback_hosts.is_empty() {
             fields.add("calls back", clean(&endpoint.callback_hosts.join(", ")));
         }
+    }
+    if let Some(list) = &view.egress {
+        let hosts: Vec<&str> = list.iter().map(|one| one.host.as_str()).collect();
+        let hosts = if hosts.is_empty() { "nowhere".to_owned() } else { hosts.join(", ") };
+        fields.add("may reach", clean(&hosts));
     }
     let limits = [
         view.limits.deadline_ms.map(|ms| format!("deadline {}", duration_ms(ms))),

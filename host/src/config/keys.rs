@@ -1,7 +1,9 @@
 //! Every key, by section; `config.default.toml` says what each means.
 
 use std::fmt;
+use std::net::IpAddr;
 
+use ipnet::IpNet;
 use serde::Deserialize;
 
 use crate::api::MissedWord;
@@ -16,6 +18,7 @@ pub struct Config {
     pub engine: Engine,
     pub run: Run,
     pub accounts: Accounts,
+    pub audit: Audit,
     pub egress: Egress,
     pub store: Store,
     pub keys: Keys,
@@ -66,6 +69,12 @@ pub struct Server {
     pub catch_listen: String,
     pub catch_url: String,
     pub connections_max: usize,
+    pub address_connections_max: u32,
+    pub address_rate_per_s_max: u32,
+    pub address_burst_max: u32,
+    pub endpoint_rate_per_s_max: u32,
+    pub endpoint_burst_max: u32,
+    pub trusted_proxies: Vec<String>,
     pub header_timeout_ms: u64,
     pub idle_timeout_ms: u64,
     pub header_bytes_max: usize,
@@ -92,6 +101,19 @@ pub struct Engine {
     pub compiles_max: usize,
     pub fuse: bool,
     pub programs_max: usize,
+    pub reset: Reset,
+    pub idle_memory_bytes_max: u64,
+    pub idle_ms: u64,
+}
+
+/// How an ended instance's memory is made ready for the next one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reset {
+    /// The pages that it wrote are restored, where the kernel can tell which they are.
+    InPlace,
+    /// As the sandbox's own pool does it.
+    Pool,
 }
 
 /// Which catch runs leave a record.
@@ -138,6 +160,15 @@ pub struct Accounts {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[allow(missing_docs, reason = "config.default.toml documents each key")]
+pub struct Audit {
+    pub days: u32,
+    pub bytes_max: u64,
+    pub key_file: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs, reason = "config.default.toml documents each key")]
 pub struct Egress {
     pub allow_private: Vec<String>,
     pub ca_file: String,
@@ -148,6 +179,7 @@ pub struct Egress {
     pub request_bytes_max: u64,
     pub response_bytes_max: u64,
     pub response_header_bytes_max: usize,
+    pub run_bytes_max: u64,
     pub requests_max: u32,
     pub concurrent_max: u32,
     pub connections_max: usize,
@@ -228,6 +260,12 @@ pub enum LogFormat {
 }
 
 impl Server {
+    /// The networks of proxies whose word on who calls counts; what is no network is left
+    /// out, of which validation leaves none.
+    pub fn trusted_proxies(&self) -> Vec<IpNet> {
+        self.trusted_proxies.iter().filter_map(|text| network(text)).collect()
+    }
+
     /// What records call this host: as configured, or the machine's host name.
     pub fn node(&self) -> String {
         match self.node.as_str() {
@@ -235,6 +273,11 @@ impl Server {
             name => name.to_owned(),
         }
     }
+}
+
+/// A network, or a single address.
+pub(super) fn network(text: &str) -> Option<IpNet> {
+    text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
 }
 
 impl fmt::Display for LogFormat {

@@ -6,7 +6,7 @@
 
 use std::collections::HashSet;
 use std::fs::File;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Read, Seek, Write};
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -16,6 +16,7 @@ use sha2::Sha256;
 use wasmtime::component::Component;
 
 use super::compile::Compiled;
+use super::slots::Image;
 use crate::api::Fusion;
 use crate::workflow::Digest;
 
@@ -26,8 +27,20 @@ pub const KEY_BYTES: usize = 32;
 /// the tag is made of.
 const TAG_BYTES: usize = 32;
 
-/// An artefact's native code, and its tag.
-const EXTENSIONS: [&str; 2] = ["cwasm", "tag"];
+/// An artefact's native code, what its memory shows at first (not all have that), and the
+/// tag of both.
+const EXTENSIONS: [&str; 3] = ["cwasm", "image", "tag"];
+
+/// Files are written and checked in pieces of so many bytes.
+const CHUNK_BYTES: usize = 256 << 10;
+
+/// What an artefact is made of.
+pub(super) struct Loaded {
+    /// The native code.
+    pub(super) component: Component,
+    /// What its memory shows at first, unless the code says that itself.
+    pub(super) image: Option<Image>,
+}
 
 /// The artefacts of one engine configuration.
 pub(super) struct Artefacts {
@@ -50,14 +63,17 @@ impl Artefacts {
 
     /// Keeps an artefact.
     pub(super) fn save(&self, digest: Digest, compiled: &Compiled) -> std::io::Result<()> {
-        let note = serde_json::to_vec(&compiled.fusion)?;
-        let mut mac = self.mac(digest, &note);
-        mac.update(&compiled.artefact);
-        let tag = [&mac.finalize().into_bytes()[..], &note].concat();
-        // The tag goes last: an artefact without one counts as missing. Both are renamed
+        // The tag goes last: an artefact without one counts as missing. All are renamed
         // into place, because a running instance may have the old file mapped.
         self.write(&self.path(digest, "cwasm"), &compiled.artefact)?;
-        self.write(&self.path(digest, "tag"), &tag)
+        match &compiled.image {
+            Some(image) => self.write(&self.path(digest, "image"), image)?,
+            None => match std::fs::remove_file(self.path(digest, "image")) {
+                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+                _ => {}
+            },
+        }
+        self.write(&self.path(digest, "tag"), &self.tag(digest, compiled)?)
     }
 
     /// What is noted of an artefact, for people; `None` when there is none.
@@ -70,12 +86,14 @@ impl Artefacts {
         }
     }
 
-    /// Maps an artefact; `None` when there is none that can be trusted.
+    /// Maps an artefact, for the engine `in_place` if it has an image and for `pool` if not;
+    /// `None` when there is none that can be trusted and that `pool` takes.
     pub(super) fn load(
         &self,
-        engine: &wasmtime::Engine,
+        pool: &wasmtime::Engine,
+        in_place: &wasmtime::Engine,
         digest: Digest,
-    ) -> std::io::Result<Option<Component>> {
+    ) -> std::io::Result<Option<Loaded>> {
         let (path, tag_path) = (self.path(digest, "cwasm"), self.path(digest, "tag"));
         let (mut file, tag) = match (File::open(&path), std::fs::read(&tag_path)) {
             (Ok(file), Ok(tag)) => (file, tag),
@@ -84,13 +102,20 @@ impl Artefacts {
             }
             (Err(error), _) | (_, Err(error)) => return Err(error),
         };
+        let mut image = match File::open(self.path(digest, "image")) {
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            opened => Some(opened?),
+        };
         let Some((tag, note)) = tag.split_at_checked(TAG_BYTES) else { return Ok(None) };
         let mut mac = self.mac(digest, note);
-        let mut chunk = vec![0; 256 << 10];
-        loop {
-            match file.read(&mut chunk)? {
-                0 => break,
-                read => mac.update(&chunk[..read]),
+        mac.update(&image_mark(image.as_ref().map(|image| image.metadata()).transpose()?.map(|of| of.len())));
+        let mut chunk = vec![0; CHUNK_BYTES];
+        for file in image.iter_mut().chain([&mut file]) {
+            loop {
+                match file.read(&mut chunk)? {
+                    0 => break,
+                    read => mac.update(&chunk[..read]),
+                }
             }
         }
         if mac.verify_slice(tag).is_err() {
@@ -99,26 +124,37 @@ impl Artefacts {
         }
         // By its descriptor, so that it is the file that was checked.
         let checked = format!("/proc/self/fd/{}", file.as_raw_fd());
-        // SAFETY: the bytes come from `Engine::precompile_component` of this very engine
-        // configuration: only a holder of our key can make the tag, and the key never
-        // leaves this host. The folder belongs to the host alone and files in it are
-        // replaced by rename, never written in place.
-        match unsafe { Component::deserialize_file(engine, checked) } {
-            Ok(component) => Ok(Some(component)),
+        let map = |engine| {
+            // SAFETY: the bytes come from `Engine::precompile_component` of this very engine
+            // configuration: only a holder of our key can make the tag, and the key never
+            // leaves this host. The folder belongs to the host alone and files in it are
+            // replaced by rename, never written in place.
+            unsafe { Component::deserialize_file(engine, &checked) }
+        };
+        let mapped = match &image {
+            None => map(pool),
+            Some(_) => map(pool).and_then(|_| map(in_place)),
+        };
+        let component = match mapped {
+            Ok(component) => component,
             Err(error) => {
                 tracing::warn!(%digest, %error, "artefact does not fit this engine, it is compiled again");
-                Ok(None)
+                return Ok(None);
             }
-        }
+        };
+        // SAFETY: the descriptor is of the file that was checked, and what was said of the
+        // folder holds for it too: it is never written in place or cut off.
+        let image = image.map(|image| unsafe { Image::of(image) }).transpose()?;
+        Ok(Some(Loaded { component, image }))
     }
 
     /// Makes an artefact young again: somebody is about to need it.
     pub(super) fn touch(&self, digest: Digest) -> std::io::Result<()> {
         for extension in EXTENSIONS {
-            File::options()
-                .append(true)
-                .open(self.path(digest, extension))?
-                .set_modified(SystemTime::now())?;
+            match File::options().append(true).open(self.path(digest, extension)) {
+                Err(error) if error.kind() == ErrorKind::NotFound && extension == "image" => {}
+                opened => opened?.set_modified(SystemTime::now())?,
+            }
         }
         Ok(())
     }
@@ -162,7 +198,15 @@ impl Artefacts {
 
     fn write(&self, path: &Path, bytes: &[u8]) -> std::io::Result<()> {
         let mut file = tempfile::NamedTempFile::new_in(&self.folder)?;
-        file.write_all(bytes)?;
+        for chunk in bytes.chunks(CHUNK_BYTES) {
+            // An image is zero in large parts: they take no room.
+            if chunk.iter().all(|byte| *byte == 0) {
+                file.seek_relative(chunk.len() as i64)?;
+            } else {
+                file.write_all(chunk)?;
+            }
+        }
+        file.as_file().set_len(bytes.len() as u64)?;
         file.as_file().sync_data()?;
         file.persist(path)?;
         Ok(())
@@ -177,6 +221,23 @@ impl Artefacts {
         mac.update(note);
         mac
     }
+
+    /// The tag, and what is noted behind it.
+    fn tag(&self, digest: Digest, compiled: &Compiled) -> std::io::Result<Vec<u8>> {
+        let note = serde_json::to_vec(&compiled.fusion)?;
+        let mut mac = self.mac(digest, &note);
+        mac.update(&image_mark(compiled.image.as_ref().map(|image| image.len() as u64)));
+        mac.update(compiled.image.as_deref().unwrap_or_default());
+        mac.update(&compiled.artefact);
+        Ok([&mac.finalize().into_bytes()[..], &note].concat())
+    }
+}
+
+/// Tells artefacts with and without an image apart, and where an image ends.
+fn image_mark(length: Option<u64>) -> [u8; 9] {
+    let mut mark = [u8::from(length.is_some()); 9];
+    mark[1..].copy_from_slice(&length.unwrap_or_default().to_le_bytes());
+    mark
 }
 
 /// The component that a file belongs to; `None` for one that was never finished.
@@ -192,8 +253,9 @@ mod tests {
 
     const HOUR: Duration = Duration::from_secs(3600);
 
-    fn compiled(code: &[u8]) -> Compiled {
-        Compiled { artefact: code.to_vec(), fusion: Fusion { modules: 3, merged: 2, reason: None } }
+    fn code() -> Compiled {
+        let fusion = Fusion { modules: 3, merged: 2, reason: None };
+        Compiled { artefact: b"code".to_vec(), image: Some(b"image".to_vec()), fusion }
     }
 
     fn age(path: &Path) {
@@ -208,7 +270,7 @@ mod tests {
         let [live, dead, young, touched] =
             ["live", "dead", "young", "touched"].map(|name| Digest::of(name.as_bytes()));
         for digest in [live, dead, young, touched] {
-            artefacts.save(digest, &compiled(b"code")).unwrap();
+            artefacts.save(digest, &code()).unwrap();
             EXTENSIONS.iter().filter(|_| digest != young).for_each(|one| age(&artefacts.path(digest, one)));
         }
         artefacts.touch(touched).unwrap();
@@ -217,13 +279,13 @@ mod tests {
         age(&unfinished);
         let other = Artefacts::open(root.path(), "old".to_owned(), [1; KEY_BYTES]).unwrap();
         let used = Artefacts::open(root.path(), "used".to_owned(), [1; KEY_BYTES]).unwrap();
-        other.save(live, &compiled(b"code")).unwrap();
-        used.save(live, &compiled(b"code")).unwrap();
+        other.save(live, &code()).unwrap();
+        used.save(live, &code()).unwrap();
         EXTENSIONS.iter().for_each(|one| age(&other.path(live, one)));
 
-        let note = serde_json::to_vec(&compiled(b"").fusion).unwrap().len() as u64;
-        let freed_bytes = artefacts.sweep(&HashSet::from([live]), HOUR).unwrap();
-        assert_eq!(freed_bytes, 2 * (4 + 32 + note) + 3);
+        let note = serde_json::to_vec(&code().fusion).unwrap().len() as u64;
+        let bytes = 4 + 5 + 32 + note;
+        assert_eq!(artefacts.sweep(&HashSet::from([live]), HOUR).unwrap(), 2 * bytes + 3);
         for (digest, stays) in [(live, true), (dead, false), (young, true), (touched, true)] {
             for one in EXTENSIONS {
                 assert_eq!(artefacts.path(digest, one).exists(), stays, "{digest} {one}");

@@ -11,7 +11,7 @@ use super::bindings::workflow::tidegate::workflow::types;
 use super::egress::SealedSettings;
 use super::state::CommitSettings;
 use crate::run::{Exchange, Fault, Inputs, LogLine, LogSummary, Usage};
-use crate::workflow::{SettingChange, Settings, Visibility, WorkflowId};
+use crate::workflow::{Destination, SettingChange, Settings, Visibility, WorkflowId};
 
 /// An HTTP request for a catch workflow.
 #[derive(Clone)]
@@ -69,6 +69,8 @@ pub struct Call {
     pub commit: Option<Arc<dyn CommitSettings>>,
     /// The header `traceparent` of what it sends, unless it sets its own.
     pub traceparent: Option<String>,
+    /// Where it may send requests; `None` for wherever the host lets workflows go.
+    pub destinations: Option<Arc<[Destination]>>,
     /// Its limits.
     pub limits: CallLimits,
 }

@@ -12,10 +12,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rustix::process::{Resource, Rlimit};
+use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 
-use super::{fuse, tuning};
+use super::{fuse, strip, tuning};
 use crate::api::Fusion;
 
 /// The hidden subcommand by which the host's own binary becomes the child.
@@ -27,12 +28,54 @@ const MESSAGE_BYTES_MAX: u64 = 4096;
 /// How long the reason can be for which a component is not fused.
 const REASON_BYTES_MAX: usize = 300;
 
+/// What is done to a component before it is compiled, where its shape allows.
+#[derive(Debug, Clone, Copy)]
+pub struct Steps {
+    /// Its core modules are merged.
+    pub fuse: bool,
+    /// The contents of its memory are taken out.
+    pub in_place: bool,
+}
+
 /// What a component became.
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct Compiled {
     /// Native code.
     pub(super) artefact: Vec<u8>,
+    /// What its memory shows at first, if that was taken out; a whole number of pages.
+    pub(super) image: Option<Vec<u8>>,
     /// Whether its core modules were merged.
     pub(super) fusion: Fusion,
+}
+
+/// The line of JSON in front of what the child hands over.
+#[derive(Serialize, Deserialize)]
+struct Head {
+    fusion: Fusion,
+    image_bytes: Option<usize>,
+}
+
+impl Compiled {
+    /// As the child hands it over: the head, the image, the artefact.
+    fn write(&self, mut to: impl Write) -> std::io::Result<()> {
+        let head =
+            Head { fusion: self.fusion.clone(), image_bytes: self.image.as_ref().map(|image| image.len()) };
+        let mut line = serde_json::to_vec(&head)?;
+        line.push(b'\n');
+        to.write_all(&line)?;
+        to.write_all(self.image.as_deref().unwrap_or_default())?;
+        to.write_all(&self.artefact)
+    }
+
+    /// The same back; `None` when the bytes are not of that form.
+    fn read(mut output: Vec<u8>) -> Option<Self> {
+        let line_bytes = output.iter().position(|byte| *byte == b'\n')?;
+        let head: Head = serde_json::from_slice(&output[..line_bytes]).ok()?;
+        output.drain(..=line_bytes);
+        let image_bytes = head.image_bytes.unwrap_or_default();
+        let artefact = (image_bytes <= output.len()).then(|| output.split_off(image_bytes))?;
+        Some(Self { artefact, image: head.image_bytes.map(|_| output), fusion: head.fusion })
+    }
 }
 
 /// Where compilation happens.
@@ -78,15 +121,10 @@ impl Compiler {
     ///
     /// # Errors
     /// See [`CompileError`].
-    pub(super) async fn compile(
-        &self,
-        wasm: Bytes,
-        memory_bytes_max: usize,
-        fuse: bool,
-    ) -> Result<Compiled, CompileError> {
+    pub(super) async fn compile(&self, wasm: Bytes, steps: Steps) -> Result<Compiled, CompileError> {
         match self {
             Compiler::InProcess => {
-                let compiled = tokio::task::spawn_blocking(move || precompile(&wasm, memory_bytes_max, fuse));
+                let compiled = tokio::task::spawn_blocking(move || precompile(&wasm, steps));
                 compiled
                     .await
                     .map_err(|panic| CompileError::Refused(panic.to_string()))?
@@ -96,10 +134,10 @@ impl Compiler {
                 let mut command = Command::new(program);
                 command
                     .arg(CHILD_COMMAND)
-                    .args(["--memory-bytes-max", &memory_bytes_max.to_string()])
                     .args(["--address-space-bytes-max", &child_bytes_max.to_string()])
                     .args(["--cpu-seconds-max", &(timeout.as_secs().max(1) * cores()).to_string()])
-                    .args(fuse.then_some("--fuse"))
+                    .args(steps.fuse.then_some("--fuse"))
+                    .args(steps.in_place.then_some("--in-place"))
                     .env_clear()
                     .env("RAYON_NUM_THREADS", compile_threads().to_string())
                     .stdin(Stdio::piped())
@@ -107,7 +145,9 @@ impl Compiler {
                     .stderr(Stdio::piped())
                     .kill_on_drop(true);
                 let finished = tokio::time::timeout(*timeout, talk(command, wasm)).await;
-                unpack(finished.map_err(|_| CompileError::Timeout(*timeout))??)
+                let output = finished.map_err(|_| CompileError::Timeout(*timeout))??;
+                let refused = || CompileError::Refused("the compiler gave no result".to_owned());
+                Compiled::read(output).ok_or_else(refused)
             }
         }
     }
@@ -150,37 +190,17 @@ async fn talk(mut command: Command, wasm: Bytes) -> Result<Vec<u8>, CompileError
     }
 }
 
-/// Takes apart what the child wrote: a line of JSON, then the artefact.
-fn unpack(mut output: Vec<u8>) -> Result<Compiled, CompileError> {
-    let refused = || CompileError::Refused("the compiler gave no result".to_owned());
-    let line_bytes = output.iter().position(|byte| *byte == b'\n').ok_or_else(refused)?;
-    let fusion = serde_json::from_slice(&output[..line_bytes]).map_err(|_| refused())?;
-    output.drain(..=line_bytes);
-    Ok(Compiled { artefact: output, fusion })
-}
-
-/// What the child does: reads a component from stdin, writes to stdout a line of JSON
-/// about how it was fused, and the artefact.
+/// What the child does: reads a component from stdin, writes to stdout what it became.
 ///
 /// # Errors
 /// One line for the parent.
-pub fn child_main(
-    memory_bytes_max: usize,
-    address_space_bytes_max: u64,
-    cpu_seconds_max: u64,
-    fuse: bool,
-) -> Result<(), String> {
+pub fn child_main(steps: Steps, address_space_bytes_max: u64, cpu_seconds_max: u64) -> Result<(), String> {
     confine(address_space_bytes_max, cpu_seconds_max)
         .map_err(|error| format!("setting limits failed: {error}"))?;
     let mut wasm = Vec::new();
     std::io::stdin().lock().read_to_end(&mut wasm).map_err(|error| format!("reading failed: {error}"))?;
-    let Compiled { artefact, fusion } = precompile(&wasm, memory_bytes_max, fuse)?;
-    let mut line = serde_json::to_vec(&fusion).map_err(|error| error.to_string())?;
-    line.push(b'\n');
-    let mut out = std::io::stdout().lock();
-    out.write_all(&line)
-        .and_then(|()| out.write_all(&artefact))
-        .map_err(|error| format!("writing failed: {error}"))
+    let compiled = precompile(&wasm, steps)?;
+    compiled.write(std::io::stdout().lock()).map_err(|error| format!("writing failed: {error}"))
 }
 
 fn confine(address_space_bytes_max: u64, cpu_seconds_max: u64) -> std::io::Result<()> {
@@ -199,26 +219,47 @@ fn confine(address_space_bytes_max: u64, cpu_seconds_max: u64) -> std::io::Resul
     Ok(())
 }
 
-fn precompile(wasm: &[u8], memory_bytes_max: usize, fuse: bool) -> Result<Compiled, String> {
-    // One instance is the smallest pool: the pool does not change the code, and a large
-    // one reserves more address space than the child has.
-    let mut config = tuning::config(1, memory_bytes_max);
-    config.allocation_strategy(wasmtime::InstanceAllocationStrategy::OnDemand);
-    let engine = wasmtime::Engine::new(&config).map_err(|error| format!("{error:#}"))?;
-    let compile = |wasm: &[u8]| engine.precompile_component(wasm).map_err(|error| format!("{error:#}"));
-    let mut reason = match fuse {
+fn precompile(wasm: &[u8], steps: Steps) -> Result<Compiled, String> {
+    let engine = wasmtime::Engine::new(&tuning::common()).map_err(|error| format!("{error:#}"))?;
+    let compile = |wasm: &[u8], fusion: Fusion| {
+        let stripped = if steps.in_place { strip::strip(wasm) } else { None };
+        let component = stripped.as_ref().map_or(wasm, |stripped| &stripped.component);
+        let artefact = engine.precompile_component(component).map_err(|error| format!("{error:#}"))?;
+        Ok::<_, String>(Compiled { artefact, image: stripped.map(|stripped| stripped.image), fusion })
+    };
+    let mut reason = match steps.fuse {
         false => "it is switched off, see engine.fuse".to_owned(),
         true => match fuse::fuse(wasm) {
             Err(reason) => reason.to_string(),
-            Ok(fused) => match compile(&fused.component) {
-                Ok(artefact) => {
-                    let fuse::Report { modules, merged, .. } = fused.report;
-                    return Ok(Compiled { artefact, fusion: Fusion { modules, merged, reason: None } });
+            Ok(fused) => {
+                let fuse::Report { modules, merged, .. } = fused.report;
+                match compile(&fused.component, Fusion { modules, merged, reason: None }) {
+                    Ok(compiled) => return Ok(compiled),
+                    Err(error) => format!("the merged component cannot be compiled: {error}"),
                 }
-                Err(error) => format!("the merged component cannot be compiled: {error}"),
-            },
+            }
         },
     };
     reason.truncate(reason.floor_char_boundary(REASON_BYTES_MAX));
-    Ok(Compiled { artefact: compile(wasm)?, fusion: Fusion::refused(reason) })
+    compile(wasm, Fusion::refused(reason))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_child_says_is_understood() {
+        for image in [None, Some(vec![]), Some(vec![b'\n'; 4096])] {
+            let fusion = Fusion { modules: 3, merged: 2, reason: None };
+            let compiled = Compiled { artefact: vec![1, 2, 3], image, fusion };
+            let mut bytes = Vec::new();
+            compiled.write(&mut bytes).unwrap();
+            assert_eq!(Compiled::read(bytes.clone()).as_ref(), Some(&compiled));
+            bytes.truncate(bytes.len() - 4);
+            assert_ne!(Compiled::read(bytes), Some(compiled));
+        }
+        assert_eq!(Compiled::read(b"no line".to_vec()), None);
+        assert_eq!(Compiled::read(b"no JSON\n".to_vec()), None);
+    }
 }

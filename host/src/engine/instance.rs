@@ -35,14 +35,16 @@ const TRACE_BYTES_MAX: usize = 32 << 10;
 /// permit back; that takes a while, so it is done after the caller has its reply.
 pub struct Remains {
     store: Option<Store<State>>,
-    sweeper: Arc<Sweeper>,
+    /// Of what the plain pool has to give back.
+    sweeper: Option<Arc<Sweeper>>,
     // Dropped behind the store: the slot must be free before the permit is.
     _permit: Permit,
 }
 
 impl Remains {
-    fn new(engine: &Engine, store: Store<State>, permit: Permit) -> Self {
-        Self { store: Some(store), sweeper: engine.sweeper.clone(), _permit: permit }
+    fn new(engine: &Engine, program: &Program, store: Store<State>, permit: Permit) -> Self {
+        let sweeper = (!program.is_reset_in_place()).then(|| engine.sweeper.clone());
+        Self { store: Some(store), sweeper, _permit: permit }
     }
 }
 
@@ -51,7 +53,9 @@ impl Drop for Remains {
         if let Some(store) = self.store.take() {
             let memory_bytes = store.data().memory.peak_bytes();
             drop(store);
-            self.sweeper.dropped(memory_bytes);
+            if let Some(sweeper) = &self.sweeper {
+                sweeper.dropped(memory_bytes);
+            }
         }
     }
 }
@@ -78,21 +82,21 @@ pub(super) async fn run(engine: &Engine, program: &Program, call: Call, permit: 
     let text = call.source.as_ref().map(|source| source.text.clone()).unwrap_or_default();
     let sealed = SealedSettings::of(&call.settings, |name| chance.placeholder(name));
     let settings = settings_for_guest(&call.settings, sealed.as_deref());
-    let mut store = new_store(engine, span, &chance, &log, &call, text, Open::Yes(sealed));
+    let mut store = new_store(engine, program, span, &chance, &log, &call, text, Open::Yes(sealed));
     let trigger = call.input.into_trigger(call.attempt);
 
     let mut instantiated = span.started;
     let guest = async {
         match &program.form {
             Form::Workflow(pre) => {
-                let instance = pre.instantiate_async(&mut store).await?;
+                let instance = program.instantiate(pre.instantiate_async(&mut store)).await?;
                 instantiated = Instant::now();
                 instance.call_workflow(&mut store, &trigger, &settings).await
             }
             Form::Runtime(pre) => {
                 let source =
                     call.source.as_ref().ok_or_else(|| wasmtime::Error::msg("no program was handed over"))?;
-                let instance = pre.instantiate_async(&mut store).await?;
+                let instance = program.instantiate(pre.instantiate_async(&mut store)).await?;
                 instantiated = Instant::now();
                 instance.call_run(&mut store, &source.code, &trigger, &settings).await
             }
@@ -122,7 +126,7 @@ pub(super) async fn run(engine: &Engine, program: &Program, call: Call, permit: 
         queue_us: 0,
     };
     let report = Report { end, log: lines, log_summary, exchanges, usage, inputs: chance.inputs() };
-    (report, Remains::new(engine, store, permit))
+    (report, Remains::new(engine, program, store, permit))
 }
 
 /// Asks a runtime. The program gets no settings and no way out.
@@ -141,9 +145,9 @@ pub(super) async fn ask(
     let log = Log::new(span.started, call.limits.log_bytes_max);
     let text = call.source.as_ref().map(|source| source.text.clone()).unwrap_or_default();
     // Importing a program must not call anybody.
-    let mut store = new_store(engine, span, &chance, &log, &call, text, Open::No);
+    let mut store = new_store(engine, program, span, &chance, &log, &call, text, Open::No);
     let guest = async {
-        let instance = pre.instantiate_async(&mut store).await?;
+        let instance = program.instantiate(pre.instantiate_async(&mut store)).await?;
         Ok(match question {
             Question::Describe => Answer::Description(instance.call_describe(&mut store).await?),
             Question::Compile { file, source } => {
@@ -160,7 +164,7 @@ pub(super) async fn ask(
         Some(Err(error)) => Err(fault_of(&error, store.data(), call.limits.memory_bytes_max)),
         Some(Ok(answer)) => Ok(answer),
     };
-    drop(Remains::new(engine, store, permit));
+    drop(Remains::new(engine, program, store, permit));
     answer
 }
 
@@ -170,8 +174,10 @@ enum Open {
     No,
 }
 
+#[allow(clippy::too_many_arguments, reason = "what a store is made of")]
 fn new_store(
     engine: &Engine,
+    program: &Program,
     span: Span,
     chance: &Chance,
     log: &Log,
@@ -188,12 +194,13 @@ fn new_store(
             Open::Yes(sealed) => sealed,
             Open::No => None,
         },
+        destinations: call.destinations.clone(),
         traceparent: call.traceparent.as_deref().and_then(|text| text.parse().ok()),
     };
     let egress = engine.egress.for_run(options);
     let account = Account::new(engine.budget.clone(), call.limits.memory_bytes_max);
     let state = State::new(chance, egress, account, log.clone(), call.commit.clone(), text);
-    let mut store = Store::new(&engine.wasmtime, state);
+    let mut store = Store::new(&engine.sandbox(program.is_reset_in_place()).engine, state);
     store.limiter(|state| &mut state.memory);
     store.set_hostcall_fuel(HOSTCALL_FUEL);
     store.set_max_component_handles(COMPONENT_HANDLES_MAX);

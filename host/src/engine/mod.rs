@@ -17,8 +17,11 @@ mod instance;
 mod log;
 mod memory;
 mod program;
+mod sandbox;
 mod scan;
+mod slots;
 mod state;
+mod strip;
 mod sweep;
 mod tuning;
 
@@ -29,23 +32,24 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use wasmtime::component::{Component, Linker};
 
 pub use self::artefact::KEY_BYTES;
 pub use self::call::{Call, CallLimits, Input, Outcome, Reply, Report, Request, Source};
-pub use self::compile::{CHILD_COMMAND, CompileError, Compiler, child_main};
+pub use self::compile::{CHILD_COMMAND, CompileError, Compiler, Steps, child_main};
 pub use self::instance::{Remains, remark};
 pub use self::program::Program;
 pub use self::scan::{ScanError, World};
 pub use self::state::{CommitRefusal, CommitSettings};
 
-use self::artefact::Artefacts;
+use self::artefact::{Artefacts, Loaded};
 use self::egress::Egress;
 use self::instance::{Answer, Question};
 use self::memory::Budget;
-use self::state::State;
+use self::sandbox::Sandbox;
+use self::slots::{SlotLimits, Slots};
 use self::sweep::Sweeper;
-use crate::api::{Diagnostic, Fusion, PackageView};
+use crate::api::{Diagnostic, Fusion, PackageView, SlotFigures};
+use crate::config::Reset;
 use crate::run::{Fault, FaultKind};
 use crate::workflow::{Digest, Kind, Settings, WorkflowId};
 
@@ -72,6 +76,12 @@ pub struct EngineOptions {
     pub fuse: bool,
     /// How often running guests give way.
     pub epoch_tick: Duration,
+    /// How an ended instance's memory is made ready for the next one.
+    pub reset: Reset,
+    /// Memory that slots may keep while they wait for a run, and
+    pub idle_bytes_max: u64,
+    /// how long.
+    pub idle_max: Duration,
     /// Told of each compilation: whether it succeeded, and how long it took.
     pub on_compiled: OnCompiled,
 }
@@ -136,23 +146,29 @@ pub struct EngineGauges {
     pub instances: u32,
     /// Linear memory of all instances, in bytes.
     pub memory_bytes: u64,
+    /// The slots that are reset in place; `None` when there is the plain pool only.
+    pub slots: Option<SlotFigures>,
 }
 
 /// The sandbox.
 pub struct Engine {
-    wasmtime: wasmtime::Engine,
-    linker: Linker<State>,
+    pool: Sandbox,
+    in_place: Option<InPlace>,
     artefacts: Arc<Artefacts>,
     compiler: Compiler,
     compiles: Semaphore,
     on_compiled: OnCompiled,
     permits: Arc<Semaphore>,
     instances_max: u32,
-    memory_bytes_max: usize,
     fuse: bool,
     budget: Arc<Budget>,
     egress: Arc<Egress>,
     sweeper: Arc<Sweeper>,
+}
+
+struct InPlace {
+    sandbox: Sandbox,
+    slots: Arc<Slots>,
 }
 
 impl Engine {
@@ -162,24 +178,35 @@ impl Engine {
     /// When the address space cannot be reserved, or the artefacts' folder not made.
     pub fn new(options: EngineOptions, egress: Arc<Egress>) -> Result<Self, EngineError> {
         let setup = |error: wasmtime::Error| EngineError::Setup(format!("{error:#}"));
-        let config = tuning::config(options.instances_max, options.memory_bytes_max);
-        let wasmtime = wasmtime::Engine::new(&config).map_err(setup)?;
-        let linker = state::linker(&wasmtime).map_err(setup)?;
-        let sweeper = Arc::new(Sweeper::new(&wasmtime).map_err(setup)?);
-        epoch::start(&wasmtime, options.epoch_tick).map_err(|error| EngineError::Setup(error.to_string()))?;
-        let artefacts =
-            Artefacts::open(&options.artefacts, fingerprint(&wasmtime, options.fuse), options.artefact_key)
-                .map_err(|source| EngineError::Artefacts { path: options.artefacts, source })?;
+        let thread = |error: std::io::Error| EngineError::Setup(format!("no thread: {error}"));
+        let config = tuning::pooled(options.instances_max, options.memory_bytes_max);
+        let pool = Sandbox::new(&config).map_err(setup)?;
+        let slots = match options.reset {
+            Reset::Pool => None,
+            Reset::InPlace => slots(&options),
+        };
+        if let Some(slots) = &slots {
+            slots.start().map_err(thread)?;
+        }
+        let in_place = slots.map(|slots| {
+            Ok(InPlace { sandbox: Sandbox::new(&tuning::in_place(&slots)).map_err(setup)?, slots })
+        });
+        let in_place = in_place.transpose()?;
+        let engines = in_place.iter().map(|one| &one.sandbox.engine).chain([&pool.engine]);
+        epoch::start(engines, options.epoch_tick).map_err(thread)?;
+        let sweeper = Arc::new(Sweeper::new(&pool.engine).map_err(setup)?);
+        let fingerprint = fingerprint(&pool.engine, options.fuse, in_place.is_some());
+        let artefacts = Artefacts::open(&options.artefacts, fingerprint, options.artefact_key)
+            .map_err(|source| EngineError::Artefacts { path: options.artefacts, source })?;
         Ok(Self {
-            wasmtime,
-            linker,
+            pool,
+            in_place,
             artefacts: Arc::new(artefacts),
             compiler: options.compiler,
             compiles: Semaphore::new(options.compiles_max),
             on_compiled: options.on_compiled,
             permits: Arc::new(Semaphore::new(options.instances_max as usize)),
             instances_max: options.instances_max,
-            memory_bytes_max: options.memory_bytes_max,
             fuse: options.fuse,
             budget: Budget::new(options.memory_total_bytes_max),
             egress,
@@ -199,6 +226,7 @@ impl Engine {
             instances_max: self.instances_max,
             instances: self.instances_max.saturating_sub(free),
             memory_bytes: self.budget.used_bytes(),
+            slots: self.in_place.as_ref().map(|one| one.slots.figures()),
         }
     }
 
@@ -229,7 +257,8 @@ impl Engine {
         let _compiling =
             self.compiles.acquire().await.map_err(|closed| InstallError::Link(closed.to_string()))?;
         let began = Instant::now();
-        let compiled = self.compiler.compile(wasm, self.memory_bytes_max, self.fuse).await;
+        let steps = Steps { fuse: self.fuse, in_place: self.in_place.is_some() };
+        let compiled = self.compiler.compile(wasm, steps).await;
         (self.on_compiled)(compiled.is_ok(), began.elapsed());
         let compiled = compiled?;
         let artefacts = self.artefacts.clone();
@@ -244,13 +273,17 @@ impl Engine {
     /// # Errors
     /// When the artefact cannot be read, or does not fit the interface.
     pub async fn load(&self, digest: Digest) -> Result<Option<Program>, InstallError> {
-        let (artefacts, wasmtime) = (self.artefacts.clone(), self.wasmtime.clone());
+        let artefacts = self.artefacts.clone();
+        // What the pool would refuse, for its tables or instances, is refused in place too.
+        let pool = self.pool.engine.clone();
+        let in_place = self.sandbox(true).engine.clone();
         // Reading the artefact to check its tag takes milliseconds for a large one.
-        let component: Option<Component> =
-            blocking(move || artefacts.load(&wasmtime, digest)).await?.map_err(InstallError::Artefact)?;
-        let Some(component) = component else { return Ok(None) };
+        let load = move || artefacts.load(&pool, &in_place, digest);
+        let loaded = blocking(load).await?.map_err(InstallError::Artefact)?;
+        let Some(Loaded { component, image }) = loaded else { return Ok(None) };
         let world = Program::world_of(&component);
-        Program::link(digest, world, &component, &self.linker).map(Some).map_err(InstallError::Link)
+        let linker = &self.sandbox(image.is_some()).linker;
+        Program::link(digest, world, &component, linker, image).map(Some).map_err(InstallError::Link)
     }
 
     /// Whether the core modules of a component were merged when it was compiled; `None`
@@ -261,6 +294,15 @@ impl Engine {
     pub async fn fusion(&self, digest: Digest) -> Result<Option<Fusion>, InstallError> {
         let artefacts = self.artefacts.clone();
         blocking(move || artefacts.fusion(digest)).await?.map_err(InstallError::Artefact)
+    }
+
+    /// Where programs run whose memory is reset in place, or those that are not.
+    fn sandbox(&self, in_place: bool) -> &Sandbox {
+        match &self.in_place {
+            Some(one) if in_place => &one.sandbox,
+            // Artefacts with an image are never loaded without it: their folder has another name.
+            _ => &self.pool,
+        }
     }
 
     /// Deletes compiled components that were not installed for `age_min` and are neither
@@ -358,6 +400,7 @@ impl Engine {
             source,
             commit: None,
             traceparent: None,
+            destinations: None,
             limits,
         };
         instance::ask(self, runtime, question, call, permit).await
@@ -382,12 +425,33 @@ fn diagnostics(found: Vec<bindings::runtime::Diagnostic>) -> Vec<Diagnostic> {
     each.collect()
 }
 
+/// Slots for memories that are reset in place, if the kernel can do that.
+fn slots(options: &EngineOptions) -> Option<Arc<Slots>> {
+    let limits = SlotLimits {
+        slots_max: options.instances_max as usize,
+        memory_bytes_max: options.memory_bytes_max,
+        idle_bytes_max: options.idle_bytes_max,
+        idle_max: options.idle_max,
+    };
+    match Slots::new(limits) {
+        Ok(slots) => {
+            tracing::info!("memory is reset in place after a run");
+            Some(slots)
+        }
+        Err(error) => {
+            tracing::warn!(%error, "this kernel cannot tell which pages a run wrote (Linux 6.7 can): memory is not reset in place");
+            None
+        }
+    }
+}
+
 /// Names the engine's version and everything in its settings that compiled code depends
 /// on.
-fn fingerprint(engine: &wasmtime::Engine, is_fusing: bool) -> String {
+fn fingerprint(engine: &wasmtime::Engine, is_fusing: bool, in_place: bool) -> String {
     use std::hash::{DefaultHasher, Hash, Hasher};
     let mut hasher = DefaultHasher::new();
     engine.precompile_compatibility_hash().hash(&mut hasher);
     let fused = if is_fusing { format!("fuse{}", fuse::VERSION) } else { "plain".to_owned() };
-    format!("{WASMTIME_VERSION}-{:016x}-{fused}", hasher.finish())
+    let images = if in_place { "-images" } else { "" };
+    format!("{WASMTIME_VERSION}-{:016x}-{fused}{images}", hasher.finish())
 }

@@ -1,10 +1,13 @@
 //! A component that is ready to be instantiated.
 
+use std::sync::Arc;
+
 use wasmtime::component::{Component, Linker};
 
 use super::bindings::runtime::RuntimePre;
 use super::bindings::workflow::WorkflowPre;
 use super::scan::World;
+use super::slots::{Image, instantiating};
 use super::state::State;
 use crate::workflow::Digest;
 
@@ -13,6 +16,8 @@ use crate::workflow::Digest;
 pub struct Program {
     digest: Digest,
     pub(super) form: Form,
+    /// What its memory shows at first, if its slots are reset in place.
+    image: Option<Arc<Image>>,
 }
 
 pub(super) enum Form {
@@ -30,6 +35,7 @@ impl Program {
         world: World,
         component: &Component,
         linker: &Linker<State>,
+        image: Option<Image>,
     ) -> Result<Self, String> {
         let say = |error: wasmtime::Error| format!("{error:#}");
         let pre = linker.instantiate_pre(component).map_err(say)?;
@@ -37,7 +43,7 @@ impl Program {
             World::Workflow => Form::Workflow(WorkflowPre::new(pre).map_err(say)?),
             World::Runtime => Form::Runtime(RuntimePre::new(pre).map_err(say)?),
         };
-        Ok(Self { digest, form })
+        Ok(Self { digest, form, image: image.map(Arc::new) })
     }
 
     /// The world that a compiled component was built for, by its exports.
@@ -45,6 +51,19 @@ impl Program {
         match component.get_export_index(None, "workflow") {
             Some(_) => World::Workflow,
             None => World::Runtime,
+        }
+    }
+
+    /// Whether its memory is reset in place after a run; otherwise it is the plain pool's.
+    pub fn is_reset_in_place(&self) -> bool {
+        self.image.is_some()
+    }
+
+    /// Drives an instantiation of it.
+    pub(super) async fn instantiate<F: Future>(&self, instantiation: F) -> F::Output {
+        match &self.image {
+            Some(image) => instantiating(image.clone(), instantiation).await,
+            None => instantiation.await,
         }
     }
 

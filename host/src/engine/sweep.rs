@@ -93,7 +93,7 @@ mod tests {
 
     #[test]
     fn a_thread_that_let_go_of_much_gives_it_back() {
-        let engine = Engine::new(&tuning::config(2, MEMORY_BYTES)).unwrap();
+        let engine = Engine::new(&tuning::pooled(2, MEMORY_BYTES)).unwrap();
         let sweeper = Sweeper::new(&engine).unwrap();
         let mut store = Store::new(&engine, ());
         let module = Module::new(&engine, MEMORY).unwrap();

@@ -3,10 +3,14 @@
 //! Everything that changes compiled code or the meaning of a limit is set here and
 //! nowhere else, and a test asserts each feature bit.
 
+use std::sync::Arc;
+
 use wasmparser::WasmFeatures;
 use wasmtime::{
     Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig, Strategy, WasmBacktraceDetails,
 };
+
+use super::slots::Slots;
 
 /// Core wasm stack of one instance. Far below [`ASYNC_STACK_BYTES`]: the difference is
 /// what host functions run on, and too little of it aborts the process.
@@ -47,11 +51,26 @@ pub(super) const CORE_INSTANCE_BYTES_MAX: usize = 1 << 20;
 /// Elements of one table.
 pub(super) const TABLE_ELEMENTS_MAX: usize = 20_000;
 
-/// The configuration for compiling and running guests.
+/// The configuration for running guests in the plain pool.
 ///
 /// `instances_max` is the number of instances that exist at the same time,
 /// `memory_bytes_max` the cap of one linear memory.
-pub(super) fn config(instances_max: u32, memory_bytes_max: usize) -> Config {
+pub(super) fn pooled(instances_max: u32, memory_bytes_max: usize) -> Config {
+    let mut config = common();
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(instances_max, memory_bytes_max)));
+    config
+}
+
+/// The configuration for running guests whose memory and stack are reset in place. Code
+/// that was compiled for one of the two fits the other.
+pub(super) fn in_place(slots: &Arc<Slots>) -> Config {
+    let mut config = common();
+    slots.serve(&mut config);
+    config
+}
+
+/// What compiled code depends on, for compiling it. Instances come from nowhere special.
+pub(super) fn common() -> Config {
     let mut config = Config::new();
     // A third of the advisories of the last year concern Winch or what is off below.
     config.strategy(Strategy::Cranelift);
@@ -69,7 +88,7 @@ pub(super) fn config(instances_max: u32, memory_bytes_max: usize) -> Config {
         .memory_init_cow(true)
         .wasm_backtrace_max_frames(std::num::NonZeroUsize::new(20))
         .wasm_backtrace_details(WasmBacktraceDetails::Disable)
-        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(instances_max, memory_bytes_max)));
+        .allocation_strategy(InstanceAllocationStrategy::OnDemand);
     config
 }
 
@@ -112,7 +131,7 @@ mod tests {
     use wasmtime::{Engine, Module};
 
     fn engine() -> Engine {
-        Engine::new(&super::config(2, 1 << 20)).unwrap()
+        Engine::new(&super::pooled(2, 1 << 20)).unwrap()
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! The key file: private, made once, and changed in one step.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
@@ -80,6 +80,20 @@ pub(super) fn read_or_make(path: &Path, data: &Path) -> Result<(Vec<MasterKey>, 
         }
         Err(error) => Err(failed("making", path)(error.error)),
     }
+}
+
+/// Keeps other hosts from changing the same file, until it is dropped.
+///
+/// # Errors
+/// There is no lock file, and none can be made.
+pub(super) fn lock(path: &Path) -> Result<File, KeysError> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".lock");
+    let beside = PathBuf::from(beside);
+    let open = || OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&beside);
+    let file = open().map_err(failed("locking", &beside))?;
+    file.lock().map_err(failed("locking", &beside))?;
+    Ok(file)
 }
 
 /// Replaces the keys of a file: whatever happens, it holds the old ones or the new ones.

@@ -199,6 +199,11 @@ impl KeySource {
     /// # Errors
     /// As [`KeySource::load`]; the source holds no other current key than before.
     pub async fn rotate(&self, data: &Path, before: &KeyRing) -> Result<KeyRing, KeysError> {
+        // Hosts may share a key file: a key that one of them has just put in must stay.
+        let _lock = match &before.origin {
+            KeyOrigin::File(path) => Some(file::lock(path)?),
+            KeyOrigin::None | KeyOrigin::Local | KeyOrigin::Variable | KeyOrigin::Command => None,
+        };
         let KeyRing { mut keys, origin } = self.load(data, true).await?.ring;
         if keys.first().map(MasterKey::id) != before.current() {
             return Ok(KeyRing::new(keys, origin));
@@ -280,6 +285,23 @@ mod tests {
         assert_eq!(made.made, default.default_file);
         let again = default.load(&data, true).await.unwrap_or_else(|error| panic!("{error}"));
         assert_eq!((again.ring.current(), again.made), (made.ring.current(), None));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn hosts_that_share_a_key_file_lose_no_key_of_each_other() {
+        let temp = tempfile::tempdir().unwrap();
+        let (data, path) = (temp.path().join("data"), temp.path().join("master.key"));
+        let source = || KeySource { file: Some(path.clone()), ..source() };
+        let before = source().load(&data, false).await.unwrap_or_else(|error| panic!("{error}")).ring;
+        let rotations = (0..8).map(|_| {
+            let (source, data, before) = (source(), data.clone(), before.clone());
+            tokio::spawn(async move { source.rotate(&data, &before).await.unwrap().current() })
+        });
+        let made = futures::future::join_all(rotations).await;
+        let kept = source().load(&data, true).await.unwrap_or_else(|error| panic!("{error}")).ring;
+        assert!(
+            made.into_iter().all(|id| kept.ids().any(|kept| Some(kept) == id.as_ref().copied().unwrap()))
+        );
     }
 
     #[tokio::test]

@@ -32,7 +32,12 @@ impl Queue {
     /// Has events run until `shutdown` is cancelled; returns when those that run then are
     /// settled. Whoever calls it drains the invoker meanwhile.
     pub async fn run(self: Arc<Self>, shutdown: CancellationToken) {
-        self.recover().await;
+        // What is left is recovered by the next start.
+        tokio::select! {
+            biased;
+            () = shutdown.cancelled() => {}
+            () = self.recover() => {}
+        }
         let (mut runs, mut callbacks) = (JoinSet::new(), JoinSet::new());
         let mut tidy = interval(TIDY);
         tidy.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -139,25 +144,42 @@ impl Queue {
                 if let Some(queued) = &mut invocation.queued {
                     queued.cancel = cancel;
                 }
-                self.invoker.invoke(&version, invocation).await.run
+                let finished = self.invoker.invoke(&version, invocation).await;
+                if !finished.is_recorded && !self.record_later(&finished.run, &finished.log).await {
+                    return;
+                }
+                finished.run
             }
             (None, _) => {
                 let fault =
                     Fault::new(FaultKind::Host, "what the run was to be handed is lost: it was damaged");
-                self.unrun(&workflow, &entry, no_input(), fault).await
+                match self.unrun(&workflow, &entry, no_input(), fault).await {
+                    Some(run) => run,
+                    None => return,
+                }
             }
             (Some(input), Err(error)) => {
                 let fault = Fault::new(FaultKind::Refused, error.to_string());
-                self.unrun(&workflow, &entry, input, fault).await
+                match self.unrun(&workflow, &entry, input, fault).await {
+                    Some(run) => run,
+                    None => return,
+                }
             }
         };
         self.settle_run(&workflow, &entry, &run, Began::AsRecorded).await;
     }
 
-    /// Records an attempt that cannot be made.
-    async fn unrun(&self, workflow: &Entry, entry: &QueueEntry, input: Input, fault: Fault) -> Arc<Run> {
+    /// Records an attempt that cannot be made; `None` when there is no room for that.
+    async fn unrun(
+        &self,
+        workflow: &Entry,
+        entry: &QueueEntry,
+        input: Input,
+        fault: Fault,
+    ) -> Option<Arc<Run>> {
         let invocation = self.attempt(entry, input);
-        self.invoker.record_unrun(workflow, &invocation, Status::Failed, fault).await
+        let run = self.invoker.record_unrun(workflow, &invocation, Status::Failed, fault).await;
+        self.record_unless_kept(&run).await.then_some(run)
     }
 
     async fn tidy(&self) {

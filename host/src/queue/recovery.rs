@@ -42,6 +42,9 @@ impl Queue {
                 let invocation = self.attempt(&entry, handed(input).unwrap_or_else(no_input));
                 let fault = Fault::new(FaultKind::Interrupted, "the host ended before the run did");
                 let run = self.invoker.record_unrun(&workflow, &invocation, Status::Interrupted, fault).await;
+                if !self.record_unless_kept(&run).await {
+                    return Ok(());
+                }
                 (run, Began::Perhaps)
             }
         };

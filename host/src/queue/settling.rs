@@ -4,7 +4,7 @@ use std::error::Error;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::Queue;
+use super::{Queue, VERIFIED_PREFIX};
 use crate::registry::Entry;
 use crate::run::{FaultKind, Run, Status};
 use crate::store::{EventEnd, QueueEntry, Settlement, StoreError};
@@ -42,7 +42,11 @@ pub(super) fn settlement(entry: &QueueEntry, policy: &RetryPolicy, run: &Run, be
 }
 
 /// What follows from the run of a caller who waited: nobody tries it again for him.
-fn settlement_of_call(policy: &RetryPolicy, run: &Run, began: Began) -> Settlement {
+fn settlement_of_call(entry: &QueueEntry, policy: &RetryPolicy, run: &Run, began: Began) -> Settlement {
+    let is_webhook = entry.event.key.as_ref().is_some_and(|key| key.name.starts_with(VERIFIED_PREFIX));
+    if is_webhook && run.status != Status::Succeeded {
+        return Settlement::Forget;
+    }
     let fault = run.fault.as_ref().map(|fault| fault.kind);
     let never_ran = run.started_at.is_none() && began == Began::AsRecorded;
     let is_interrupted = fault == Some(FaultKind::Interrupted);
@@ -89,7 +93,7 @@ impl Queue {
     }
 
     pub(super) async fn settle_call_as(&self, workflow: &Entry, entry: &QueueEntry, run: &Run, began: Began) {
-        self.settle(entry, settlement_of_call(&workflow.workflow.retry, run, began)).await;
+        self.settle(entry, settlement_of_call(entry, &workflow.workflow.retry, run, began)).await;
     }
 }
 
@@ -97,7 +101,7 @@ impl Queue {
 mod tests {
     use super::*;
     use crate::run::Fault;
-    use crate::store::samples;
+    use crate::store::{DedupeKey, samples};
 
     fn ended(status: Status, kind: Option<FaultKind>, started: bool) -> Run {
         let mut run = samples::run(crate::workflow::WorkflowId::new());
@@ -160,12 +164,26 @@ mod tests {
     #[test]
     fn key_of_a_call_is_free_again_when_nothing_ran() {
         let overload = ended(Status::Cancelled, Some(FaultKind::Overload), false);
-        assert_eq!(settlement_of_call(&twice(), &overload, Began::AsRecorded), Settlement::Forget);
+        let call = entry(1, 0);
+        assert_eq!(settlement_of_call(&call, &twice(), &overload, Began::AsRecorded), Settlement::Forget);
         let failed = ended(Status::Failed, Some(FaultKind::Exception), true);
-        assert_eq!(is_dead(&settlement_of_call(&twice(), &failed, Began::AsRecorded)), Some(false));
+        assert_eq!(is_dead(&settlement_of_call(&call, &twice(), &failed, Began::AsRecorded)), Some(false));
         let cut = ended(Status::Interrupted, Some(FaultKind::Interrupted), false);
-        assert_eq!(settlement_of_call(&twice(), &cut, Began::Perhaps), Settlement::Forget);
+        assert_eq!(settlement_of_call(&call, &twice(), &cut, Began::Perhaps), Settlement::Forget);
         let never = RetryPolicy::default();
-        assert_eq!(is_dead(&settlement_of_call(&never, &cut, Began::Perhaps)), Some(false));
+        assert_eq!(is_dead(&settlement_of_call(&call, &never, &cut, Began::Perhaps)), Some(false));
+    }
+
+    #[test]
+    fn key_of_a_verified_webhook_is_free_again_unless_it_succeeded() {
+        let mut delivery = entry(1, 0);
+        let key = DedupeKey { name: format!("{VERIFIED_PREFIX}github:1"), print: String::new() };
+        delivery.event.key = Some(key);
+        let settled =
+            |run: &Run| settlement_of_call(&delivery, &RetryPolicy::default(), run, Began::AsRecorded);
+        assert_eq!(is_dead(&settled(&ended(Status::Succeeded, None, true))), Some(false));
+        for kind in [FaultKind::Exception, FaultKind::Interrupted, FaultKind::Cancelled] {
+            assert_eq!(settled(&ended(Status::Failed, Some(kind), true)), Settlement::Forget, "{kind}");
+        }
     }
 }

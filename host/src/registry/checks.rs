@@ -1,17 +1,23 @@
 //! What a workflow, its schedules and its settings may be.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 
 use super::schedules::{DEFAULT_NAME, Making};
 use super::{Registry, RegistryError};
+use crate::account::Login;
 use crate::api::ScheduleSpec;
 use crate::run::FaultKind;
 use crate::schedule::Schedule;
-use crate::workflow::{Kind, LimitOverrides, RetryPolicy, Setting, SettingChange, Visibility, Workflow};
+use crate::workflow::{
+    DESTINATIONS_MAX, Destination, Kind, LimitOverrides, RetryPolicy, SIGNATURE_SECRETS_MAX,
+    SIGNATURE_TOLERANCE_S_MAX, Setting, SettingChange, Signature, Visibility, Workflow,
+};
 
 /// Longest description, in bytes.
 const DESCRIPTION_BYTES_MAX: usize = 2000;
-/// Most managers of one workflow.
+/// Most managers, and most viewers, of one workflow.
 const MANAGERS_MAX: usize = 100;
 /// Longest name of a setting, in bytes.
 const SETTING_NAME_BYTES_MAX: usize = 256;
@@ -74,8 +80,13 @@ impl Registry {
                 format!("has {length} bytes, at most {DESCRIPTION_BYTES_MAX} are allowed"),
             );
         }
-        if workflow.managers.len() > MANAGERS_MAX {
-            return invalid("managers", format!("at most {MANAGERS_MAX} are allowed"));
+        for (field, logins) in [("managers", &workflow.managers), ("viewers", &workflow.viewers)] {
+            if logins.len() > MANAGERS_MAX {
+                return invalid(field, format!("at most {MANAGERS_MAX} are allowed"));
+            }
+            if let Some(error) = logins.iter().find_map(|login| login.parse::<Login>().err()) {
+                return invalid(field, error.to_string());
+            }
         }
         if workflow.endpoint.methods.is_empty() {
             return invalid("endpoint.methods", "name at least one method".to_owned());
@@ -96,8 +107,37 @@ impl Registry {
         {
             return invalid("endpoint.delivery_id_header", format!("{name:?} is not a header's name"));
         }
+        if let Some(signature) = &workflow.signature {
+            self.check_signature(signature)?;
+        }
         self.check_retry(&workflow.retry)?;
         self.check_limits(&workflow.limits)
+    }
+
+    fn check_signature(&self, signature: &Signature) -> Result<(), RegistryError> {
+        let invalid = |field, reason: String| Err(RegistryError::Invalid { field, reason });
+        let names = &signature.secret_settings;
+        if names.is_empty() || names.len() > SIGNATURE_SECRETS_MAX {
+            let reason = format!("name 1 to {SIGNATURE_SECRETS_MAX} settings, here are {}", names.len());
+            return invalid("signature.secret_settings", reason);
+        }
+        for name in names {
+            check_setting_name(name, "signature.secret_settings")?;
+        }
+        let tolerance_s = signature.tolerance_s;
+        if tolerance_s == 0 || tolerance_s > SIGNATURE_TOLERANCE_S_MAX {
+            let reason = format!("must be 1 to {SIGNATURE_TOLERANCE_S_MAX}, is {tolerance_s}");
+            return invalid("signature.tolerance_s", reason);
+        }
+        // What is forgotten before its timestamp is too old could be sent again.
+        let remember_hours = self.config.queue.remember_hours;
+        if signature.runs_once() && u64::from(tolerance_s) > u64::from(remember_hours) * 3600 {
+            let reason = format!(
+                "is longer than the host remembers deliveries: queue.remember_hours is {remember_hours}"
+            );
+            return invalid("signature.tolerance_s", reason);
+        }
+        Ok(())
     }
 
     fn check_retry(&self, retry: &RetryPolicy) -> Result<(), RegistryError> {
@@ -150,19 +190,38 @@ impl Registry {
 
 pub(super) fn check_setting(change: &SettingChange, value_bytes_max: usize) -> Result<(), RegistryError> {
     let name = &change.name;
-    if name.is_empty() || name.len() > SETTING_NAME_BYTES_MAX || name.chars().any(char::is_control) {
-        let shown: String = name.chars().take(40).collect();
-        let reason = format!(
-            "{shown:?} is not a setting's name: 1 to {SETTING_NAME_BYTES_MAX} bytes, no control characters"
-        );
-        return Err(RegistryError::Invalid { field: "settings", reason });
-    }
+    check_setting_name(name, "settings")?;
     let bytes = change.value.as_ref().map_or(0, |value| value.expose().len());
     if bytes > value_bytes_max {
         let what = format!("the value of the setting {name:?} with {bytes} bytes");
         return Err(RegistryError::Limit { what, limit: format!("{value_bytes_max} bytes") });
     }
     Ok(())
+}
+
+fn check_setting_name(name: &str, field: &'static str) -> Result<(), RegistryError> {
+    if name.is_empty() || name.len() > SETTING_NAME_BYTES_MAX || name.chars().any(char::is_control) {
+        let shown: String = name.chars().take(40).collect();
+        let reason = format!(
+            "{shown:?} is not a setting's name: 1 to {SETTING_NAME_BYTES_MAX} bytes, no control characters"
+        );
+        return Err(RegistryError::Invalid { field, reason });
+    }
+    Ok(())
+}
+
+/// A workflow's destinations in canonical form.
+pub(super) fn destinations(list: Vec<Destination>) -> Result<Arc<[Destination]>, RegistryError> {
+    if list.len() > DESTINATIONS_MAX {
+        let what = format!("a workflow with {} destinations", list.len());
+        return Err(RegistryError::Limit { what, limit: format!("{DESTINATIONS_MAX} destinations") });
+    }
+    let checked = list.into_iter().map(|one| {
+        let host: String = one.host.chars().take(80).collect();
+        one.checked()
+            .map_err(|error| RegistryError::Invalid { field: "egress", reason: format!("{host:?} {error}") })
+    });
+    checked.collect()
 }
 
 /// A sealed value has to fit wherever the host may put it, whoever sets it.

@@ -8,6 +8,7 @@ use arc_swap::ArcSwapOption;
 use tokio::sync::{Mutex, Semaphore};
 
 use super::RegistryError;
+use crate::rate::Meter;
 use crate::workflow::{Digest, Settings, Version, Workflow, WorkflowId, WorkflowName};
 
 /// A workflow as the data path sees it. Immutable: a change makes a new entry, which
@@ -28,12 +29,18 @@ pub(super) struct Live {
     pub(super) settings_gate: Mutex<()>,
     pub(super) permits: Arc<Semaphore>,
     pub(super) permits_max: AtomicU32,
+    pub(super) meter: Meter,
 }
 
 impl Entry {
     /// Permits for this workflow's own concurrency.
     pub fn permits(&self) -> &Arc<Semaphore> {
         &self.live.permits
+    }
+
+    /// How often its endpoint was called lately.
+    pub fn meter(&self) -> &Meter {
+        &self.live.meter
     }
 
     /// The version that runs, or why there is none.

@@ -72,7 +72,8 @@ pub enum RegistryError {
 }
 
 impl RegistryError {
-    pub(super) fn missing(name: &str) -> Self {
+    /// That there is no such workflow.
+    pub fn missing(name: &str) -> Self {
         RegistryError::Missing { what: format!("the workflow {name:?}") }
     }
 

@@ -50,7 +50,7 @@ impl Registry {
         self.settings_of(&entry).await.map_err(RegistryError::Store)
     }
 
-    /// Sets and deletes settings, on behalf of a person.
+    /// Sets and deletes settings, on behalf of the account with the login `by`.
     ///
     /// # Errors
     /// A name or value that is not allowed.
@@ -59,6 +59,7 @@ impl Registry {
         name: &str,
         patch: PatchSettings,
         visibility: Option<Visibility>,
+        by: Option<String>,
     ) -> Result<Arc<Settings>, RegistryError> {
         let entry = self.find(name)?;
         if visibility == Some(Visibility::Sealed) {
@@ -70,10 +71,10 @@ impl Registry {
             Ok(SettingChange { visibility, ..SettingChange::new(name, value) })
         });
         let changes: Vec<SettingChange> = changes.collect::<Result<_, RegistryError>>()?;
-        self.commit_settings(&entry, changes, SettingWriter::User(None)).await
+        self.commit_settings(&entry, changes, SettingWriter::User(by)).await
     }
 
-    /// Sets one setting, or changes how its value is treated, on behalf of a person. Without
+    /// Sets one setting, or changes how its value is treated, on behalf of `by`. Without
     /// a value it can only be closed further: nobody may open what they do not know.
     ///
     /// # Errors
@@ -83,6 +84,7 @@ impl Registry {
         name: &str,
         setting: &str,
         spec: SettingSpec,
+        by: Option<String>,
     ) -> Result<Arc<Settings>, RegistryError> {
         let entry = self.find(name)?;
         let visibility = match (spec.visibility, &spec.seal) {
@@ -110,7 +112,7 @@ impl Registry {
         };
         let change =
             SettingChange { name: setting.to_owned(), value: Some(value), visibility, seal: spec.seal };
-        self.commit_held(&entry, vec![change], SettingWriter::User(None)).await
+        self.commit_held(&entry, vec![change], SettingWriter::User(by)).await
     }
 
     /// The gate is held.

@@ -13,17 +13,20 @@ use hyper::{Method, Request, Response, StatusCode, Uri};
 use jiff::Timestamp;
 
 use super::body::{self, BodyError, Patience, ReplyBody, RequestBody};
+use super::callers::RateError;
 use super::framing::{FramingError, Verdict};
 use super::payload::{Payload, PayloadError};
 use super::queued::AskError;
 use super::reply::Problem;
 use super::request_id::RequestId;
+use super::signature::{self, SignatureError};
 use super::{Front, cors, headers, queued};
 use crate::answer::Answer;
 use crate::engine::{self, Input};
 use crate::invoker::Invocation;
 use crate::registry::Entry;
 use crate::run::{Fault, FaultKind, RunId, Trigger};
+use crate::store::StoreError;
 use crate::workflow::{Endpoint, State};
 
 /// The prefix of the path of every endpoint; the key follows, and nothing else.
@@ -38,6 +41,9 @@ pub(super) enum Refusal {
     /// No workflow has this key.
     #[error("there is no such endpoint")]
     NoEndpoint,
+    /// It is called too often.
+    #[error(transparent)]
+    Rate(#[from] RateError),
     /// The workflow takes no new work.
     #[error("the workflow is paused")]
     Paused,
@@ -59,6 +65,12 @@ pub(super) enum Refusal {
     /// The body's chunks are malformed.
     #[error(transparent)]
     Framing(#[from] FramingError),
+    /// It is not signed as the workflow wants it.
+    #[error(transparent)]
+    Signature(#[from] SignatureError),
+    /// The secrets that it would be checked with cannot be read.
+    #[error("the workflow's settings cannot be read")]
+    Settings(#[source] StoreError),
     /// What it asks of the queue is wrong.
     #[error(transparent)]
     Asked(#[from] AskError),
@@ -69,10 +81,22 @@ impl Refusal {
     /// wrong with the request itself.
     fn is_recorded(&self) -> bool {
         match self {
-            Refusal::Method { .. } | Refusal::Payload(_) | Refusal::Asked(_) => true,
+            Refusal::Method { .. } | Refusal::Payload(_) | Refusal::Signature(_) | Refusal::Asked(_) => true,
             Refusal::Body(BodyError::TooLarge { .. } | BodyError::TimedOut { .. }) => true,
             Refusal::Body(BodyError::Broken(_)) | Refusal::Framing(_) => false,
-            Refusal::NoEndpoint | Refusal::Paused | Refusal::NothingDeployed => false,
+            Refusal::NoEndpoint
+            | Refusal::Rate(_)
+            | Refusal::Paused
+            | Refusal::NothingDeployed
+            | Refusal::Settings(_) => false,
+        }
+    }
+
+    /// The refusal as the workflow's people see it in the record.
+    fn remark(&self) -> String {
+        match self {
+            Refusal::Signature(error) => error.remark(),
+            other => other.to_string(),
         }
     }
 }
@@ -88,11 +112,13 @@ pub(super) async fn answer(
     let path = head.uri.path().strip_prefix(PREFIX).unwrap_or_default();
     let (key, result_of) = queued::split(path);
     let Some(entry) = front.app.registry.by_key(key) else {
-        return Problem::from(&Refusal::NoEndpoint).response(request_id);
+        return turn_away(front, &Refusal::NoEndpoint, request_id);
     };
     let endpoint = &entry.workflow.endpoint;
     let mut response = if head.method == Method::OPTIONS {
         cors::preflight(endpoint, &head.headers)
+    } else if let Some(Err(wait)) = front.endpoint_rate.map(|rate| entry.meter().take(rate)) {
+        turn_away(front, &RateError::Endpoint { wait }.into(), request_id)
     } else if let Some(id) = result_of {
         queued::result(front, &entry, &head, id, request_id).await
     } else {
@@ -100,6 +126,14 @@ pub(super) async fn answer(
     };
     cors::expose(endpoint, &head.headers, response.headers_mut());
     response
+}
+
+/// Answers a request that leaves no record: the workflow's people are not told of it.
+fn turn_away(front: &Front, refusal: &Refusal, request_id: &RequestId) -> Response<ReplyBody> {
+    let problem = Problem::from(refusal);
+    front.app.telemetry.refusals.refused(problem.code);
+    problem.log(refusal, request_id);
+    problem.response(request_id)
 }
 
 async fn run(
@@ -113,18 +147,13 @@ async fn run(
     let (id, accepted_at) = (RunId::new(), Timestamp::now());
     let mut bytes = Bytes::new();
     let accepted = accept(front, verdict, entry, head, body, &mut bytes).await;
-    let asked = match &accepted {
-        Ok(()) => queued::asked(&entry.workflow.endpoint, &head.headers),
-        Err(_) => Ok(None),
-    };
-    let (accepted, asked) = match asked {
-        Ok(asked) => (accepted, asked),
-        Err(error) => (Err(error.into()), None),
-    };
-    if let Err(refusal) = &accepted
+    let asked = accepted.and_then(|delivery| {
+        queued::asked(&entry.workflow.endpoint, &head.headers, delivery).map_err(Refusal::from)
+    });
+    if let Err(refusal) = &asked
         && !refusal.is_recorded()
     {
-        return Problem::from(refusal).response(request_id);
+        return turn_away(front, refusal, request_id);
     }
     let input = Input::Request(engine::Request {
         method: head.method.as_str().to_owned(),
@@ -134,14 +163,14 @@ async fn run(
     });
     let trigger = Trigger::Catch;
     let invocation = Invocation { id, trigger, input, attempt: 1, accepted_at, place: None, queued: None };
-    if let Some(asked) = asked {
-        return queued::answer(front, entry, invocation, asked, request_id).await;
-    }
-    let answer = match accepted {
-        Ok(()) => front.app.invoker.invoke(entry, invocation).await.answer,
+    let answer = match asked {
+        Ok(Some(asked)) => return queued::answer(front, entry, invocation, asked, request_id).await,
+        Ok(None) => front.app.invoker.invoke(entry, invocation).await.answer,
         Err(refusal) => {
-            let answer = Problem::from(&refusal).answer(id);
-            let fault = Fault::new(FaultKind::Refused, refusal.to_string());
+            let problem = Problem::from(&refusal);
+            front.app.telemetry.refusals.refused(problem.code);
+            let answer = problem.answer(id);
+            let fault = Fault::new(FaultKind::Refused, refusal.remark());
             front.app.invoker.refuse(entry, &invocation, fault, &answer).await;
             answer
         }
@@ -158,7 +187,7 @@ pub(super) fn send_of(id: RunId, answer: Answer, shares_origin: bool) -> Respons
 }
 
 /// Reads the body into `bytes` if the endpoint accepts the request: cheapest checks
-/// first.
+/// first. Returns what a signed delivery is known by, when it is to run once.
 async fn accept(
     front: &Front,
     verdict: &Verdict,
@@ -166,7 +195,7 @@ async fn accept(
     head: &Parts,
     body: RequestBody,
     bytes: &mut Bytes,
-) -> Result<(), Refusal> {
+) -> Result<Option<String>, Refusal> {
     let endpoint = &entry.workflow.endpoint;
     if entry.workflow.state == State::Paused {
         return Err(Refusal::Paused);
@@ -180,8 +209,15 @@ async fn accept(
     let payload = announced(endpoint, &head.method, content_type, has_body)?;
     *bytes = body::read(body, front.body_bytes_max, Patience::Whole(front.body_timeout)).await?;
     verdict.check()?;
+    let delivery = match &entry.workflow.signature {
+        Some(signature) => {
+            let settings = front.app.registry.settings_of(entry).await.map_err(Refusal::Settings)?;
+            signature::check(signature, &settings, &head.headers, bytes, Timestamp::now())?
+        }
+        None => None,
+    };
     payload.check(bytes)?;
-    Ok(())
+    Ok(delivery)
 }
 
 /// The path below the endpoint, which is `/`, with the query. The key is left out: whoever
@@ -213,7 +249,8 @@ fn announced(
     Payload::announced(text.as_deref(), has_body)
 }
 
-/// What [`accept`] checks, for a request that is whole already: a test run or a replay.
+/// What [`accept`] checks, for a request that is whole already: a test run or a replay,
+/// whose sender has a right to it and signs nothing.
 ///
 /// # Errors
 /// What the endpoint would have refused.

@@ -16,6 +16,7 @@ use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use super::api::{ApiError, Peer, Route};
@@ -33,6 +34,10 @@ use crate::telemetry::CATCH_ROUTE;
 const HYPER_HEADERS_MAX: usize = 100;
 /// hyper reads with a buffer of at least this size, and heads fit into it.
 const READ_BUFFER_BYTES_MIN: usize = 64 << 10;
+
+/// How long a client that has just connected may take to send its first request while the
+/// host drains: it does not know whether it may send it again.
+const FIRST_REQUEST_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// What a client may make the host hold and wait for.
 pub(super) struct Limits {
@@ -67,6 +72,8 @@ struct Session {
     serves: Serves,
     peer: SocketAddr,
     verdict: Arc<Verdict>,
+    /// Told when the first request is there.
+    first: CancellationToken,
 }
 
 /// Serves one connection to its end.
@@ -80,21 +87,40 @@ pub(super) async fn serve(front: Arc<Front>, socket: TcpStream, peer: SocketAddr
     let scanner = Scanner::new(limits.head_bytes_max);
     let refuse = refuse(front.clone(), verdict.clone());
     let wire = TokioIo::new(Wire::new(socket, scanner, verdict.clone(), limits.timeouts, refuse));
-    let session = Arc::new(Session { front: front.clone(), serves, peer, verdict });
+    let first = CancellationToken::new();
+    let session = Arc::new(Session { front: front.clone(), serves, peer, verdict, first: first.clone() });
     let service = service_fn(move |request| session.clone().answer(request));
     let mut connection = pin!(limits.http.serve_connection(wire, service));
     let ended = tokio::select! {
         biased;
         ended = connection.as_mut() => ended,
         () = front.draining.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+            // What is under way is answered, and the first request of who has just connected.
+            let began = tokio::time::timeout(FIRST_REQUEST_TIME_MAX, first.cancelled());
+            tokio::select! {
+                biased;
+                ended = connection.as_mut() => ended,
+                _ = began => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            }
         }
     };
     if let Err(error) = ended {
         front.app.telemetry.connection_failed(reason(&error));
         tracing::debug!(%error, "connection ended early");
     }
+}
+
+/// Closes a connection of an address that has too many. It is told why, as far as that
+/// can be done without waiting for it.
+pub(super) fn turn_away(front: &Front, socket: &TcpStream) {
+    let (status, answer) = head::answer(&HeadError::Connections);
+    front.app.telemetry.connection_failed("address-connections");
+    front.app.telemetry.request_answered(Route::NONE.pattern(), status.as_u16());
+    // An empty buffer has room for it; a client that is gone does not miss it.
+    let _ = socket.try_write(&answer);
 }
 
 /// What a client is answered whose request's head cannot be read.
@@ -135,6 +161,7 @@ fn is_timed_out(error: &hyper::Error) -> bool {
 
 impl Session {
     async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Answered<ReplyBody> {
+        self.first.cancel();
         let request_id = RequestId::of(request.headers());
         let answering = AssertUnwindSafe(self.dispatch(request, &request_id)).catch_unwind();
         let (mut response, route) = match answering.await {
@@ -164,7 +191,17 @@ impl Session {
             return (Problem::from(&error).response(request_id), route);
         }
         if !has_one_host(&request) {
-            return (Problem::from(&ApiError::Host).response(request_id), route);
+            let mut response = Problem::from(&ApiError::Host).response(request_id);
+            // Whoever stands in front may have sent it elsewhere: what follows may not be ours.
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            return (response, route);
+        }
+        if !is_probe(request.uri().path())
+            && let Err(error) = front.callers.admit(self.peer, request.headers())
+        {
+            let problem = Problem::from(&error);
+            front.app.telemetry.refusals.refused(problem.code);
+            return (problem.response(request_id), route);
         }
         let held_back = expects_continue(request.headers());
         let request = request.map(|incoming| RequestBody::new(incoming, held_back, &front.linger));
@@ -185,6 +222,7 @@ impl Session {
         let mut request = request.map(axum::body::Body::new);
         request.extensions_mut().insert(Peer(self.peer));
         request.extensions_mut().insert(self.verdict.clone());
+        request.extensions_mut().insert(request_id.clone());
         let answered = self.front.router.clone().oneshot(request).await;
         let mut response = match answered {
             Ok(response) => response,

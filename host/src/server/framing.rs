@@ -38,6 +38,9 @@ pub(super) enum FramingError {
     /// Longer than hyper accepts, which refuses it too.
     #[error("the request's head is too long")]
     HeadSize,
+    /// A trailer without a proper name, or with one that frames or routes a request.
+    #[error("a trailer of the request's body is not one that may stand there")]
+    Trailer,
 }
 
 impl Verdict {
@@ -51,7 +54,8 @@ impl Verdict {
             3 => Err(FramingError::Length),
             4 => Err(FramingError::Coding),
             5 => Err(FramingError::Chunk),
-            _ => Err(FramingError::HeadSize),
+            6 => Err(FramingError::HeadSize),
+            _ => Err(FramingError::Trailer),
         }
     }
 
@@ -64,8 +68,8 @@ impl Verdict {
 #[derive(Debug)]
 pub(super) struct Scanner {
     state: State,
-    /// The part of a head that came with earlier reads; empty in the common case of a
-    /// head that comes in one piece.
+    /// The part of a head that came with earlier reads, empty in the common case of a
+    /// head that comes in one piece; or of a trailer.
     head: Vec<u8>,
     lines: HeadLines,
     head_bytes_max: usize,
@@ -179,6 +183,9 @@ impl Scanner {
                     used
                 }
                 State::ChunkSize { .. } | State::ChunkEnd { .. } | State::Trailer { .. } => {
+                    if let State::Trailer { cr: false, .. } = self.state {
+                        self.trailer(bytes[0])?;
+                    }
                     self.state = chunk_byte(self.state, bytes[0])?;
                     1
                 }
@@ -186,6 +193,17 @@ impl Scanner {
             bytes = &bytes[used..];
         }
         Ok(())
+    }
+
+    /// Takes a byte of a trailer's line, which is kept up to its end.
+    fn trailer(&mut self, byte: u8) -> Result<(), FramingError> {
+        if byte != b'\r' {
+            self.head.push(byte);
+            return if self.head.len() > self.head_bytes_max { Err(FramingError::HeadSize) } else { Ok(()) };
+        }
+        let is_proper = self.head.is_empty() || is_trailer(&self.head);
+        self.head.clear();
+        if is_proper { Ok(()) } else { Err(FramingError::Trailer) }
     }
 
     /// Takes bytes up to the end of the head, and returns their number.
@@ -259,6 +277,16 @@ fn body_after(head: &[u8]) -> Result<State, FramingError> {
         (None | Some(0), false) => Ok(State::Head),
         (Some(left), false) => Ok(State::Body { left }),
     }
+}
+
+/// Whether a line may stand behind a body's chunks: a field, and none of those that say
+/// where a message ends or where it goes (RFC 9110, 6.5.1).
+fn is_trailer(line: &[u8]) -> bool {
+    const NEVER: [&[u8]; 3] = [b"content-length", b"transfer-encoding", b"host"];
+    let Some(colon) = line.iter().position(|byte| *byte == b':') else { return false };
+    let name = &line[..colon];
+    let is_token = hyper::header::HeaderName::from_bytes(name).is_ok();
+    is_token && !NEVER.iter().any(|never| name.eq_ignore_ascii_case(never))
 }
 
 /// A number in digits alone: no sign, no space, no list.
@@ -338,7 +366,7 @@ mod tests {
         "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n\n\r\n0\r\nExpires: 0\r\nA:b\r\n\r\n",
     ];
 
-    const BAD: [(&str, FramingError); 22] = [
+    const BAD: [(&str, FramingError); 27] = [
         ("GET / HTTP/1.1\nHost: a\r\n\r\n", FramingError::LineBreak),
         ("GET / HTTP/1.1\r\nHost: a\n\r\n", FramingError::LineBreak),
         ("GET / HTTP/1.1\r\nHost: a\r\n\n", FramingError::LineBreak),
@@ -364,6 +392,20 @@ mod tests {
         ("P / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1;\n", FramingError::LineBreak),
         ("P / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nab\r\n", FramingError::Chunk),
         ("P / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nA: b\n", FramingError::LineBreak),
+        ("P / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nA\r\n\r\n", FramingError::Trailer),
+        ("P / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nA : b\r\n\r\n", FramingError::Trailer),
+        (
+            "P / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nA: b\r\n c: d\r\n\r\n",
+            FramingError::Trailer,
+        ),
+        (
+            "P / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nTransfer-Encoding: x\r\n\r\n",
+            FramingError::Trailer,
+        ),
+        (
+            "P / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nB: c\r\ncontent-LENGTH: 5\r\n\r\n",
+            FramingError::Trailer,
+        ),
     ];
 
     #[test]

@@ -37,6 +37,9 @@ pub(super) enum HeadError {
     /// The path with its query is too long.
     #[error("the request's target is too long")]
     Target,
+    /// It is not read: its address has as many connections as it may have.
+    #[error("there are too many connections from this address")]
+    Connections,
     /// It did not come in time.
     #[error("the request's head did not come within {} ms", .0.as_millis())]
     TimedOut(Duration),

@@ -6,18 +6,22 @@
 
 mod api;
 mod body;
+mod callers;
 mod catch;
 mod connection;
+mod console;
 mod cors;
 mod descriptors;
 mod framing;
 mod head;
 mod headers;
+pub mod inherited;
 pub(crate) mod local;
 mod payload;
 mod queued;
 mod reply;
 mod request_id;
+mod signature;
 mod wire;
 
 use std::convert::Infallible;
@@ -33,8 +37,10 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::callers::Callers;
 use self::connection::Limits;
 use crate::app::App;
+use crate::rate::Rate;
 
 /// The first wait after accepting failed for want of descriptors or memory.
 const BACKOFF_MIN: Duration = Duration::from_millis(5);
@@ -64,6 +70,9 @@ struct Front {
     app: Arc<App>,
     router: axum::Router,
     limits: Limits,
+    callers: Callers,
+    /// How often one endpoint may be called.
+    endpoint_rate: Option<Rate>,
     body_bytes_max: usize,
     body_timeout: Duration,
     /// Catch replies come from the console's origin.
@@ -96,10 +105,14 @@ pub async fn serve(app: Arc<App>, listeners: Listeners, shutdown: CancellationTo
             accepted = listeners.accept(&permits) => match accepted {
                 Ok((socket, peer, serves, permit)) => {
                     backoff = BACKOFF_MIN;
+                    let Some(place) = front.callers.connect(peer) else {
+                        connection::turn_away(&front, &socket);
+                        continue;
+                    };
                     let connection = connection::serve(front.clone(), socket, peer, serves);
                     connections.spawn(async move {
                         connection.await;
-                        drop(permit);
+                        drop((permit, place));
                     });
                 }
                 Err(error) => front.accept_failed(&error, &mut backoff).await,
@@ -145,6 +158,8 @@ impl Front {
         Self {
             router: api::router(app.clone(), draining.clone()),
             limits: Limits::new(config),
+            callers: Callers::new(config),
+            endpoint_rate: Rate::new(config.endpoint_rate_per_s_max, config.endpoint_burst_max),
             body_bytes_max: config.body_bytes_max,
             body_timeout: Duration::from_millis(config.body_timeout_ms),
             shares_origin,

@@ -18,7 +18,7 @@ use super::{Front, catch};
 use crate::api::AsyncAccepted;
 use crate::engine::Input;
 use crate::invoker::Invocation;
-use crate::queue::{Acceptance, Called, EventResult, Work, print_of};
+use crate::queue::{Acceptance, Called, EventResult, VERIFIED_PREFIX, Work, print_of};
 use crate::registry::Entry;
 use crate::run::{RunId, Status};
 use crate::store::{DedupeKey, StoreError};
@@ -110,13 +110,22 @@ pub(super) fn split(path: &str) -> (&str, Option<&str>) {
 
 /// What a request asks of the queue; `None` for the usual one, which asks nothing.
 ///
+/// `delivery` names a signed delivery that is to run once. It is the key then, whatever
+/// the headers say: they are not signed, so whoever sends a captured delivery again could
+/// make another one of it with them.
+///
 /// # Errors
 /// What it asks is wrong, or not allowed.
-pub(super) fn asked(endpoint: &Endpoint, headers: &HeaderMap) -> Result<Option<Asked>, AskError> {
+pub(super) fn asked(
+    endpoint: &Endpoint,
+    headers: &HeaderMap,
+    delivery: Option<String>,
+) -> Result<Option<Asked>, AskError> {
     let is_async = headers.get_all(PREFER).iter().any(prefers_async);
-    let key = match headers.get(IDEMPOTENCY_KEY) {
-        Some(value) => Some(key_of(IDEMPOTENCY_KEY.as_str(), "key", value)?),
-        None => match endpoint.delivery_id_header.as_deref() {
+    let key = match (delivery, headers.get(IDEMPOTENCY_KEY)) {
+        (Some(delivery), _) => Some(format!("{VERIFIED_PREFIX}{delivery}")),
+        (None, Some(value)) => Some(key_of(IDEMPOTENCY_KEY.as_str(), "key", value)?),
+        (None, None) => match endpoint.delivery_id_header.as_deref() {
             Some(name) => headers.get(name).map(|value| key_of(name, "delivery", value)).transpose()?,
             None => None,
         },
@@ -287,7 +296,7 @@ mod tests {
         for (name, value) in headers {
             map.append(*name, HeaderValue::from_str(value).unwrap());
         }
-        asked(endpoint, &map).map_err(|error| error.to_string())
+        asked(endpoint, &map, None).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -319,6 +328,16 @@ mod tests {
             let refused = ask(&endpoint, &[("idempotency-key", wrong)]).unwrap_err();
             assert!(refused.starts_with("the header idempotency-key must have"), "{refused}");
         }
+    }
+
+    #[test]
+    fn signed_delivery_is_itself_whatever_key_is_sent_with_it() {
+        let endpoint = Endpoint { delivery_id_header: Some("X-Delivery".to_owned()), ..Endpoint::default() };
+        let mut headers = HeaderMap::new();
+        headers.insert("idempotency-key", HeaderValue::from_static("new"));
+        headers.insert("x-delivery", HeaderValue::from_static("new"));
+        let asked = asked(&endpoint, &headers, Some("github:1".to_owned())).unwrap().unwrap();
+        assert_eq!(asked.key.as_deref(), Some("webhook:github:1"));
     }
 
     #[test]

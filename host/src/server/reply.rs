@@ -15,12 +15,15 @@ use serde::Serialize;
 
 use super::api::ApiError;
 use super::body::{BodyError, ReplyBody};
+use super::callers::RateError;
 use super::catch::Refusal;
 use super::framing::FramingError;
 use super::head::HeadError;
 use super::payload::PayloadError;
 use super::queued::AskError;
 use super::request_id::RequestId;
+use super::signature::SignatureError;
+use crate::accounts::AccountError;
 use crate::answer::Answer;
 use crate::api::{Diagnostic, ErrorBody, RunError};
 use crate::app::RotateError;
@@ -168,6 +171,9 @@ impl From<&HeadError> for Problem {
                 Self::of(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "head-too-large", error)
             }
             HeadError::Target => Self::of(StatusCode::URI_TOO_LONG, "target-too-long", error),
+            HeadError::Connections => {
+                Self::of(StatusCode::TOO_MANY_REQUESTS, "address-connections", error).retry_later()
+            }
             HeadError::TimedOut(_) => Self::of(StatusCode::REQUEST_TIMEOUT, "head-timeout", error),
         }
     }
@@ -203,6 +209,7 @@ impl From<&Refusal> for Problem {
                 .hint("check the URL: its last part is the key, and a rotated key stops working at once"),
             Refusal::Paused => unavailable("paused"),
             Refusal::NothingDeployed => unavailable("nothing-deployed"),
+            Refusal::Rate(error) => Self::from(error),
             Refusal::Method { allow } => {
                 let problem = Self::of(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", error);
                 match HeaderValue::from_str(allow) {
@@ -213,8 +220,42 @@ impl From<&Refusal> for Problem {
             Refusal::Payload(error) => Self::from(error),
             Refusal::Body(error) => Self::from(error),
             Refusal::Framing(error) => Self::from(error),
+            Refusal::Signature(error) => Self::from(error),
+            Refusal::Settings(error) => Self::from(error),
             Refusal::Asked(error) => Self::from(error),
         }
+    }
+}
+
+impl From<&SignatureError> for Problem {
+    fn from(error: &SignatureError) -> Self {
+        let of = |code| {
+            Self::of(StatusCode::UNAUTHORIZED, code, error)
+                .header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Webhook-Signature"))
+        };
+        match error {
+            SignatureError::Missing(_) => of("signature-missing"),
+            SignatureError::Malformed(_) => of("signature-malformed"),
+            SignatureError::Expired { .. } => of("signature-expired"),
+            SignatureError::Mismatch => of("signature-mismatch"),
+            SignatureError::NoSecret { .. } => {
+                Self::of(StatusCode::SERVICE_UNAVAILABLE, "signature-unset", error).retry_later()
+            }
+        }
+    }
+}
+
+impl From<&RateError> for Problem {
+    fn from(error: &RateError) -> Self {
+        let (code, wait) = match error {
+            RateError::Address { wait } => ("address-rate", wait),
+            RateError::Endpoint { wait } => ("endpoint-rate", wait),
+        };
+        // Rounded up: who comes back on time is let in.
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        Self::of(StatusCode::TOO_MANY_REQUESTS, code, error)
+            .hint("wait for the seconds of Retry-After; the operator sets the rates, in the section server")
+            .header(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)))
     }
 }
 
@@ -251,8 +292,14 @@ impl From<&ApiError> for Problem {
             ApiError::Host => of(StatusCode::BAD_REQUEST, "malformed-request"),
             ApiError::Method => of(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed"),
             ApiError::Unauthorized => of(StatusCode::UNAUTHORIZED, "unauthorized")
-                .hint("send the header Authorization: Bearer TOKEN; the host wrote one to admin.token in its data folder")
+                .hint("send the header Authorization: Bearer TOKEN; `tidegate login` gets one, and the operator's is admin.token in the data folder")
                 .header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"tidegate\"")),
+            ApiError::Forbidden => of(StatusCode::FORBIDDEN, "forbidden")
+                .hint("a workflow's owner shares it; an admin gives the role admin"),
+            ApiError::NeedsScope(_) => of(StatusCode::FORBIDDEN, "missing-scope")
+                .hint("`tidegate token create --scope SCOPE` makes a token that has it"),
+            ApiError::CrossOrigin => of(StatusCode::FORBIDDEN, "cross-origin")
+                .hint("browsers send it from this host's own pages only"),
             ApiError::Query(_) => of(StatusCode::BAD_REQUEST, "invalid-query"),
             ApiError::Path(_) => of(StatusCode::BAD_REQUEST, "invalid-path"),
             ApiError::Json { is_data: false, .. } => of(StatusCode::BAD_REQUEST, "invalid-json"),
@@ -273,7 +320,31 @@ impl From<&ApiError> for Problem {
             ApiError::Registry(error) => Self::from(&**error),
             ApiError::Deploy(error) => Self::from(&**error),
             ApiError::Rotate(error) => Self::from(&**error),
+            ApiError::Account(error) => Self::from(error),
+            ApiError::Audit(_) => of(StatusCode::INTERNAL_SERVER_ERROR, "audit-log-failed"),
             ApiError::Store(error) => Self::from(error),
+        }
+    }
+}
+
+impl From<&AccountError> for Problem {
+    fn from(error: &AccountError) -> Self {
+        let of = |status, code| Self::of(status, code, error);
+        match error {
+            AccountError::WrongPassword => of(StatusCode::UNAUTHORIZED, "wrong-password"),
+            AccountError::Link => of(StatusCode::UNAUTHORIZED, "link-unusable")
+                .hint("an admin makes a new one: `tidegate user link LOGIN`"),
+            AccountError::LockedOut { retry_after } => of(StatusCode::TOO_MANY_REQUESTS, "locked-out")
+                .header(header::RETRY_AFTER, HeaderValue::from(retry_after.as_secs())),
+            AccountError::Busy => of(StatusCode::SERVICE_UNAVAILABLE, "busy").retry_later(),
+            AccountError::Login(_) => of(StatusCode::UNPROCESSABLE_ENTITY, "invalid-login"),
+            AccountError::Invalid { .. } => of(StatusCode::UNPROCESSABLE_ENTITY, "invalid-field"),
+            AccountError::Missing { .. } => of(StatusCode::NOT_FOUND, "missing"),
+            AccountError::Disabled(_) => of(StatusCode::CONFLICT, "user-disabled")
+                .hint("`tidegate user enable LOGIN` gives the user its rights back"),
+            AccountError::Limit { .. } => of(StatusCode::UNPROCESSABLE_ENTITY, "over-limit"),
+            AccountError::Hash(_) => of(StatusCode::INTERNAL_SERVER_ERROR, "password-not-hashed"),
+            AccountError::Store(error) => Self::from(error),
         }
     }
 }

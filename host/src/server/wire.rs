@@ -18,6 +18,9 @@ use tokio::time::{Instant, Sleep};
 use super::framing::{Phase, Scanner, Verdict};
 use super::head;
 
+/// How fast a client has to take a reply in the long run, in bytes a second.
+const WRITE_BYTES_PER_S_MIN: u32 = 1024;
+
 /// How long a client may keep the host waiting.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Timeouts {
@@ -37,6 +40,10 @@ pub(super) struct Wire<S> {
     timeouts: Timeouts,
     read: Wait,
     write: Wait,
+    /// What is left of the time that the client may keep the host from writing.
+    write_left: Duration,
+    /// Since when it does.
+    unwritten_since: Option<Instant>,
     refuse: Refuse,
     refusal: Option<Refusal>,
     /// The last write took all that was offered, so that the next one begins with
@@ -103,6 +110,8 @@ impl<S> Wire<S> {
             timeouts,
             read,
             write,
+            write_left: timeouts.write,
+            unwritten_since: None,
             refuse,
             refusal: None,
             is_between_writes: true,
@@ -123,14 +132,24 @@ impl<S> Wire<S> {
     }
 
     /// The result of a write, or an error when writes have waited for too long.
-    fn written<T>(&mut self, cx: &mut Context<'_>, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if result.is_ready() {
-            self.write.end();
-            // Being idle begins when the reply is out.
-            self.read.end();
-            return result;
+    ///
+    /// A client that takes a byte now and then gains little time: each byte gives back as
+    /// much of it as [`WRITE_BYTES_PER_S_MIN`] says.
+    fn written(&mut self, cx: &mut Context<'_>, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        let Poll::Ready(ended) = result else {
+            self.unwritten_since.get_or_insert_with(Instant::now);
+            return self.write.poll(cx, self.write_left).map(Err);
+        };
+        if let Some(since) = self.unwritten_since.take() {
+            let taken = u32::try_from(*ended.as_ref().unwrap_or(&0)).unwrap_or(u32::MAX);
+            let earned = Duration::from_secs(1) * taken / WRITE_BYTES_PER_S_MIN;
+            let left = self.write_left.saturating_sub(since.elapsed()).saturating_add(earned);
+            self.write_left = left.min(self.timeouts.write);
         }
-        self.write.poll(cx, self.timeouts.write).map(Err)
+        self.write.end();
+        // Being idle begins when the reply is out.
+        self.read.end();
+        Poll::Ready(ended)
     }
 }
 
@@ -319,6 +338,23 @@ mod tests {
         wire.write_all(&[b'x'; 64]).await.unwrap();
         let error = wire.write_all(b"x").await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_reads_too_slowly_is_cut_and_one_that_is_fast_enough_is_not() {
+        for (bytes_per_s, is_cut) in [(100_usize, true), (2000, false)] {
+            let (mut wire, mut client, _) = pair(Timeouts { write: Duration::from_secs(30), ..PATIENT });
+            let writing = tokio::spawn(async move { wire.write_all(&[b'x'; 100 << 10]).await });
+            let reading = tokio::spawn(async move {
+                let mut piece = vec![0; bytes_per_s / 4];
+                while client.read_exact(&mut piece).await.is_ok() {
+                    tokio::time::sleep(Duration::from_millis(250)).await;
+                }
+            });
+            let written = writing.await.unwrap();
+            assert_eq!(written.is_err(), is_cut, "{bytes_per_s}: {written:?}");
+            reading.await.unwrap();
+        }
     }
 
     #[tokio::test]

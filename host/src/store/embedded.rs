@@ -265,7 +265,7 @@ impl EmbeddedStore {
             let survey = Survey::new(&shared.segments);
             survey.count_dead(&shared.segments.hidden())?;
             let gone = shared.segments.floored_runs().saturating_sub(before);
-            shared.status.runs.fetch_sub(gone, std::sync::atomic::Ordering::Relaxed);
+            shared.status.forget_runs(gone);
             Ok(gone)
         })
         .await

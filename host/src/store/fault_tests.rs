@@ -11,7 +11,7 @@ use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use rand::RngExt as _;
 
-use super::crash_tests::Acknowledged;
+use super::crash_tests::{Acknowledged, soak};
 use super::disk::faults::{Fault, plan};
 use super::mount::{Mount, skipped};
 use super::samples::{component, end, event, input, log, run, set, tick, workflow};
@@ -188,18 +188,14 @@ async fn child_dies_at_every_step() {
     if !is_child() {
         return;
     }
-    let steps = {
-        let temp = folder();
-        live(&temp.path().join("data"), None, &mut Acknowledged::default()).await
-    };
-    assert!(steps > 100, "only {steps} steps");
-    for at in 0..steps + 10 {
-        let kind = [Fault::Before, Fault::Torn, Fault::After][at % 3];
-        let temp = folder();
-        let data = temp.path().join("data");
-        let mut acknowledged = Acknowledged::default();
-        live(&data, Some((at, kind)), &mut acknowledged).await;
-        check(&data, &acknowledged, &format!("{kind:?} step {at}")).await;
+    for at in 0..steps().await {
+        for kind in [Fault::Before, Fault::Torn, Fault::After] {
+            let temp = folder();
+            let data = temp.path().join("data");
+            let mut acknowledged = Acknowledged::default();
+            live(&data, Some((at, kind)), &mut acknowledged).await;
+            check(&data, &acknowledged, &format!("{kind:?} step {at}")).await;
+        }
     }
 }
 
@@ -214,21 +210,38 @@ async fn child_dies_twice() {
     if !is_child() {
         return;
     }
-    const PAIRS: usize = 150;
+    let steps = steps().await;
     let kinds = [Fault::Before, Fault::Torn, Fault::After];
-    let mut random = rand::rng();
-    for _ in 0..PAIRS {
-        let temp = folder();
-        let data = temp.path().join("data");
-        let mut acknowledged = Acknowledged::default();
-        let first = (random.random_range(0..200), kinds[random.random_range(0..3)]);
-        // The second is likely to come while the store still recovers from the first.
-        let second = (random.random_range(0..20), kinds[random.random_range(0..3)]);
-        live(&data, Some(first), &mut acknowledged).await;
-        live(&data, Some(second), &mut acknowledged).await;
-        check(&data, &acknowledged, &format!("{first:?} and {second:?}")).await;
+    let rounds = soak(PAIR_ROUNDS_VARIABLE, 1);
+    for round in 0..rounds {
+        for at in 0..steps {
+            // The second is likely to come while the store still recovers from the first. One
+            // second step for each first one and round, so that many rounds have all pairs.
+            let (first, second) = (kinds[(at + round) % 3], kinds[(at / 3 + round / 3) % 3]);
+            let (first, second) = ((at, first), ((at + round * 7) % RECOVERY_STEPS, second));
+            let temp = folder();
+            let data = temp.path().join("data");
+            let mut acknowledged = Acknowledged::default();
+            live(&data, Some(first), &mut acknowledged).await;
+            live(&data, Some(second), &mut acknowledged).await;
+            check(&data, &acknowledged, &format!("{first:?} and {second:?}")).await;
+        }
     }
 }
+
+/// Steps that the work takes, with those of its threads.
+async fn steps() -> usize {
+    let temp = folder();
+    let steps = live(&temp.path().join("data"), None, &mut Acknowledged::default()).await;
+    assert!(steps > 100, "only {steps} steps");
+    steps + 10
+}
+
+/// Set by `make soak` to more than the tests' one round of pairs.
+const PAIR_ROUNDS_VARIABLE: &str = "TIDEGATE_SOAK_PAIR_ROUNDS";
+/// Steps of a store that opens, and a few more. It shares no factor with the 7 by which the
+/// second step moves, nor with the 9 pairs of faults: 180 rounds have every pair of both.
+const RECOVERY_STEPS: usize = 20;
 
 #[test]
 fn step_that_fails_stops_the_store_or_nothing() {
@@ -243,7 +256,7 @@ async fn child_fails_at_every_step() {
     }
     const EIO: i32 = 5;
     const ENOSPC: i32 = 28;
-    for at in 0..160 {
+    for at in 0..steps().await {
         let temp = folder();
         let data = temp.path().join("data");
         let mut acknowledged = Acknowledged::default();
@@ -255,7 +268,9 @@ async fn child_fails_at_every_step() {
 
 // ---- disk full ----------------------------------------------------------------------
 
-const FULL_TRIALS: usize = 50;
+/// Set by `make soak` to more than the tests' number of fills.
+const FILLS_VARIABLE: &str = "TIDEGATE_SOAK_FILLS";
+const FILLS: usize = 50;
 
 #[test]
 fn full_disk_loses_nothing_and_is_left_behind_by_itself() {
@@ -269,7 +284,7 @@ async fn child_fills_its_disk() {
     let Some(mount) = std::env::var_os(MOUNT).filter(|_| is_child()) else { return };
     let mount = PathBuf::from(mount);
     let mut random = rand::rng();
-    for trial in 0..FULL_TRIALS {
+    for trial in 0..soak(FILLS_VARIABLE, FILLS) {
         let data = mount.join("data");
         let mut acknowledged = Acknowledged::default();
         let store = open(&data).await.unwrap();

@@ -71,7 +71,7 @@ pub(crate) mod samples;
 #[cfg(test)]
 mod settings_tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -127,6 +127,8 @@ pub enum Durability {
 pub struct RunFilter {
     /// Runs of this workflow only.
     pub workflow: Option<WorkflowId>,
+    /// Runs of these workflows only.
+    pub among: Option<Arc<HashSet<WorkflowId>>>,
     /// Runs with one of these statuses; all when empty.
     pub statuses: Vec<Status>,
     /// Runs with this trigger word (`catch`, `pull`, `test`, `replay`).

@@ -1,6 +1,6 @@
 //! Index rows: what a listing needs to know of a run or a tick without its record.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -144,6 +144,7 @@ impl TickKey {
 #[derive(Clone, Debug)]
 pub(super) struct Selection {
     pub(super) workflow: Option<WorkflowId>,
+    pub(super) among: Option<Arc<HashSet<WorkflowId>>>,
     pub(super) classes: Classes,
     pub(super) since: Option<Timestamp>,
     pub(super) until: Option<Timestamp>,
@@ -157,6 +158,7 @@ impl Selection {
     pub(super) fn new(filter: &RunFilter, before: Option<RunId>, hidden: Arc<Hidden>) -> Self {
         Self {
             workflow: filter.workflow,
+            among: filter.among.clone(),
             classes: Classes::of(filter),
             since: filter.since,
             until: filter.until,
@@ -169,6 +171,7 @@ impl Selection {
         self.before.is_none_or(|before| row.id < before)
             && self.classes.contains(row.class)
             && self.workflow.is_none_or(|workflow| row.workflow == workflow)
+            && self.among.as_ref().is_none_or(|among| among.contains(&row.workflow))
             && self.since.is_none_or(|since| row.accepted_at >= since)
             && self.until.is_none_or(|until| row.accepted_at < until)
             && (self.hidden.is_empty() || !self.hidden.hides(row.workflow, row.id))

@@ -55,6 +55,14 @@ impl Status {
         self.is_closed.store(true, Ordering::Release);
     }
 
+    /// Runs are not listed any more. The figure is counted anew from time to time, perhaps
+    /// without them already: it stops at zero.
+    pub(super) fn forget_runs(&self, runs: u64) {
+        let _ = self
+            .runs
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| Some(now.saturating_sub(runs)));
+    }
+
     /// Keeps a line for the operator.
     pub(super) fn warn(&self, line: String) {
         tracing::warn!(detail = line, "the store found something to look at");
@@ -126,6 +134,16 @@ mod tests {
             assert!(thread.join().is_err());
         });
         assert_eq!(status.stopped(), Some("the writer thread panicked"));
+    }
+
+    #[test]
+    fn runs_that_were_counted_out_already_do_not_make_the_figure_wrap() {
+        let status = Status::default();
+        status.runs.store(5, Ordering::Relaxed);
+        status.forget_runs(3);
+        assert_eq!(status.runs.load(Ordering::Relaxed), 2);
+        status.forget_runs(3);
+        assert_eq!(status.runs.load(Ordering::Relaxed), 0);
     }
 
     #[test]

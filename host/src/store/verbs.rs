@@ -308,7 +308,7 @@ impl Store for EmbeddedStore {
                 let runs = shown.map(|(_, portion)| portion.runs).sum();
                 let bytes = victims.iter().map(|segment| segment.bytes()).sum::<u64>();
                 shared.segments.delete(&victims)?;
-                shared.status.runs.fetch_sub(runs, Ordering::Relaxed);
+                shared.status.forget_runs(runs);
                 let compacted = compaction::compact(shared);
                 shared.status.dead_bytes.store(shared.segments.dead_bytes(), Ordering::Relaxed);
                 Ok(Pruned { runs, bytes: bytes + compacted? })

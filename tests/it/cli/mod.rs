@@ -1,6 +1,7 @@
 //! The binary: exit codes, what goes to standard output and what to standard error, and
 //! each command against a host that really runs.
 
+mod accounts;
 mod backup;
 mod bad_input;
 mod demo;
@@ -192,6 +193,15 @@ impl Host {
     fn with(flags: &[&str]) -> Self {
         let machine = Machine::new();
         let data = machine.path("data");
+        Self::serving(machine, &data, flags)
+    }
+
+    /// A host over a data folder.
+    fn over(machine: Machine, data: &Path) -> Self {
+        Self::serving(machine, data, &[])
+    }
+
+    fn serving(machine: Machine, data: &Path, flags: &[&str]) -> Self {
         let data = data.to_str().unwrap();
         let arguments = [&["serve", "--data", data, "--listen", "127.0.0.1:0"], flags].concat();
         let serving = Going::start(machine.command(&arguments));
@@ -203,6 +213,10 @@ impl Host {
 
     fn run(&self, arguments: &[&str]) -> Ended {
         self.machine.run(arguments)
+    }
+
+    fn run_with(&self, arguments: &[&str], stdin: &str) -> Ended {
+        self.machine.run_with(arguments, stdin)
     }
 
     fn data(&self) -> PathBuf {

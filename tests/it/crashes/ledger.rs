@@ -40,6 +40,8 @@ pub(super) enum Note {
 #[derive(Default)]
 pub(super) struct Ledger {
     is_power_cut: bool,
+    /// What can come later is refused.
+    is_disk_full: bool,
     called: Vec<String>,
     accepted: Vec<String>,
     /// By key: how many calls without one had been answered before, and its run.
@@ -61,6 +63,11 @@ impl Ledger {
     /// the records of those whose callers wait reach the disk a moment later.
     pub(super) fn new(is_power_cut: bool) -> Self {
         Self { is_power_cut, ..Self::default() }
+    }
+
+    /// A host may refuse what it has no room for.
+    pub(super) fn of_a_full_disk() -> Self {
+        Self { is_disk_full: true, ..Self::default() }
     }
 
     pub(super) fn take(&mut self, note: Note) {
@@ -89,9 +96,15 @@ impl Ledger {
 
     /// What was acknowledged since the last check is there.
     pub(super) fn check_new(&mut self, host: &Host) {
-        // A host whose disk is gone says so; nothing else refuses anything.
-        let refused = self.refused.drain(..);
-        let wrong: Vec<_> = refused.filter(|reply| !self.is_power_cut || reply.status < 500).collect();
+        // A host whose disk is gone or full says so; nothing else refuses anything.
+        let (is_cut, is_full) = (self.is_power_cut, self.is_disk_full);
+        let is_right = |reply: &Reply| match reply.status {
+            200 => is_full && reply.header("tidegate-recorded") == Some("no"),
+            503 => is_full && matches!(&*reply.field("code"), "draining" | "interrupted" | "stopping"),
+            507 => is_full,
+            _ => is_cut && reply.status >= 500,
+        };
+        let wrong: Vec<_> = self.refused.drain(..).filter(|reply| !is_right(reply)).collect();
         assert!(wrong.is_empty(), "refused: {wrong:?}");
         if self.is_power_cut {
             self.called.truncate(self.called_durably);
@@ -131,7 +144,11 @@ impl Ledger {
                     assert_eq!(run.as_ref(), Some(&*noted), "{key} ran again");
                 }
                 None => {
-                    assert!(reply.status == 200 || reply.field("code") == "interrupted", "{key}: {reply:?}");
+                    // Without room the reply that nobody was promised is not kept.
+                    let is_known = reply.status == 200
+                        || reply.field("code") == "interrupted"
+                        || self.is_disk_full && reply.field("code") == "result-gone";
+                    assert!(is_known, "{key}: {reply:?}");
                     *noted = run;
                 }
             }
@@ -187,13 +204,14 @@ impl Ledger {
         let lost: Vec<_> = all.filter(|run| !runs.contains_key(*run)).collect();
         assert!(lost.is_empty(), "lost: {lost:?}");
         assert!(keyed <= self.keyed.len(), "{keyed} runs of {} keys", self.keyed.len());
-        // One that did not run is in the ledger; its record comes after it.
+        // One that did not run is in the ledger; its record comes after it. Without room runs
+        // are not recorded.
         let ran = ticks
             .iter()
             .filter(|tick| matches!(tick["state"].as_str().unwrap(), "ran" | "backfilled" | "interrupted"));
         let unrecorded: Vec<_> =
             ran.filter(|tick| !runs.contains_key(tick["run"].as_str().unwrap())).collect();
-        assert!(unrecorded.is_empty(), "without a record: {unrecorded:?}");
+        assert!(self.is_disk_full || unrecorded.is_empty(), "without a record: {unrecorded:?}");
         let health = host.get("/api/v1/health").expect(200).json();
         assert_eq!(health["store"]["stopped"], Value::Null);
         assert!(self.is_power_cut || health["store"]["warnings"] == serde_json::json!([]), "{health}");

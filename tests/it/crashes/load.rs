@@ -1,5 +1,7 @@
 //! Clients that ask a host for everything it acknowledges, until it is gone.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
@@ -16,6 +18,7 @@ const NOTES_MAX: usize = 100_000;
 /// Clients at work.
 pub(super) struct Load {
     notes: Receiver<Note>,
+    is_over: Arc<AtomicBool>,
     clients: Vec<JoinHandle<()>>,
 }
 
@@ -23,11 +26,13 @@ impl Load {
     /// Starts the clients; `round` makes their keys and names new.
     pub(super) fn start(host: &Host, round: usize) -> Self {
         let (sender, notes) = sync_channel(NOTES_MAX);
-        let client = |work: fn(&Client, usize, &SyncSender<Note>) -> Option<()>, number: usize| {
-            let (own, sender) = (host.client(), sender.clone());
+        let is_over = Arc::new(AtomicBool::new(false));
+        let client = |work: fn(&Client, usize, &Notes) -> Option<()>, number: usize| {
+            let own = host.client();
+            let notes = Notes { sender: sender.clone(), is_over: is_over.clone() };
             std::thread::spawn(move || {
-                // It ends when the host does.
-                let _: Option<()> = work(&own, number, &sender);
+                // It ends when the host does, or when it is told to.
+                let _: Option<()> = work(&own, number, &notes);
             })
         };
         let number = round * 10;
@@ -41,7 +46,7 @@ impl Load {
             client(change, number),
             client(deploy, number),
         ];
-        Self { notes, clients }
+        Self { notes, is_over, clients }
     }
 
     /// Takes so many notes.
@@ -59,23 +64,39 @@ impl Load {
 
     /// Takes the last notes of clients whose host is gone.
     pub(super) fn finish(self, ledger: &mut Ledger) {
-        let Self { notes, clients } = self;
+        let Self { notes, clients, .. } = self;
         notes.iter().for_each(|note| ledger.take(note));
         clients.into_iter().for_each(|client| client.join().unwrap());
     }
-}
 
-fn say(sender: &SyncSender<Note>, note: Note) -> Option<()> {
-    sender.send(note).ok()
-}
-
-/// A reply that acknowledges, or a note of one that does not.
-fn acknowledged(reply: Reply, status: u16, sender: &SyncSender<Note>) -> Option<Reply> {
-    if reply.status == status && reply.header("tidegate-recorded").is_none() {
-        return Some(reply);
+    /// Ends the clients of a host that goes on.
+    pub(super) fn stop(self, ledger: &mut Ledger) {
+        self.is_over.store(true, Ordering::Relaxed);
+        self.finish(ledger);
     }
-    let _ = sender.send(Note::Refused(reply));
-    None
+}
+
+/// Where clients note what they see.
+struct Notes {
+    sender: SyncSender<Note>,
+    is_over: Arc<AtomicBool>,
+}
+
+impl Notes {
+    /// `None` when it is over.
+    fn say(&self, note: Note) -> Option<()> {
+        self.sender.send(note).ok()?;
+        (!self.is_over.load(Ordering::Relaxed)).then_some(())
+    }
+
+    /// A reply that acknowledges, or a note of one that does not.
+    fn acknowledged(&self, reply: Reply, status: u16) -> Option<Reply> {
+        if reply.status == status && reply.header("tidegate-recorded").is_none() {
+            return Some(reply);
+        }
+        let _: Option<()> = self.say(Note::Refused(reply));
+        None
+    }
 }
 
 fn run_of(reply: &Reply) -> String {
@@ -83,72 +104,72 @@ fn run_of(reply: &Reply) -> String {
 }
 
 /// Calls and waits for the answer.
-fn call(client: &Client, _: usize, sender: &SyncSender<Note>) -> Option<()> {
+fn call(client: &Client, _: usize, notes: &Notes) -> Option<()> {
     let request = Request::new("POST", &client.path("sync")?).json(&json!({ "a": 1 })).bytes();
     let mut connection = Connection::try_open(client.catch)?;
     loop {
         let reply = connection.send(&request).reply()?;
-        if let Some(reply) = acknowledged(reply, 200, sender) {
-            say(sender, Note::Called(run_of(&reply)))?;
+        if let Some(reply) = notes.acknowledged(reply, 200) {
+            notes.say(Note::Called(run_of(&reply)))?;
         }
     }
 }
 
 /// Calls, and leaves.
-fn call_later(client: &Client, _: usize, sender: &SyncSender<Note>) -> Option<()> {
+fn call_later(client: &Client, _: usize, notes: &Notes) -> Option<()> {
     let request = Request::new("POST", &client.path("later")?).header("prefer", "respond-async");
     let request = request.json(&json!({ "a": 1 })).bytes();
     let mut connection = Connection::try_open(client.catch)?;
     loop {
         let reply = connection.send(&request).reply()?;
-        if let Some(reply) = acknowledged(reply, 202, sender) {
-            say(sender, Note::Accepted(run_of(&reply)))?;
+        if let Some(reply) = notes.acknowledged(reply, 202) {
+            notes.say(Note::Accepted(run_of(&reply)))?;
         }
     }
 }
 
 /// Calls with a key each.
-fn call_once(client: &Client, number: usize, sender: &SyncSender<Note>) -> Option<()> {
+fn call_once(client: &Client, number: usize, notes: &Notes) -> Option<()> {
     let path = client.path("once")?;
     let mut connection = Connection::try_open(client.catch)?;
     for count in 0.. {
         let key = format!("{number}-{count}");
         let request = Request::new("POST", &path).header("idempotency-key", &key).json(&json!({ "a": 1 }));
-        say(sender, Note::Keyed(key.clone()))?;
+        notes.say(Note::Keyed(key.clone()))?;
         let reply = connection.send(request.bytes()).reply()?;
-        if let Some(reply) = acknowledged(reply, 200, sender) {
-            say(sender, Note::Answered(key, run_of(&reply)))?;
+        if let Some(reply) = notes.acknowledged(reply, 200) {
+            notes.say(Note::Answered(key, run_of(&reply)))?;
         }
     }
     None
 }
 
 /// Changes settings, and creates and archives workflows.
-fn change(client: &Client, number: usize, sender: &SyncSender<Note>) -> Option<()> {
+fn change(client: &Client, number: usize, notes: &Notes) -> Option<()> {
     let mut connection = Connection::try_open(client.api)?;
     for count in 0.. {
         let value = number as u64 * 1_000_000 + count;
         let patch = client.request("PATCH", "/api/v1/workflows/sync/settings?visibility=plain");
-        say(sender, Note::Setting(value))?;
+        notes.say(Note::Setting(value))?;
         let reply = connection.send(patch.json(&json!({ "NUMBER": value })).bytes()).reply()?;
-        if acknowledged(reply, 200, sender).is_some() {
-            say(sender, Note::Set(value))?;
+        if notes.acknowledged(reply, 200).is_some() {
+            notes.say(Note::Set(value))?;
         }
         let name = format!("w-{value}");
         let create = client.request("POST", "/api/v1/workflows");
         let create = create.json(&json!({ "name": name, "kind": "catch" }));
         let reply = connection.send(create.bytes()).reply()?;
-        if acknowledged(reply, 201, sender).is_none() {
+        if notes.acknowledged(reply, 201).is_none() {
             continue;
         }
-        say(sender, Note::Created(name.clone()))?;
+        notes.say(Note::Created(name.clone()))?;
         // Else every listing gets longer.
         if count % 8 != 0 {
-            say(sender, Note::Archiving(name.clone()))?;
+            notes.say(Note::Archiving(name.clone()))?;
             let archive = client.request("DELETE", &format!("/api/v1/workflows/{name}"));
             let reply = connection.send(archive.bytes()).reply_to("DELETE")?;
-            if acknowledged(reply, 204, sender).is_some() {
-                say(sender, Note::Archived(name))?;
+            if notes.acknowledged(reply, 204).is_some() {
+                notes.say(Note::Archived(name))?;
             }
         }
     }
@@ -156,15 +177,15 @@ fn change(client: &Client, number: usize, sender: &SyncSender<Note>) -> Option<(
 }
 
 /// Deploys one program after the other.
-fn deploy(client: &Client, _: usize, sender: &SyncSender<Note>) -> Option<()> {
+fn deploy(client: &Client, _: usize, notes: &Notes) -> Option<()> {
     let mut connection = Connection::try_open(client.api)?;
     for guest in ["echo", "hello"].into_iter().cycle() {
         let upload = client.request("POST", "/api/v1/workflows/deployed/versions");
         let upload = upload.body("application/wasm", guests::component(guest));
         let reply = connection.send(upload.bytes()).reply()?;
-        if let Some(reply) = acknowledged(reply, 201, sender) {
+        if let Some(reply) = notes.acknowledged(reply, 201) {
             let version = reply.json()["version"].as_u64().expect("a deploy says its version");
-            say(sender, Note::Deployed(version))?;
+            notes.say(Note::Deployed(version))?;
         }
     }
     None

@@ -2,6 +2,7 @@
 //! cut, while clients note what it acknowledged; and what they noted is there when it is
 //! back, once.
 
+mod disk;
 mod ledger;
 mod load;
 

@@ -56,6 +56,37 @@ impl Host {
         Self::spawn(command, data.to_owned(), None, settings)
     }
 
+    /// A host over a folder that stays when it ends, on a socket that stays, too.
+    pub(crate) fn on_socket(data: &Path, settings: &[(&str, &str)], socket: &std::net::TcpListener) -> Self {
+        let settings = owned(settings);
+        let serving = serve(data, &settings);
+        // As a service manager does it; the shell knows the pid that the host will have.
+        let hand_over = "exec 3<&0 0</dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec \"$@\"";
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", hand_over, "sh"]).arg(serving.get_program()).args(serving.get_args());
+        for (name, value) in serving.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        let socket = std::os::fd::OwnedFd::from(socket.try_clone().unwrap());
+        command.env("PATH", "").stdin(socket).stdout(Stdio::piped());
+        Self::spawn(command, data.to_owned(), None, settings)
+    }
+
+    /// The same, where the host may end instead of serving.
+    pub(crate) fn try_on_folder(data: &Path, settings: &[(&str, &str)]) -> Option<Self> {
+        let settings = owned(settings);
+        let mut command = serve(data, &settings);
+        let mut child = command.env("PATH", "").spawn().unwrap();
+        if !is_ready(&mut child) {
+            assert!(!child.wait().unwrap().success());
+            return None;
+        }
+        Some(Self::of(child, data.to_owned(), None, settings))
+    }
+
     fn on(data: TempDir, settings: Vec<(String, String)>) -> Self {
         let path = data.path().to_owned();
         Self::spawn(serve(&path, &settings), path, Some(data), settings)
@@ -68,7 +99,11 @@ impl Host {
         settings: Vec<(String, String)>,
     ) -> Self {
         let mut child = command.spawn().unwrap();
-        wait_until_ready(&mut child);
+        assert!(is_ready(&mut child), "serve ended before it was ready: {:?}", child.wait());
+        Self::of(child, data, temp, settings)
+    }
+
+    fn of(child: Child, data: PathBuf, temp: Option<TempDir>, settings: Vec<(String, String)>) -> Self {
         let read = |name: &str| std::fs::read_to_string(data.join(name)).unwrap();
         let host: Value = serde_json::from_str(&read("host.json")).unwrap();
         let address =
@@ -90,6 +125,11 @@ impl Host {
     /// A request to the management API with the token.
     pub(crate) fn request(&self, method: &str, path: &str) -> Request {
         Request::new(method, path).header("authorization", &format!("Bearer {}", self.token))
+    }
+
+    /// The token in the data folder.
+    pub(crate) fn token(&self) -> &str {
+        &self.token
     }
 
     /// A command of the binary that talks to this host.
@@ -285,8 +325,8 @@ impl Drop for Host {
     }
 }
 
-/// Waits for the line that `serve` prints once it answers.
-fn wait_until_ready(child: &mut Child) {
+/// Waits for the line that `serve` prints once it answers, or for its end.
+fn is_ready(child: &mut Child) -> bool {
     let stdout = child.stdout.take().unwrap();
     let (sender, line) = mpsc::channel();
     std::thread::spawn(move || {
@@ -295,5 +335,5 @@ fn wait_until_ready(child: &mut Child) {
         let _ = sender.send(read.map(|_| line));
     });
     let line = line.recv_timeout(wait::LIMIT).expect("serve prints a line when it is ready").unwrap();
-    assert!(!line.is_empty(), "serve ended before it was ready: {:?}", child.wait());
+    !line.is_empty()
 }

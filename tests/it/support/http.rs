@@ -84,6 +84,11 @@ impl Connection {
         self
     }
 
+    /// The same, where the peer may have closed.
+    pub(crate) fn try_shut_write(&mut self) -> std::io::Result<()> {
+        self.stream.get_mut().shutdown(Shutdown::Write)
+    }
+
     /// The next reply to a request that was not `HEAD`; `None` when the peer has closed.
     pub(crate) fn reply(&mut self) -> Option<Reply> {
         self.reply_to("GET")

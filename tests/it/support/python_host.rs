@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use serde_json::{Map, Value};
 use tidegate::api::Diagnostic;
-use tidegate::config::Config;
+use tidegate::config::{Config, Reset};
 use tidegate::engine::egress::Egress;
 use tidegate::engine::{
     Call, CallLimits, CommitRefusal, CommitSettings, Compiler, Engine, EngineOptions, Input, Program, Report,
@@ -93,6 +93,9 @@ impl Host {
             memory_total_bytes_max: 0,
             fuse: true,
             epoch_tick: Duration::from_millis(2),
+            reset: Reset::InPlace,
+            idle_bytes_max: 1 << 30,
+            idle_max: Duration::from_secs(60),
             on_compiled: Box::new(|_, _| ()),
         };
         let engine = Engine::new(options, Egress::new(&config).unwrap()).unwrap();
@@ -125,6 +128,7 @@ impl Host {
             source,
             commit: Some(commits.clone()),
             traceparent: None,
+            destinations: None,
             limits: limits(deadline_ms),
         };
         let permit = self.engine.permits().clone().acquire_owned().await.unwrap();

@@ -55,6 +55,7 @@ fn the_host_is_for_its_admins() {
         (Action::UsePublic, Decision::Allow, Decision::Allow, Decision::Allow),
         (Action::UseHost, Decision::SignIn, Decision::Allow, Decision::Allow),
         (Action::ListVisible, Decision::SignIn, Decision::Allow, Decision::Allow),
+        (Action::RedriveVisible, Decision::SignIn, Decision::Allow, Decision::Allow),
         (Action::CreateWorkflow, Decision::SignIn, Decision::Allow, Decision::Allow),
         (Action::ReadAccount, Decision::SignIn, Decision::Allow, Decision::Allow),
         (Action::ChangeAccount, Decision::SignIn, Decision::Allow, Decision::Allow),

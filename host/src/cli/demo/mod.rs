@@ -106,7 +106,7 @@ fn start(
         // The receiver waits for this or for the end of the task.
         let tell =
             move |started: &app::Started<'_>| drop(sender.send(format!("http://{}", started.urls.api)));
-        app::serve(config, &data, keys, shutdown, tell).await.map_err(of_app)
+        app::serve(config, &data, keys, Vec::new(), shutdown, tell).await.map_err(of_app)
     });
     match ready.recv() {
         Ok(url) => Ok((url, host)),

@@ -110,7 +110,10 @@ impl Body for RequestBody {
                         let failure = Failure::cap(Code::HttpRequestBodySize, upload.bytes_max);
                         return Poll::Ready(Some(Err(upload.fail(failure))));
                     }
-                    self.bytes = upload.sent.add(data.len());
+                    match upload.sent.add(data.len()) {
+                        Ok(bytes) => self.bytes = bytes,
+                        Err(failure) => return Poll::Ready(Some(Err(upload.fail(failure)))),
+                    }
                 }
                 self.move_on();
                 Some(Ok(frame))
@@ -255,7 +258,9 @@ impl Body for ResponseBody {
                 let bytes_max = this.limits.bytes_max;
                 return this.fail(Failure::cap(Code::HttpResponseBodySize, bytes_max));
             }
-            exchange.add_received(bytes.unwrap_or(0));
+            if let Err(failure) = exchange.add_received(bytes.unwrap_or(0)) {
+                return this.fail(failure);
+            }
             if this.inner.is_end_stream() {
                 this.complete();
             }

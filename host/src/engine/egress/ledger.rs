@@ -21,6 +21,8 @@ const METHOD_CHARS_MAX: usize = 32;
 pub(super) struct Caps {
     pub(super) requests_max: u32,
     pub(super) concurrent_max: u32,
+    /// Of all bodies, in both directions.
+    pub(super) bytes_max: u64,
 }
 
 /// One run's exchanges, shared by all that may still be going on.
@@ -33,6 +35,7 @@ pub(super) struct Ledger {
     entries: Mutex<Vec<Arc<Entry>>>,
     requests: AtomicU32,
     open: AtomicU32,
+    bytes: AtomicU64,
     ended: AtomicBool,
 }
 
@@ -51,6 +54,7 @@ impl Ledger {
             entries: Mutex::default(),
             requests: AtomicU32::new(0),
             open: AtomicU32::new(0),
+            bytes: AtomicU64::new(0),
             ended: AtomicBool::new(false),
         })
     }
@@ -103,10 +107,23 @@ impl Ledger {
         if earlier == self.caps.requests_max {
             return Err(ongoing.fail(Refusal::new(Reason::Requests).into()));
         }
+        if self.bytes.load(Ordering::Relaxed) >= self.caps.bytes_max {
+            return Err(ongoing.fail(Refusal::new(Reason::Bytes).into()));
+        }
         if open >= self.caps.concurrent_max {
             return Err(ongoing.fail(Refusal::new(Reason::Concurrent).into()));
         }
         Ok(ongoing)
+    }
+
+    /// Counts bytes of a body.
+    ///
+    /// # Errors
+    /// There are more of them than the run may have: they are not counted then.
+    fn count(&self, bytes: usize) -> Result<(), Refusal> {
+        let add = |before: u64| before.checked_add(bytes as u64).filter(|sum| *sum <= self.caps.bytes_max);
+        let counted = self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
+        counted.map(|_| ()).map_err(|_| Refusal::new(Reason::Bytes))
     }
 
     /// What is known now of all exchanges, in the order they began.
@@ -223,9 +240,16 @@ impl Ongoing {
         let _ = self.entry.sealed.set(uses);
     }
 
-    pub(super) fn add_received(&self, bytes: usize) {
+    /// Counts bytes of the response.
+    ///
+    /// # Errors
+    /// They are more than the run may have: the guest is not given them.
+    pub(super) fn add_received(&self, bytes: usize) -> Result<(), Failure> {
+        let over = |refusal| Failure { code: Code::HttpResponseBodySize, detail: Detail::Refused(refusal) };
+        self.ledger.count(bytes).map_err(over)?;
         self.entry.received.fetch_add(bytes as u64, Ordering::Relaxed);
         counters::add(&self.ledger.counters.bytes_in, bytes as u64);
+        Ok(())
     }
 
     /// A counter for what is sent, which may outlive the exchange.
@@ -278,9 +302,14 @@ pub(super) struct Sent {
 
 impl Sent {
     /// Counts them and returns how many there are so far.
-    pub(super) fn add(&self, bytes: usize) -> u64 {
+    ///
+    /// # Errors
+    /// They are more than the run may have: they are not sent.
+    pub(super) fn add(&self, bytes: usize) -> Result<u64, Failure> {
+        let over = |refusal| Failure { code: Code::HttpRequestBodySize, detail: Detail::Refused(refusal) };
+        self.ledger.count(bytes).map_err(over)?;
         counters::add(&self.ledger.counters.bytes_out, bytes as u64);
-        self.entry.sent.fetch_add(bytes as u64, Ordering::Relaxed) + bytes as u64
+        Ok(self.entry.sent.fetch_add(bytes as u64, Ordering::Relaxed) + bytes as u64)
     }
 
     pub(super) fn is_run_ended(&self) -> bool {
@@ -324,7 +353,7 @@ mod tests {
 
     fn ledger(requests_max: u32, concurrent_max: u32) -> Arc<Ledger> {
         let now = Instant::now();
-        let caps = Caps { requests_max, concurrent_max };
+        let caps = Caps { requests_max, concurrent_max, bytes_max: 100 };
         Ledger::new(now, now + Duration::from_secs(60), caps, Arc::default())
     }
 
@@ -380,14 +409,32 @@ mod tests {
     }
 
     #[test]
+    fn bytes_of_all_exchanges_have_a_cap_together() {
+        let ledger = ledger(100, 9);
+        let begin = || ledger.begin(&Method::POST, &uri("http://a.example"));
+        let first = begin().unwrap();
+        first.sent().add(40).unwrap();
+        first.add_received(59).unwrap();
+        let second = begin().unwrap();
+        assert_eq!(second.add_received(2).unwrap_err().code, Code::HttpResponseBodySize);
+        assert_eq!(second.sent().add(1).unwrap(), 1);
+        assert_eq!(begin().unwrap_err().detail, Detail::Refused(Refusal::new(Reason::Bytes)));
+        assert_eq!(second.add_received(1).unwrap_err().code, Code::HttpResponseBodySize);
+        assert_eq!(first.sent().add(1).unwrap_err().code, Code::HttpRequestBodySize);
+        let seen: Vec<_> =
+            ledger.exchanges().iter().map(|one| (one.request_bytes, one.response_bytes)).collect();
+        assert_eq!(seen, [(40, 59), (1, 0), (0, 0)], "what is over it is neither sent nor received");
+    }
+
+    #[test]
     fn what_is_given_up_is_recorded_as_far_as_it_came() {
         let ledger = ledger(9, 9);
         let begin = || ledger.begin(&Method::POST, &uri("http://a.example")).unwrap();
         drop(begin());
         let begun = begin();
         begun.set_status(http::StatusCode::OK);
-        begun.add_received(5);
-        assert_eq!(begun.sent().add(7), 7);
+        begun.add_received(5).unwrap();
+        assert_eq!(begun.sent().add(7).unwrap(), 7);
         drop(begun);
         let _still_open = begin();
         let words: Vec<_> =

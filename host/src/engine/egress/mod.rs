@@ -7,9 +7,9 @@
 //! each run and hands it to `wasmtime-wasi-http`, which is built without a sender of its
 //! own.
 //!
-//! `table` (data), `refusal`, `allow`, `target`, `policy`: what may be reached. `resolver`,
-//! `tls`, `connector`, `connection`, `pool`: how. `client`, `body`: one exchange. `sealed`,
-//! `sealed_body`: values of sealed settings on their way out, and not back. `ledger`,
+//! `table` (data), `refusal`, `allow`, `target`, `policy`, `destinations`: what may be
+//! reached. `resolver`, `tls`, `connector`, `connection`, `pool`: how. `client`, `body`: one
+//! exchange. `sealed`, `sealed_body`: values of sealed settings on their way out, and not back. `ledger`,
 //! `counters`, `error`, `broken`, `run`: what is told about it.
 
 mod allow;
@@ -20,6 +20,7 @@ mod connection;
 mod connector;
 mod counters;
 mod deliver;
+mod destinations;
 mod error;
 mod ledger;
 mod policy;
@@ -138,7 +139,11 @@ impl Egress {
             request_bytes_max: config.request_bytes_max,
             response_bytes_max: config.response_bytes_max,
             response_header_bytes_max: config.response_header_bytes_max,
-            caps: Caps { requests_max: config.requests_max, concurrent_max: config.concurrent_max },
+            caps: Caps {
+                requests_max: config.requests_max,
+                concurrent_max: config.concurrent_max,
+                bytes_max: config.run_bytes_max,
+            },
         };
         let policy = Policy::new(allowed);
         Ok(Arc::new(Self { policy, resolver, connector, pool, limits, counters: Arc::default() }))

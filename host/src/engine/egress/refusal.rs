@@ -48,11 +48,15 @@ pub enum Reason {
     Requests,
     /// More requests at the same time than a run may make.
     Concurrent,
+    /// More bytes than a run may send and receive.
+    Bytes,
+    /// None of the destinations that the workflow lists.
+    NotListed,
 }
 
 impl Reason {
     /// All reasons, for counters that must exist before they count.
-    pub const ALL: [Reason; 20] = [
+    pub const ALL: [Reason; 22] = [
         Reason::Loopback,
         Reason::Private,
         Reason::LinkLocal,
@@ -73,6 +77,8 @@ impl Reason {
         Reason::Scheme,
         Reason::Requests,
         Reason::Concurrent,
+        Reason::Bytes,
+        Reason::NotListed,
     ];
 
     /// The reason as one word, for labels.
@@ -98,6 +104,8 @@ impl Reason {
             Reason::Scheme => "scheme",
             Reason::Requests => "requests",
             Reason::Concurrent => "concurrent",
+            Reason::Bytes => "bytes",
+            Reason::NotListed => "not-listed",
         }
     }
 
@@ -107,7 +115,9 @@ impl Reason {
         match self {
             Reason::InvalidName | Reason::UserInfo => Code::HttpRequestUriInvalid,
             Reason::Scheme => Code::HttpProtocolError,
-            Reason::Requests | Reason::Concurrent => Code::HttpRequestDenied,
+            Reason::Requests | Reason::Concurrent | Reason::Bytes | Reason::NotListed => {
+                Code::HttpRequestDenied
+            }
             Reason::Loopback
             | Reason::Private
             | Reason::LinkLocal
@@ -171,6 +181,8 @@ impl fmt::Display for Refusal {
             Reason::Scheme => "the scheme is neither http nor https",
             Reason::Requests => "the run has made all the requests it may make",
             Reason::Concurrent => "the run has as many requests open as it may have",
+            Reason::Bytes => "the run has sent and received all the bytes that it may",
+            Reason::NotListed => "the workflow lists its destinations, and this is none of them",
         })?;
         if self.source.is_empty() { Ok(()) } else { write!(f, " ({})", self.source) }
     }

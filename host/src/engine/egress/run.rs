@@ -8,13 +8,15 @@ use http_body::Body as _;
 use http_body_util::BodyExt;
 use wasmtime_wasi_http::{Error as WasiError, RequestOptions, Result as WasiResult, WasiBody, WasiHttpHooks};
 
-use super::Egress;
 use super::client::{self, Times};
-use super::ledger::{Caps, Ledger};
+use super::destinations;
+use super::ledger::{Caps, Ledger, Ongoing};
 use super::sealed::SealedSettings;
 use super::sealed_body::CleanBody;
+use super::target::Target;
+use super::{Egress, Failure};
 use crate::run::Exchange;
-use crate::workflow::WorkflowId;
+use crate::workflow::{Destination, WorkflowId};
 
 /// Most bytes of a request's body that a guest hands over at once.
 const BODY_CHUNK_BYTES: usize = 64 << 10;
@@ -32,6 +34,9 @@ pub struct RunEgressOptions {
     pub deadline: Instant,
     /// Whether it may send anything at all; importing a program may not.
     pub open: bool,
+    /// The workflow's own list of destinations; `None` for wherever the host lets
+    /// workflows go.
+    pub destinations: Option<Arc<[Destination]>>,
     /// The header `traceparent` of requests that have none.
     pub traceparent: Option<HeaderValue>,
     /// Its sealed settings.
@@ -46,6 +51,7 @@ pub struct RunEgressOptions {
 pub struct RunEgress {
     egress: Arc<Egress>,
     workflow: WorkflowId,
+    destinations: Option<Arc<[Destination]>>,
     traceparent: Option<HeaderValue>,
     ledger: Arc<Ledger>,
     sealed: Option<Arc<SealedSettings>>,
@@ -58,11 +64,12 @@ type Processing = Box<dyn Future<Output = WasiResult<()>> + Send>;
 
 impl RunEgress {
     pub(super) fn new(egress: Arc<Egress>, options: RunEgressOptions) -> Self {
-        let RunEgressOptions { workflow, started, deadline, open, traceparent, sealed } = options;
+        let RunEgressOptions { workflow, started, deadline, open, destinations, traceparent, sealed } =
+            options;
         let caps = egress.limits.caps;
         let caps = if open { caps } else { Caps { requests_max: 0, ..caps } };
         let ledger = Ledger::new(started, deadline, caps, egress.counters.clone());
-        Self { egress, workflow, traceparent, ledger, sealed }
+        Self { egress, workflow, destinations, traceparent, ledger, sealed }
     }
 
     /// The run's exchanges as far as they came, in the order they began. May be called at
@@ -85,6 +92,18 @@ impl RunEgress {
     /// The guest is gone: what it had not finished to send is not sent.
     pub fn end(&mut self) {
         self.ledger.end();
+    }
+
+    /// Writes down that a request begins, if the workflow's own list lets it out.
+    fn begin(&self, request: &Request<WasiBody>) -> Result<Ongoing, Failure> {
+        let (method, uri) = (request.method(), request.uri());
+        let ongoing = self.ledger.begin(method, uri)?;
+        let Some(list) = &self.destinations else { return Ok(ongoing) };
+        let target = Target::parse(uri, &self.egress.policy.allowed);
+        match target.and_then(|target| destinations::check(list, &target, method, uri)) {
+            Ok(()) => Ok(ongoing),
+            Err(refusal) => Err(ongoing.fail(refusal.into())),
+        }
     }
 
     fn times(&self, options: Option<RequestOptions>) -> Times {
@@ -128,7 +147,7 @@ impl WasiHttpHooks for RunEgress {
         if let Some(own) = &self.traceparent {
             request.headers_mut().entry(TRACEPARENT).or_insert_with(|| own.clone());
         }
-        let begun = self.ledger.begin(request.method(), request.uri());
+        let begun = self.begin(&request);
         let times = self.times(options);
         let (egress, workflow, sealed) = (self.egress.clone(), self.workflow, self.sealed.clone());
         Box::new(async move {

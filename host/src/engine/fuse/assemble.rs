@@ -128,7 +128,7 @@ impl Numbers {
 
     fn constant(&self, value: Value) -> Result<ConstExpr, NotFusable> {
         Ok(match value {
-            Value::Null(ty) => ConstExpr::ref_null(reference(ty)?.heap_type),
+            Value::Null => ConstExpr::ref_null(HeapType::FUNC),
             Value::Function(function) => ConstExpr::ref_func(self.function(function)?),
             numeric => ConstExpr::extended(number(numeric)),
         })
@@ -279,15 +279,15 @@ fn elements(plan: &Plan<'_, '_>, numbers: &Numbers) -> Result<ElementSection, No
             .collect();
         let elements = match functions {
             // The engine prepares a table ahead of time only from this form.
-            Some(functions) if segment.ty == wasmparser::RefType::FUNCREF => {
+            Some(functions) => {
                 let functions: Result<Vec<u32>, _> =
                     functions.into_iter().map(|function| numbers.function(function)).collect();
                 Elements::Functions(Cow::Owned(functions?))
             }
-            _ => {
+            None => {
                 let items: Result<Vec<ConstExpr>, _> =
                     segment.items.iter().map(|item| numbers.constant(*item)).collect();
-                Elements::Expressions(reference(segment.ty)?, Cow::Owned(items?))
+                Elements::Expressions(RefType::FUNCREF, Cow::Owned(items?))
             }
         };
         section.segment(ElementSegment { mode, elements });
@@ -419,12 +419,11 @@ fn value_type(ty: wasmparser::ValType) -> Result<ValType, NotFusable> {
 }
 
 fn reference(ty: wasmparser::RefType) -> Result<RefType, NotFusable> {
-    let heap_type = match ty {
-        wasmparser::RefType::FUNCREF => HeapType::FUNC,
-        wasmparser::RefType::EXTERNREF => HeapType::EXTERN,
-        _ => return Err(NotFusable::Unsupported { what: "typed references" }),
-    };
-    Ok(RefType { nullable: true, heap_type })
+    match ty {
+        wasmparser::RefType::FUNCREF => Ok(RefType::FUNCREF),
+        // The engine, which collects no garbage, refuses them in any case.
+        _ => Err(NotFusable::Unsupported { what: "references to other things than functions" }),
+    }
 }
 
 fn count(length: usize) -> Result<u32, NotFusable> {

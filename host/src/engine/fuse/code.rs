@@ -200,7 +200,7 @@ pub(super) fn number(value: Value) -> Option<Instruction<'static>> {
         Value::F32(bits) => Some(Instruction::F32Const(Ieee32::new(bits))),
         Value::F64(bits) => Some(Instruction::F64Const(Ieee64::new(bits))),
         Value::V128(value) => Some(Instruction::V128Const(value)),
-        Value::Null(_) | Value::Function(_) => None,
+        Value::Null | Value::Function(_) => None,
     }
 }
 

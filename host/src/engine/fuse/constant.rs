@@ -1,6 +1,6 @@
 //! Constant expressions, worked out.
 
-use wasmparser::{AbstractHeapType, ConstExpr, HeapType, Operator, RefType};
+use wasmparser::{AbstractHeapType, ConstExpr, HeapType, Operator};
 
 /// The value of a constant expression.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,8 +15,8 @@ pub(super) enum Value {
     F64(u64),
     /// The bytes of a `v128`.
     V128(i128),
-    /// No function or no object.
-    Null(RefType),
+    /// No function.
+    Null,
     /// A function, by the index that the merged module has for it before unused ones are
     /// dropped.
     Function(u32),
@@ -39,7 +39,9 @@ pub(super) fn evaluate(
             Operator::F32Const { value } => Value::F32(value.bits()),
             Operator::F64Const { value } => Value::F64(value.bits()),
             Operator::V128Const { value } => Value::V128(value.i128()),
-            Operator::RefNull { hty } => Value::Null(null_type(hty)?),
+            Operator::RefNull { hty: HeapType::Abstract { shared: false, ty: AbstractHeapType::Func } } => {
+                Value::Null
+            }
             Operator::RefFunc { function_index } => Value::Function(function(function_index)?),
             Operator::GlobalGet { global_index } => global(global_index)?,
             Operator::I32Add => binary32(&mut stack, i32::wrapping_add)?,
@@ -55,14 +57,6 @@ pub(super) fn evaluate(
     }
     match (stack.pop(), stack.pop(), operators.eof()) {
         (Some(value), None, true) => Some(value),
-        _ => None,
-    }
-}
-
-fn null_type(heap: HeapType) -> Option<RefType> {
-    match heap {
-        HeapType::Abstract { shared: false, ty: AbstractHeapType::Func } => Some(RefType::FUNCREF),
-        HeapType::Abstract { shared: false, ty: AbstractHeapType::Extern } => Some(RefType::EXTERNREF),
         _ => None,
     }
 }

@@ -37,6 +37,8 @@ mod module;
 mod plan;
 mod rebuild;
 mod refusal;
+#[cfg(test)]
+mod tests;
 
 use wasmparser::Validator;
 

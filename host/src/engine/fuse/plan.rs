@@ -54,8 +54,7 @@ pub(super) enum Target {
 /// An element segment with merged indices.
 pub(super) struct Segment {
     pub(super) target: Target,
-    pub(super) ty: wasmparser::RefType,
-    /// References: functions, or nulls.
+    /// Functions, or nulls.
     pub(super) items: Vec<Value>,
 }
 
@@ -249,17 +248,17 @@ impl<'c, 'a> Plan<'c, 'a> {
             let spaces = self.spaces[index].as_ref().ok_or_else(dangling)?;
             for (segment, element) in self.part(index).module.elements.iter().enumerate() {
                 let what = "element segment";
-                let (ty, items): (_, Option<Vec<Value>>) = match &element.items {
+                let items: Option<Vec<Value>> = match &element.items {
                     ElementItems::Functions(functions) => {
                         let values = functions.clone().into_iter().map(|function| {
                             let own = function.ok()?;
                             spaces.functions.get(own as usize).copied().map(Value::Function)
                         });
-                        (wasmparser::RefType::FUNCREF, values.collect())
+                        values.collect()
                     }
-                    ElementItems::Expressions(ty, expressions) => {
+                    ElementItems::Expressions(_, expressions) => {
                         let values = expressions.clone().into_iter();
-                        (*ty, values.map(|init| self.constant(spaces, &init.ok()?)).collect())
+                        values.map(|init| self.constant(spaces, &init.ok()?)).collect()
                     }
                 };
                 let items = items.ok_or(NOT_CONSTANT)?;
@@ -280,7 +279,7 @@ impl<'c, 'a> Plan<'c, 'a> {
                         Target::Active { table, offset }
                     }
                 };
-                self.segments.push(Segment { target, ty, items });
+                self.segments.push(Segment { target, items });
             }
         }
         Ok(())

@@ -1,6 +1,7 @@
 //! A backup of everything that the host keeps, as one tar stream, while it serves.
 
 use std::io::{self, Read, Write};
+use std::path::PathBuf;
 
 use axum::body::Body;
 use axum::extract::State;
@@ -15,7 +16,8 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use super::{ApiError, Shared};
 use crate::api::{BACKUP_FORMAT, BACKUP_MANIFEST, BackupFile, BackupManifest, ErrorBody};
-use crate::data::TOKEN_FILE;
+use crate::audit::AuditLog;
+use crate::data::{AUDIT_KEY_FILE, TOKEN_FILE};
 use crate::store::{Snapshot, SnapshotFile};
 use crate::workflow::Digest;
 
@@ -26,7 +28,7 @@ const CHUNKS_MAX: usize = 8;
 
 /// Everything that the host keeps at this moment, as a tar archive: a data folder, and at
 /// its end `manifest.json` (`BackupManifest`). It holds secrets: settings, the URLs' keys,
-/// the operator's token. An archive without the manifest is not whole.
+/// the operator's token, hashes of passwords, the audit log and its key. An archive without the manifest is not whole.
 #[utoipa::path(
     get, path = "/api/v1/backup", operation_id = "takeBackup", tag = "host",
     responses(
@@ -36,11 +38,16 @@ const CHUNKS_MAX: usize = 8;
 )]
 pub(super) async fn backup(State(api): Shared) -> Result<impl IntoResponse, ApiError> {
     let snapshot = api.app.store.snapshot().await?;
-    let token = api.app.data.path().join(TOKEN_FILE);
+    let data = api.app.data.path();
+    let mut secrets = vec![(TOKEN_FILE, data.join(TOKEN_FILE))];
+    if api.app.config.audit.key_file.is_empty() {
+        secrets.push((AUDIT_KEY_FILE, data.join(AUDIT_KEY_FILE)));
+    }
+    let audit = api.app.audit.clone();
     let (sender, receiver) = mpsc::channel(CHUNKS_MAX);
     tokio::task::spawn_blocking(move || {
         let mut out = Chunks { sender, chunk: Vec::with_capacity(CHUNK_BYTES) };
-        let written = write(&mut out, &snapshot, &token).and_then(|()| out.flush());
+        let written = write(&mut out, &snapshot, &secrets, &audit).and_then(|()| out.flush());
         if let Err(error) = written {
             // The client sees an archive without its end.
             tracing::error!(%error, "a backup was cut off");
@@ -51,15 +58,24 @@ pub(super) async fn backup(State(api): Shared) -> Result<impl IntoResponse, ApiE
     Ok(([(header::CONTENT_TYPE, "application/x-tar"), (header::CACHE_CONTROL, "no-store")], body))
 }
 
-fn write(out: &mut Chunks, snapshot: &Snapshot, token: &std::path::Path) -> io::Result<()> {
+fn write(
+    out: &mut Chunks,
+    snapshot: &Snapshot,
+    secrets: &[(&str, PathBuf)],
+    audit: &AuditLog,
+) -> io::Result<()> {
     let mut archive = tar::Builder::new(out);
     let mut files = Vec::new();
-    let token = SnapshotFile {
-        path: TOKEN_FILE.to_owned(),
-        source: token.to_owned(),
-        bytes: std::fs::metadata(token)?.len(),
+    let of_secret = |(name, source): &(&str, PathBuf)| {
+        let bytes = std::fs::metadata(source)?.len();
+        Ok(SnapshotFile { path: (*name).to_owned(), source: source.clone(), bytes })
     };
-    for file in snapshot.files.iter().chain([&token]) {
+    let secrets = secrets.iter().map(of_secret).collect::<io::Result<Vec<_>>>()?;
+    for (path, content) in audit.copy().map_err(io::Error::other)? {
+        archive.append_data(&mut head(content.len() as u64), &path, content.as_slice())?;
+        files.push(BackupFile { path, bytes: content.len() as u64, sha256: Digest::of(&content) });
+    }
+    for file in snapshot.files.iter().chain(&secrets) {
         let mut source =
             Hashed { inner: std::fs::File::open(&file.source)?.take(file.bytes), hash: Sha256::new() };
         archive.append_data(&mut head(file.bytes), &file.path, &mut source)?;

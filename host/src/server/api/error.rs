@@ -5,7 +5,10 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 
+use crate::account::Scope;
+use crate::accounts::AccountError;
 use crate::app::RotateError;
+use crate::audit::AuditError;
 use crate::deploy::DeployError;
 use crate::registry::RegistryError;
 use crate::server::body::BodyError;
@@ -27,6 +30,15 @@ pub(in crate::server) enum ApiError {
     /// There is no valid token.
     #[error("a valid token is needed")]
     Unauthorized,
+    /// Whoever asks may not do this.
+    #[error("this account may not do that")]
+    Forbidden,
+    /// The token may not do this, though its user may.
+    #[error("the token does not have the scope {0}")]
+    NeedsScope(Scope),
+    /// Another site may have made a browser send this.
+    #[error("the request comes from another site")]
+    CrossOrigin,
     /// A part of the path cannot be read.
     #[error("the path cannot be read: {0}")]
     Path(String),
@@ -95,6 +107,9 @@ pub(in crate::server) enum ApiError {
     /// The request is malformed.
     #[error(transparent)]
     Framing(#[from] FramingError),
+    /// The accounts refused.
+    #[error(transparent)]
+    Account(#[from] AccountError),
     /// The registry refused.
     #[error(transparent)]
     Registry(Box<RegistryError>),
@@ -104,6 +119,9 @@ pub(in crate::server) enum ApiError {
     /// The master key was not changed.
     #[error(transparent)]
     Rotate(Box<RotateError>),
+    /// The audit log cannot be read.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
     /// The store refused.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -15,9 +15,13 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 use utoipa::IntoParams;
 
+use super::access::{self, Who};
 use super::extract::Params;
 use super::{ApiError, Shared};
+use crate::account::{Action, Actor};
 use crate::api::{ErrorBody, EventsLost, RunEvent};
+use crate::app::App;
+use crate::workflow::WorkflowName;
 
 /// Streams that may be open at the same time.
 pub(super) const STREAMS_MAX: usize = 64;
@@ -29,14 +33,18 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(super) struct EventParams {
+pub(in crate::server) struct EventParams {
     /// Runs of this workflow only.
-    workflow: Option<String>,
+    pub(in crate::server) workflow: Option<String>,
 }
+
+type MaySee = Box<dyn Fn(&WorkflowName) -> Option<bool> + Send>;
 
 struct Subscription {
     events: Receiver<RunEvent>,
     workflow: Option<String>,
+    /// Whether the run of an event may be shown; `None` when nothing may any more.
+    may_see: MaySee,
     draining: CancellationToken,
     /// The stream's place among [`STREAMS_MAX`].
     _place: OwnedSemaphorePermit,
@@ -54,18 +62,20 @@ struct Subscription {
         (status = 503, description = "All streams are in use", body = ErrorBody),
     ),
 )]
-pub(super) async fn events(
+pub(in crate::server) async fn events(
     State(api): Shared,
+    Who(actor): Who,
     Params(params): Params<EventParams>,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, ApiError> {
     if let Some(name) = &params.workflow {
-        api.app.registry.find(name)?;
+        access::find(&api, &actor, Action::InspectWorkflow, name)?;
     }
     let place = Arc::clone(&api.streams).try_acquire_owned();
     let place = place.map_err(|_| ApiError::StreamsTaken { limit: STREAMS_MAX })?;
     let stream = Subscription {
         events: api.app.invoker.subscribe(),
         workflow: params.workflow,
+        may_see: may_see(api.app.clone(), actor),
         draining: api.draining.clone(),
         _place: place,
     };
@@ -79,6 +89,19 @@ pub(super) async fn events(
     Ok(Sse::new(all).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
 }
 
+/// Rights are those of the moment of each event: they may be taken away while the stream is
+/// open, which ends it.
+fn may_see(app: Arc<App>, actor: Actor) -> MaySee {
+    Box::new(move |name| {
+        let actor = app.accounts.renew(&actor)?;
+        let entry = app.registry.by_name(name.as_str());
+        Some(match entry {
+            Some(entry) => access::may(&actor, Action::InspectWorkflow, &entry),
+            None => actor.is_admin(),
+        })
+    })
+}
+
 impl Subscription {
     /// The next event; `None` when the host stops.
     async fn next(&mut self) -> Option<Event> {
@@ -88,7 +111,11 @@ impl Subscription {
                 () = self.draining.cancelled() => return None,
             };
             match received {
-                Ok(event) if self.wants(&event) => return Some(named("run", &event)),
+                Ok(event) if self.wants(&event) => match (self.may_see)(&event.run.workflow) {
+                    None => return None,
+                    Some(true) => return Some(named("run", &event)),
+                    Some(false) => {}
+                },
                 Ok(_) => {}
                 Err(RecvError::Lagged(lost)) => return Some(named("lost", &EventsLost { lost })),
                 Err(RecvError::Closed) => return None,
@@ -143,7 +170,8 @@ mod tests {
     fn stream(events: Receiver<RunEvent>, workflow: Option<&str>) -> Subscription {
         let place = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
         let draining = CancellationToken::new();
-        Subscription { events, workflow: workflow.map(str::to_owned), draining, _place: place }
+        let (workflow, may_see) = (workflow.map(str::to_owned), Box::new(|_: &WorkflowName| Some(true)));
+        Subscription { events, workflow, may_see, draining, _place: place }
     }
 
     #[tokio::test]

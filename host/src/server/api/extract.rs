@@ -19,7 +19,7 @@ use crate::server::framing::Verdict;
 const JSON_OVERHEAD_BYTES: usize = 64 << 10;
 
 /// Parts of the path.
-pub(super) struct Segments<T>(pub(super) T);
+pub(in crate::server) struct Segments<T>(pub(in crate::server) T);
 
 impl<T: DeserializeOwned + Send> FromRequestParts<Arc<Api>> for Segments<T> {
     type Rejection = ApiError;
@@ -31,7 +31,7 @@ impl<T: DeserializeOwned + Send> FromRequestParts<Arc<Api>> for Segments<T> {
 }
 
 /// The query.
-pub(super) struct Params<T>(pub(super) T);
+pub(in crate::server) struct Params<T>(pub(in crate::server) T);
 
 impl<T: DeserializeOwned + Send> FromRequestParts<Arc<Api>> for Params<T> {
     type Rejection = ApiError;
@@ -45,7 +45,7 @@ impl<T: DeserializeOwned + Send> FromRequestParts<Arc<Api>> for Params<T> {
 }
 
 /// A JSON body.
-pub(super) struct JsonBody<T>(pub(super) T);
+pub(in crate::server) struct JsonBody<T>(pub(in crate::server) T);
 
 impl<T: DeserializeOwned> FromRequest<Arc<Api>> for JsonBody<T> {
     type Rejection = ApiError;
@@ -58,7 +58,7 @@ impl<T: DeserializeOwned> FromRequest<Arc<Api>> for JsonBody<T> {
 }
 
 /// A JSON body, or the default when there is no body or it is `null`.
-pub(super) struct OptionalJson<T>(pub(super) T);
+pub(in crate::server) struct OptionalJson<T>(pub(in crate::server) T);
 
 impl<T: DeserializeOwned + Default> FromRequest<Arc<Api>> for OptionalJson<T> {
     type Rejection = ApiError;
@@ -78,7 +78,11 @@ impl<T: DeserializeOwned + Default> FromRequest<Arc<Api>> for OptionalJson<T> {
 
 /// An upload, as it is. Each piece of it has time, so that a slow line can upload a large
 /// component.
-pub(super) async fn upload(request: Request, api: &Api, bytes_max: usize) -> Result<Bytes, ApiError> {
+pub(in crate::server) async fn upload(
+    request: Request,
+    api: &Api,
+    bytes_max: usize,
+) -> Result<Bytes, ApiError> {
     let timeout = Duration::from_millis(api.app.config.server.body_timeout_ms);
     whole(request, bytes_max, Patience::Piece(timeout)).await
 }

@@ -5,24 +5,27 @@
 //! they decide nothing themselves. Errors leave as [`ApiError`] and get their status in
 //! [`super::reply`].
 
-mod auth;
+pub(in crate::server) mod access;
+mod accounts;
+pub(in crate::server) mod audit;
+pub(in crate::server) mod auth;
 mod backup;
 mod error;
-mod events;
-mod extract;
+pub(in crate::server) mod events;
+pub(in crate::server) mod extract;
 mod keys;
 mod openapi;
-mod probes;
-mod queue;
-mod replay;
+pub(in crate::server) mod probes;
+pub(in crate::server) mod queue;
+pub(in crate::server) mod replay;
 mod request;
-mod runs;
+pub(in crate::server) mod runs;
 mod runtimes;
-mod schedules;
-mod settings;
-mod statistics;
-mod versions;
-mod view;
+pub(in crate::server) mod schedules;
+pub(in crate::server) mod settings;
+pub(in crate::server) mod statistics;
+pub(in crate::server) mod versions;
+pub(in crate::server) mod view;
 mod workflows;
 
 use std::net::SocketAddr;
@@ -31,19 +34,22 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::{MatchedPath, Request};
 use axum::middleware::{self, Next};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
+use hyper::HeaderMap;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub(super) use self::error::ApiError;
+pub(super) use self::extract::upload;
 pub(super) use self::request::written;
+use super::console;
 use crate::app::App;
 
 /// What handlers work with.
-struct Api {
-    app: Arc<App>,
+pub(super) struct Api {
+    pub(super) app: Arc<App>,
     /// Cancelled when the host stops taking requests.
     draining: CancellationToken,
     /// Event streams that may still be opened.
@@ -85,11 +91,12 @@ pub(super) fn router(app: Arc<App>, draining: CancellationToken) -> Router {
     let document = serde_json::to_string(&document).expect("the document is texts, numbers and maps");
     let streams = Arc::new(Semaphore::new(events::STREAMS_MAX));
     let api = Arc::new(Api { app, draining, streams, document });
-    let authorise = middleware::from_fn_with_state(api.clone(), auth::authorise);
+    let guard = middleware::from_fn_with_state(api.clone(), access::guard);
     router
-        .route_layer(authorise)
+        .route_layer(guard)
+        .merge(console::routes(api.clone()))
         .route_layer(middleware::from_fn(remember_route))
-        .fallback(async || ApiError::NoRoute)
+        .fallback(nothing_here)
         .method_not_allowed_fallback(async || ApiError::Method)
         .with_state(api)
 }
@@ -120,6 +127,17 @@ fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(queue::list))
         .routes(routes!(queue::redrive))
         .routes(routes!(events::events))
+        .routes(routes!(accounts::sign_in, accounts::sign_out))
+        .routes(routes!(accounts::me))
+        .routes(routes!(accounts::set_own_password))
+        .routes(routes!(accounts::tokens, accounts::create_token))
+        .routes(routes!(accounts::revoke_token))
+        .routes(routes!(accounts::users, accounts::create_user))
+        .routes(routes!(accounts::user, accounts::change_user))
+        .routes(routes!(accounts::set_password))
+        .routes(routes!(accounts::create_link))
+        .routes(routes!(audit::list))
+        .routes(routes!(audit::verify))
         .routes(routes!(runtimes::list))
         .routes(routes!(runtimes::install))
         .routes(routes!(probes::version))
@@ -133,6 +151,10 @@ fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(probes::readyz))
         .routes(routes!(probes::metrics))
         .routes(routes!(probes::root))
+}
+
+async fn nothing_here(headers: HeaderMap) -> Response {
+    console::not_found(&headers).unwrap_or_else(|| ApiError::NoRoute.into_response())
 }
 
 async fn remember_route(path: Option<MatchedPath>, request: Request, next: Next) -> Response {

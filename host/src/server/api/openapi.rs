@@ -78,9 +78,11 @@ fn common_answers(operation: &mut Operation, needs_token: bool) {
         answers.entry(status.to_owned()).or_insert_with(|| RefOr::T(error(description)));
     };
     add("400", "The request, its path or its query is malformed");
+    add("429", "The caller's address has too many requests; `Retry-After` says when to try again");
     add("default", "Any other error");
     if needs_token {
         add("401", "A valid token is needed");
+        add("403", "The account or its token may not do this");
         add("500", "The host failed; its log has the cause under the `request_id`");
         add("503", "The host has no room for this now; `Retry-After` says when to try again");
     }
@@ -121,6 +123,7 @@ fn catch_endpoint() -> (String, PathItem) {
             (status = 200, description = "What the workflow returned, or `{\"run\", \"status\"}`; it chooses status, headers and body", body = serde_json::Value),
             (status = 202, description = "`respond-async` was asked for: the request is on the disk; `location` has the path of its result", body = AsyncAccepted),
             (status = 400, description = "The body is not valid JSON, or no object", body = RunError),
+            (status = 401, description = "The workflow takes signed requests only, and the signature is missing or wrong; the code says which check failed", body = RunError),
             (status = 404, description = "There is no such endpoint", body = ErrorBody),
             (status = 405, description = "The endpoint does not accept the method; `Allow` says which it does", body = RunError),
             (status = 408, description = "The body did not come in time", body = RunError),
@@ -129,6 +132,7 @@ fn catch_endpoint() -> (String, PathItem) {
             (status = 413, description = "The body is too large", body = RunError),
             (status = 415, description = "The content type is not one that workflows understand", body = RunError),
             (status = 422, description = "The key was used for another request", body = ErrorBody),
+            (status = 429, description = "The caller's address or the endpoint has too many requests; `Retry-After` says when to try again", body = ErrorBody),
             (status = 502, description = "The workflow failed; its run's record says why", body = RunError),
             (status = 503, description = "The workflow is paused or has no version, or the host has no room; `Retry-After` says when to try again", body = ErrorBody),
             (status = 504, description = "The workflow took longer than its deadline", body = RunError),

@@ -3,11 +3,13 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Redirect, Response};
+use hyper::HeaderMap;
 
 use super::{Api, ApiError, Shared};
 use crate::api::{About, ErrorBody, HealthView, UsageView, WorkflowUsageView};
 use crate::engine::WASMTIME_VERSION;
+use crate::server::console;
 use crate::telemetry::{self, Gauges};
 
 /// What a browser or `curl` is shown at `/`.
@@ -63,11 +65,13 @@ pub(super) async fn metrics(State(api): Shared) -> impl IntoResponse {
         instances_in_use: engine.instances.into(),
         instances_max: engine.instances_max.into(),
         instances_memory_bytes: engine.memory_bytes,
+        slots: engine.slots.unwrap_or_default(),
         runs_waiting: app.invoker.gauges().queued as u64,
         workflows: app.registry.list().len() as u64,
         schedules_overrun: app.scheduler.overruns() as u64,
         store: app.store.health(),
         queue: app.store.queue_figures(),
+        egress_refused: app.egress.counters().refused().collect(),
     });
     ([(header::CONTENT_TYPE, telemetry::CONTENT_TYPE)], text)
 }
@@ -77,7 +81,7 @@ pub(super) async fn metrics(State(api): Shared) -> impl IntoResponse {
     get, path = "/api/v1/version", operation_id = "showVersion", tag = "host",
     responses((status = 200, description = "The versions", body = About)),
 )]
-pub(super) async fn version(State(api): Shared) -> Json<About> {
+pub(in crate::server) async fn version(State(api): Shared) -> Json<About> {
     Json(About {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         wasmtime: WASMTIME_VERSION.to_owned(),
@@ -90,7 +94,7 @@ pub(super) async fn version(State(api): Shared) -> Json<About> {
     get, path = "/api/v1/usage", operation_id = "showUsage", tag = "host",
     responses((status = 200, description = "The bytes", body = UsageView)),
 )]
-pub(super) async fn usage(State(api): Shared) -> Result<Json<UsageView>, ApiError> {
+pub(in crate::server) async fn usage(State(api): Shared) -> Result<Json<UsageView>, ApiError> {
     let app = &api.app;
     let kept = app.store.usage().await?;
     let mut workflows: Vec<_> = kept
@@ -119,7 +123,7 @@ pub(super) async fn usage(State(api): Shared) -> Result<Json<UsageView>, ApiErro
     get, path = "/api/v1/health", operation_id = "showHealth", tag = "host",
     responses((status = 200, description = "The host", body = HealthView)),
 )]
-pub(super) async fn health(State(api): Shared) -> Json<HealthView> {
+pub(in crate::server) async fn health(State(api): Shared) -> Json<HealthView> {
     let app = &api.app;
     let (engine, invoker) = (app.engine.gauges(), app.invoker.gauges());
     Json(HealthView {
@@ -131,6 +135,7 @@ pub(super) async fn health(State(api): Shared) -> Json<HealthView> {
         instances_in_use: engine.instances.into(),
         instances_max: engine.instances_max.into(),
         instances_memory_bytes: engine.memory_bytes,
+        slots: engine.slots,
         store: app.store.health(),
     })
 }
@@ -140,6 +145,9 @@ pub(super) async fn health(State(api): Shared) -> Json<HealthView> {
     get, path = "/", operation_id = "root", tag = "host", security(()),
     responses((status = 200, description = "The words", body = String, content_type = "text/plain")),
 )]
-pub(super) async fn root() -> &'static str {
-    ROOT
+pub(super) async fn root(headers: HeaderMap) -> Response {
+    match console::wants_page(&headers) {
+        true => Redirect::to("/workflows").into_response(),
+        false => ROOT.into_response(),
+    }
 }

@@ -50,27 +50,39 @@ pub(super) async fn replay(
     Params(params): Params<ReplayParams>,
     request: HttpRequest,
 ) -> Result<Json<RunDetail>, ApiError> {
-    let run = runs::find(&api, &id).await?;
+    let is_recorded = http_body::Body::is_end_stream(request.body());
+    let OptionalJson(edited) =
+        <OptionalJson<TestRequest> as axum::extract::FromRequest<_>>::from_request(request, &api).await?;
+    again(&api, &id, (!is_recorded).then_some(edited), params.version).await.map(Json)
+}
+
+/// Runs a workflow again, with what a run of it was handed or with another request.
+///
+/// # Errors
+/// There is no such run or version, or it cannot be run again.
+pub(in crate::server) async fn again(
+    api: &Api,
+    id: &str,
+    edited: Option<TestRequest>,
+    version: Option<u32>,
+) -> Result<RunDetail, ApiError> {
+    let run = runs::find(api, id).await?;
     let entry = api.app.registry.by_name(run.workflow_name.as_str());
     // An archived workflow's name can be used again, by another workflow.
     let entry = entry.filter(|entry| entry.workflow.id == run.workflow);
     let entry = entry.ok_or_else(|| ApiError::Missing {
         what: format!("the workflow {} of this run", run.workflow_name),
     })?;
-    let entry = match params.version {
+    let entry = match version {
         None => entry,
         Some(number) => api.app.registry.at_version(&entry, number).await?,
     };
-    let is_recorded = http_body::Body::is_end_stream(request.body());
-    let OptionalJson(edited) =
-        <OptionalJson<TestRequest> as axum::extract::FromRequest<_>>::from_request(request, &api).await?;
-    let input = if is_recorded {
-        recorded(&run)?
-    } else {
-        Input::Request(request::written(edited, api.app.config.server.body_bytes_max)?)
+    let input = match edited {
+        None => recorded(&run)?,
+        Some(edited) => Input::Request(request::written(edited, api.app.config.server.body_bytes_max)?),
     };
     let invocation = Invocation::new(Trigger::Replay { of: run.id }, input);
-    runs::run(&api, &entry, invocation).await.map(Json)
+    runs::run(api, &entry, invocation).await
 }
 
 /// Queues runs of a workflow to be run again with what they were handed: those that failed
@@ -106,6 +118,7 @@ pub(super) async fn replay_many(
     };
     let filter = RunFilter {
         workflow: Some(entry.workflow.id),
+        among: None,
         statuses,
         trigger: asked.trigger.map(runs::trigger).transpose()?,
         since: asked.since,

@@ -8,8 +8,10 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
+use super::access::{self, Who};
 use super::extract::{OptionalJson, Params, Segments};
 use super::{Api, ApiError, Shared, request};
+use crate::account::Actor;
 use crate::api::{self, ErrorBody, RunDetail, RunList, RunLog, RunView, TestRequest};
 use crate::engine::Input;
 use crate::invoker::Invocation;
@@ -33,36 +35,36 @@ const TEST_SCHEDULE: &str = "test";
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(super) struct RunParams {
+pub(in crate::server) struct RunParams {
     /// Statuses, separated by commas; all when it is left out.
     #[param(
         pattern = "^(queued|running|succeeded|failed|interrupted|cancelled)(,(queued|running|succeeded|failed|interrupted|cancelled))*$"
     )]
-    status: Option<String>,
+    pub(in crate::server) status: Option<String>,
     /// `catch`, `pull`, `test` or `replay`.
     #[param(pattern = "^(catch|pull|test|replay)$")]
-    trigger: Option<String>,
+    pub(in crate::server) trigger: Option<String>,
     /// Runs accepted at or after this instant (RFC 3339).
     #[param(value_type = Option<String>, format = DateTime)]
-    since: Option<Timestamp>,
+    pub(in crate::server) since: Option<Timestamp>,
     /// Runs accepted before this instant (RFC 3339).
     #[param(value_type = Option<String>, format = DateTime)]
-    until: Option<Timestamp>,
+    pub(in crate::server) until: Option<Timestamp>,
     /// Runs with this text in their log, their error or its trace; ASCII letters match in
     /// either case. A page reads about 8 MiB of records at most: it may not be full, or be
     /// empty, and have a `next` all the same; `searched` says how far it came.
     #[param(min_length = 1, max_length = 256)]
-    text: Option<String>,
+    pub(in crate::server) text: Option<String>,
     /// Runs of a page, 1 to 500; 50 when it is left out. Runs that have not ended come on
     /// top of it: all that run, and at most as many that wait in the queue.
     #[param(minimum = 1, maximum = 500)]
-    limit: Option<usize>,
+    pub(in crate::server) limit: Option<usize>,
     /// `next` of the page before.
     #[param(value_type = Option<RunId>)]
-    cursor: Option<String>,
+    pub(in crate::server) cursor: Option<String>,
 }
 
-/// The runs of all workflows, newest first.
+/// The runs of all workflows that one may look into, newest first.
 #[utoipa::path(
     get, path = "/api/v1/runs", operation_id = "listRuns", tag = "runs",
     params(RunParams),
@@ -70,9 +72,10 @@ pub(super) struct RunParams {
 )]
 pub(super) async fn list(
     State(api): Shared,
+    Who(actor): Who,
     Params(params): Params<RunParams>,
 ) -> Result<Json<RunList>, ApiError> {
-    page(&api, None, params).await.map(Json)
+    page(&api, &actor, None, params).await.map(Json)
 }
 
 /// The runs of a workflow, newest first.
@@ -86,14 +89,25 @@ pub(super) async fn list(
 )]
 pub(super) async fn list_of_workflow(
     State(api): Shared,
+    Who(actor): Who,
     Segments(name): Segments<String>,
     Params(params): Params<RunParams>,
 ) -> Result<Json<RunList>, ApiError> {
     let entry = api.app.registry.find(&name)?;
-    page(&api, Some(entry.workflow.id), params).await.map(Json)
+    page(&api, &actor, Some(entry.workflow.id), params).await.map(Json)
 }
 
-async fn page(api: &Api, workflow: Option<WorkflowId>, params: RunParams) -> Result<RunList, ApiError> {
+/// A page of runs, of a workflow or of all that the actor may look into: those that wait and
+/// run first.
+///
+/// # Errors
+/// A parameter is wrong, or the store fails.
+pub(in crate::server) async fn page(
+    api: &Api,
+    actor: &Actor,
+    workflow: Option<WorkflowId>,
+    params: RunParams,
+) -> Result<RunList, ApiError> {
     let limit = limit(params.limit)?;
     let cursor = params.cursor.as_deref().map(str::parse::<RunId>).transpose();
     let cursor = cursor.map_err(|error| ApiError::Query(format!("cursor: {error}")))?;
@@ -103,12 +117,14 @@ async fn page(api: &Api, workflow: Option<WorkflowId>, params: RunParams) -> Res
     }
     let filter = RunFilter {
         workflow,
+        among: None,
         statuses: statuses(params.status.as_deref().unwrap_or_default())?,
         trigger: params.trigger.map(trigger).transpose()?,
         since: params.since,
         until: params.until,
         text,
     };
+    let filter = access::narrow(api, actor, filter);
     // First those that wait, then those that run, then those that have ended: one that
     // moves on in between is seen twice, and not never.
     let mut runs: Vec<RunView> = Vec::new();
@@ -161,7 +177,8 @@ pub(super) fn trigger(word: String) -> Result<String, ApiError> {
 
 /// Whether a run that has not ended passes; the store filters the others.
 fn passes(run: &Run, filter: &RunFilter) -> bool {
-    (filter.statuses.is_empty() || filter.statuses.contains(&run.status))
+    filter.among.as_ref().is_none_or(|among| among.contains(&run.workflow))
+        && (filter.statuses.is_empty() || filter.statuses.contains(&run.status))
         && filter.trigger.as_deref().is_none_or(|word| run.trigger.word() == word)
         && filter.since.is_none_or(|since| run.accepted_at >= since)
         && filter.until.is_none_or(|until| run.accepted_at < until)
@@ -192,7 +209,7 @@ pub(super) async fn show(
         (status = 404, description = "There is no such run", body = ErrorBody),
     ),
 )]
-pub(super) async fn log(
+pub(in crate::server) async fn log(
     State(api): Shared,
     Segments(id): Segments<String>,
 ) -> Result<Json<RunLog>, ApiError> {
@@ -202,7 +219,7 @@ pub(super) async fn log(
 }
 
 /// The run with this id, ended or not.
-pub(super) async fn find(api: &Api, id: &str) -> Result<Run, ApiError> {
+pub(in crate::server) async fn find(api: &Api, id: &str) -> Result<Run, ApiError> {
     let missing = || ApiError::Missing { what: format!("the run {id:.40?}") };
     let id: RunId = id.parse().map_err(|_| missing())?;
     let running = api.app.invoker.running(None).into_iter().find(|run| run.id == id);
@@ -231,7 +248,7 @@ pub(super) async fn find(api: &Api, id: &str) -> Result<Run, ApiError> {
         (status = 422, description = "The request is wrong; the message names the field", body = ErrorBody),
     ),
 )]
-pub(super) async fn test(
+pub(in crate::server) async fn test(
     State(api): Shared,
     Segments(name): Segments<String>,
     OptionalJson(test): OptionalJson<TestRequest>,

@@ -164,19 +164,19 @@ fn list(schedule: &Schedule, n: Option<usize>, after: Timestamp) -> Result<Upcom
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(super) struct TickParams {
+pub(in crate::server) struct TickParams {
     /// Instants of this schedule only.
-    schedule: Option<String>,
+    pub(in crate::server) schedule: Option<String>,
     /// What became of them, separated by commas; anything when it is left out.
     #[param(
         pattern = "^(claimed|ran|backfilled|interrupted|skipped-running|skipped-paused|missed|refused)(,(claimed|ran|backfilled|interrupted|skipped-running|skipped-paused|missed|refused))*$"
     )]
-    state: Option<String>,
+    pub(in crate::server) state: Option<String>,
     /// Instants of a page, 1 to 500; 50 when it is left out.
     #[param(minimum = 1, maximum = 500)]
-    limit: Option<usize>,
+    pub(in crate::server) limit: Option<usize>,
     /// `next` of the page before.
-    cursor: Option<String>,
+    pub(in crate::server) cursor: Option<String>,
 }
 
 /// What became of the due instants of a workflow's schedules: each of them once, newest
@@ -189,7 +189,7 @@ pub(super) struct TickParams {
         (status = 404, description = "There is no such workflow", body = ErrorBody),
     ),
 )]
-pub(super) async fn ticks(
+pub(in crate::server) async fn ticks(
     State(api): Shared,
     Segments(name): Segments<String>,
     Params(params): Params<TickParams>,

@@ -5,6 +5,8 @@ use axum::extract::State;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
+use super::access::Who;
+use super::audit::Note;
 use super::extract::{JsonBody, Params, Segments};
 use super::{ApiError, Shared, view};
 use crate::api::{ErrorBody, PatchSettings, SettingList, SettingSpec};
@@ -50,11 +52,15 @@ pub(super) async fn list(
 )]
 pub(super) async fn change(
     State(api): Shared,
+    Who(actor): Who,
+    note: Note,
     Segments(name): Segments<String>,
     Params(params): Params<ChangeParams>,
     JsonBody(patch): JsonBody<PatchSettings>,
 ) -> Result<Json<SettingList>, ApiError> {
-    let settings = api.app.registry.change_settings(&name, patch, params.visibility).await?;
+    patch.keys().for_each(|name| note.add(name));
+    let by = actor.login().map(ToString::to_string);
+    let settings = api.app.registry.change_settings(&name, patch, params.visibility, by).await?;
     Ok(Json(view::settings(&settings)))
 }
 
@@ -74,9 +80,13 @@ pub(super) async fn change(
 )]
 pub(super) async fn put(
     State(api): Shared,
+    Who(actor): Who,
+    note: Note,
     Segments((name, setting)): Segments<(String, String)>,
     JsonBody(spec): JsonBody<SettingSpec>,
 ) -> Result<Json<SettingList>, ApiError> {
-    let settings = api.app.registry.put_setting(&name, &setting, spec).await?;
+    note.add(&setting);
+    let by = actor.login().map(ToString::to_string);
+    let settings = api.app.registry.put_setting(&name, &setting, spec, by).await?;
     Ok(Json(view::settings(&settings)))
 }

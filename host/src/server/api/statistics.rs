@@ -24,19 +24,19 @@ const DAY: SignedDuration = SignedDuration::from_hours(24);
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(super) struct StatisticsParams {
+pub(in crate::server) struct StatisticsParams {
     /// From this instant on (RFC 3339), its minute included; about a day before `to` when
     /// it is left out.
     #[param(value_type = Option<String>, format = DateTime)]
-    from: Option<Timestamp>,
+    pub(in crate::server) from: Option<Timestamp>,
     /// Before this instant (RFC 3339), its minute excluded; now and its minute when it is
     /// left out.
     #[param(value_type = Option<String>, format = DateTime)]
-    to: Option<Timestamp>,
+    pub(in crate::server) to: Option<Timestamp>,
     /// Minutes of one point; left out, so many that there are about 120 points. At most
     /// 2,000 points.
     #[param(minimum = 1, maximum = 527040)]
-    step_minutes: Option<u32>,
+    pub(in crate::server) step_minutes: Option<u32>,
 }
 
 /// The runs of all workflows over time, by the minute in which they ended.
@@ -70,7 +70,11 @@ pub(super) async fn of_workflow(
     view(&api, Some(entry.workflow.id), params).await.map(Json)
 }
 
-async fn view(
+/// The statistics of a workflow or of all.
+///
+/// # Errors
+/// The range is wrong, or the store fails.
+pub(in crate::server) async fn view(
     api: &Api,
     workflow: Option<WorkflowId>,
     params: StatisticsParams,

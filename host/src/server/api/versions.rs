@@ -9,6 +9,8 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
+use super::access::Who;
+use super::audit::Note;
 use super::extract::{OptionalJson, Params, Segments};
 use super::{ApiError, Shared, extract, view};
 use crate::api::{Activate, Checked, Deployed, ErrorBody, VersionList, VersionView, WorkflowView};
@@ -76,6 +78,8 @@ pub(super) async fn list(
 )]
 pub(super) async fn upload(
     State(api): Shared,
+    Who(actor): Who,
+    note: Note,
     Segments(name): Segments<String>,
     Params(params): Params<UploadParams>,
     request: Request,
@@ -83,6 +87,7 @@ pub(super) async fn upload(
     let began = Instant::now();
     let entry = api.app.registry.find(&name)?;
     let deployer = &api.app.deployer;
+    let by = actor.login().map(ToString::to_string);
     let UploadParams { message, file, runtime, check } = params;
     let deployed = match extract::content_type(&request).as_str() {
         WASM => {
@@ -90,7 +95,7 @@ pub(super) async fn upload(
             let wasm = extract::upload(request, &api, api.app.config.server.upload_bytes_max).await?;
             match check {
                 true => deployer.check_component(&name, wasm, &message).await.map(|()| None)?,
-                false => deployer.component(&name, wasm, message).await.map(Some)?,
+                false => deployer.component(&name, wasm, message, by).await.map(Some)?,
             }
         }
         PYTHON => {
@@ -98,19 +103,21 @@ pub(super) async fn upload(
             let file = file.unwrap_or_else(|| FILE.to_owned());
             match check {
                 true => deployer.check_source(&name, file, source, runtime, &message).await.map(|()| None)?,
-                false => deployer.source(&name, file, source, runtime, message).await.map(Some)?,
+                false => deployer.source(&name, file, source, runtime, message, by).await.map(Some)?,
             }
         }
         other => return Err(extract::wrong_type(other, "application/wasm or text/x-python")),
     };
     let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     let Some(entry) = deployed else {
+        note.add("check only");
         let Workflow { name, kind, .. } = &*entry.workflow;
         let checked = Checked { name: name.clone(), kind: *kind, check_ms: took_ms };
         return Ok(Json(checked).into_response());
     };
     let workflow = &entry.workflow;
     let version = entry.version.as_ref().map_or(0, |version| version.number);
+    note.add(format!("version {version}"));
     let deployed = Deployed {
         name: workflow.name.clone(),
         kind: workflow.kind,
@@ -196,9 +203,12 @@ fn quoted(file: &str) -> String {
 )]
 pub(super) async fn activate(
     State(api): Shared,
+    Who(actor): Who,
+    note: Note,
     Segments(name): Segments<String>,
     OptionalJson(request): OptionalJson<Activate>,
 ) -> Result<Json<WorkflowView>, ApiError> {
     let entry = api.app.registry.activate(&name, request).await?;
-    Ok(Json(view::workflow(&entry, &api.app)))
+    note.add(format!("version {}", entry.workflow.active_version.unwrap_or(0)));
+    Ok(Json(view::workflow(&entry, &api.app, &actor)))
 }

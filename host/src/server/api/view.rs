@@ -2,6 +2,8 @@
 
 use jiff::Timestamp;
 
+use super::access;
+use crate::account::{Action, Actor, BUILT_IN_ADMIN};
 use crate::api::{
     OverrunView, PolicyView, ScheduleRule, ScheduleView, SettingList, SettingView, WorkflowView,
 };
@@ -13,7 +15,7 @@ use crate::server::catch;
 use crate::workflow::{Settings, State, Visibility, Workflow};
 
 /// A workflow.
-pub(super) fn workflow(entry: &Entry, app: &App) -> WorkflowView {
+pub(in crate::server) fn workflow(entry: &Entry, app: &App, actor: &Actor) -> WorkflowView {
     let workflow = &*entry.workflow;
     let now = Timestamp::now();
     WorkflowView {
@@ -21,14 +23,16 @@ pub(super) fn workflow(entry: &Entry, app: &App) -> WorkflowView {
         id: workflow.id,
         kind: workflow.kind,
         description: workflow.description.clone(),
-        owner: workflow.owner.clone(),
+        owner: Some(workflow.owner.clone().unwrap_or_else(|| BUILT_IN_ADMIN.to_owned())),
         managers: workflow.managers.clone(),
         viewers: workflow.viewers.clone(),
         private: workflow.private,
         state: workflow.state,
-        url: url(workflow, &app.urls),
+        url: url(workflow, &app.urls).filter(|_| access::may(actor, Action::ReadUrl, entry)),
         schedules: workflow.schedules.iter().map(|one| schedule(one, workflow, now, app)).collect(),
         endpoint: workflow.endpoint.clone(),
+        signature: workflow.signature.clone(),
+        egress: workflow.egress.as_deref().map(<[_]>::to_vec),
         limits: workflow.limits,
         retry: workflow.retry.clone(),
         active_version: workflow.active_version,
@@ -39,14 +43,14 @@ pub(super) fn workflow(entry: &Entry, app: &App) -> WorkflowView {
 }
 
 /// Where to call a workflow; `None` for a pull.
-pub(super) fn url(workflow: &Workflow, urls: &Urls) -> Option<String> {
+pub(in crate::server) fn url(workflow: &Workflow, urls: &Urls) -> Option<String> {
     let key = workflow.catch_key.as_ref()?;
     Some(format!("{}{}{}", urls.catch_url, catch::PREFIX, key.expose()))
 }
 
 /// When a workflow is due next; `None` for a catch, a paused one, or one without a
 /// schedule.
-pub(super) fn next_due(workflow: &Workflow) -> Option<Timestamp> {
+pub(in crate::server) fn next_due(workflow: &Workflow) -> Option<Timestamp> {
     let now = Timestamp::now();
     let due = workflow.schedules.iter().filter_map(|one| next_due_of(one, workflow.state, now));
     due.min()
@@ -60,7 +64,12 @@ fn next_due_of(schedule: &Schedule, state: State, now: Timestamp) -> Option<Time
 }
 
 /// A schedule of a workflow.
-pub(super) fn schedule(schedule: &Schedule, workflow: &Workflow, now: Timestamp, app: &App) -> ScheduleView {
+pub(in crate::server) fn schedule(
+    schedule: &Schedule,
+    workflow: &Workflow,
+    now: Timestamp,
+    app: &App,
+) -> ScheduleView {
     let rule = match &schedule.cadence {
         Cadence::Every { interval_ms } => {
             ScheduleRule { every: Some(interval::format(*interval_ms)), ..ScheduleRule::default() }
@@ -90,7 +99,7 @@ fn overrun(overrun: Overrun) -> OverrunView {
 }
 
 /// The settings of a workflow: values only of those that are plain.
-pub(super) fn settings(settings: &Settings) -> SettingList {
+pub(in crate::server) fn settings(settings: &Settings) -> SettingList {
     let views = settings.entries.iter().map(|(name, setting)| SettingView {
         name: name.clone(),
         visibility: setting.visibility,

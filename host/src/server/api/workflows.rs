@@ -5,22 +5,26 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 
+use super::access::{self, Who};
+use super::audit::Note;
 use super::extract::{JsonBody, Segments};
 use super::{ApiError, Shared, view};
+use crate::account::Action;
 use crate::api::{CreateWorkflow, ErrorBody, PatchWorkflow, WorkflowList, WorkflowView};
 
-/// All workflows, by name.
+/// The workflows that one may see, by name.
 #[utoipa::path(
     get, path = "/api/v1/workflows", operation_id = "listWorkflows", tag = "workflows",
     responses((status = 200, description = "The workflows", body = WorkflowList)),
 )]
-pub(super) async fn list(State(api): Shared) -> Json<WorkflowList> {
+pub(super) async fn list(State(api): Shared, Who(actor): Who) -> Json<WorkflowList> {
     let entries = api.app.registry.list();
-    let workflows = entries.iter().map(|entry| view::workflow(entry, &api.app)).collect();
+    let visible = entries.iter().filter(|entry| access::may(&actor, Action::ShowWorkflow, entry));
+    let workflows = visible.map(|entry| view::workflow(entry, &api.app, &actor)).collect();
     Json(WorkflowList { workflows })
 }
 
-/// Creates a workflow. It runs nothing until a version is deployed to it.
+/// Creates a workflow, of which one is the owner. It runs nothing until a version is deployed to it.
 #[utoipa::path(
     post, path = "/api/v1/workflows", operation_id = "createWorkflow", tag = "workflows",
     request_body = CreateWorkflow,
@@ -33,11 +37,15 @@ pub(super) async fn list(State(api): Shared) -> Json<WorkflowList> {
 )]
 pub(super) async fn create(
     State(api): Shared,
+    Who(actor): Who,
+    note: Note,
     JsonBody(request): JsonBody<CreateWorkflow>,
 ) -> Result<impl IntoResponse, ApiError> {
-    let entry = api.app.registry.create(request).await?;
+    let owner = actor.login().map(ToString::to_string);
+    let entry = api.app.registry.create(request, owner).await?;
+    note.object(&entry.workflow.name);
     let location = format!("/api/v1/workflows/{}", entry.workflow.name);
-    let view = view::workflow(&entry, &api.app);
+    let view = view::workflow(&entry, &api.app, &actor);
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(view)))
 }
 
@@ -52,13 +60,15 @@ pub(super) async fn create(
 )]
 pub(super) async fn show(
     State(api): Shared,
+    Who(actor): Who,
     Segments(name): Segments<String>,
 ) -> Result<Json<WorkflowView>, ApiError> {
-    let entry = api.app.registry.find(&name)?;
-    Ok(Json(view::workflow(&entry, &api.app)))
+    let entry = access::find(&api, &actor, Action::ShowWorkflow, &name)?;
+    Ok(Json(view::workflow(&entry, &api.app, &actor)))
 }
 
-/// Changes a workflow: pause, resume, schedules, endpoint, limits, a new URL.
+/// Changes a workflow: pause, resume, schedules, endpoint, limits, a new URL. Who may do
+/// what with it is its owner's to change: `owner`, `managers`, `viewers`, `private`.
 #[utoipa::path(
     patch, path = "/api/v1/workflows/{name}", operation_id = "changeWorkflow", tag = "workflows",
     params(("name" = String, Path, description = "The workflow's name")),
@@ -72,11 +82,28 @@ pub(super) async fn show(
 )]
 pub(super) async fn change(
     State(api): Shared,
+    Who(actor): Who,
+    note: Note,
     Segments(name): Segments<String>,
     JsonBody(patch): JsonBody<PatchWorkflow>,
 ) -> Result<Json<WorkflowView>, ApiError> {
+    note.fields(&patch);
+    if patch.shares() {
+        access::find(&api, &actor, Action::ShareWorkflow, &name)?;
+    }
+    if let Some(owner) = &patch.owner {
+        let user = api.app.accounts.user(owner);
+        let reason = match user {
+            Ok(user) if !user.disabled => None,
+            Ok(user) => Some(format!("the user {} is disabled", user.login)),
+            Err(error) => Some(error.to_string()),
+        };
+        if let Some(reason) = reason {
+            return Err(ApiError::Field { field: "owner", reason });
+        }
+    }
     let entry = api.app.registry.change(&name, patch).await?;
-    Ok(Json(view::workflow(&entry, &api.app)))
+    Ok(Json(view::workflow(&entry, &api.app, &actor)))
 }
 
 /// Deletes a workflow with its versions, settings and runs, for good.

@@ -64,6 +64,8 @@ pub(crate) async fn runs_are_listed_newest_first_through_every_filter(setup: &im
         RunFilter::default(),
         RunFilter { workflow: Some(workflows[1]), ..RunFilter::default() },
         RunFilter { workflow: Some(WorkflowId::new()), ..RunFilter::default() },
+        RunFilter { among: Some(Arc::default()), ..RunFilter::default() },
+        RunFilter { among: Some(Arc::new(workflows[1..].iter().copied().collect())), ..RunFilter::default() },
         RunFilter { statuses: vec![Status::Failed], ..RunFilter::default() },
         RunFilter { statuses: vec![Status::Interrupted, Status::Failed], ..RunFilter::default() },
         RunFilter { statuses: vec![Status::Cancelled], ..RunFilter::default() },
@@ -72,6 +74,7 @@ pub(crate) async fn runs_are_listed_newest_first_through_every_filter(setup: &im
         RunFilter { since: Some(at(20)), until: Some(at(40)), ..RunFilter::default() },
         RunFilter {
             workflow: Some(workflows[0]),
+            among: None,
             statuses: vec![Status::Succeeded],
             trigger: Some("catch".to_owned()),
             since: Some(at(5)),
@@ -82,6 +85,7 @@ pub(crate) async fn runs_are_listed_newest_first_through_every_filter(setup: &im
     for filter in filters {
         let passes = |run: &&Run| {
             filter.workflow.is_none_or(|workflow| run.workflow == workflow)
+                && filter.among.as_ref().is_none_or(|among| among.contains(&run.workflow))
                 && (filter.statuses.is_empty() || filter.statuses.contains(&run.status))
                 && filter.trigger.as_ref().is_none_or(|trigger| run.trigger.word() == trigger)
                 && filter.since.is_none_or(|since| run.accepted_at >= since)

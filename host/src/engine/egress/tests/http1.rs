@@ -85,6 +85,7 @@ async fn a_trace_goes_on_unless_the_guest_sets_its_own() {
         started,
         deadline: started + std::time::Duration::from_secs(60),
         open: true,
+        destinations: None,
         traceparent: Some(HeaderValue::from_static("00-run")),
         sealed: None,
     };

@@ -1,6 +1,8 @@
 //! The way out against real servers on this machine, as a guest would use it.
 
+mod corpus;
 mod destinations;
+mod endless;
 mod http1;
 mod limits;
 mod misbehaviour;
@@ -89,6 +91,7 @@ impl Guest {
             started,
             deadline: started + deadline,
             open: true,
+            destinations: None,
             traceparent: None,
             sealed: None,
         };

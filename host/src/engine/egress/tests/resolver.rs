@@ -10,11 +10,12 @@ use hickory_resolver::proto::rr::rdata::CNAME;
 use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 use tokio::net::UdpSocket;
 
-use super::soon;
+use super::server::Server;
+use super::{Guest, egress_with, soon};
 use crate::engine::egress::{Detail, Resolve, Sources, SystemResolver};
 
 struct NameServer {
-    resolver: SystemResolver,
+    resolver: Arc<SystemResolver>,
     asked: Arc<Mutex<Vec<String>>>,
     task: tokio::task::JoinHandle<()>,
 }
@@ -42,6 +43,23 @@ fn answer(asked: &str, record_type: RecordType) -> Result<Vec<Record>, ResponseC
             let alias = RData::CNAME(CNAME(name("inside.example.")));
             vec![Record::from_rdata(name(asked), 60, alias), record("inside.example.", "192.168.1.1")]
         }
+        // A chain of aliases that nobody may remember, to this machine.
+        ("chain.example.", RecordType::A) => {
+            let alias =
+                |from: &str, to: &str| Record::from_rdata(name(from), 0, RData::CNAME(CNAME(name(to))));
+            let inside: IpAddr = [127, 0, 0, 1].into();
+            vec![
+                alias(asked, "one.public.example."),
+                alias("one.public.example.", "two.public.example."),
+                alias("two.public.example.", "db.corp.example."),
+                Record::from_rdata(name("db.corp.example."), 0, RData::from(inside)),
+            ]
+        }
+        ("mixed.example.", RecordType::A) => vec![record(asked, "8.8.8.8")],
+        ("mixed.example.", RecordType::AAAA) => vec![record(asked, "::1")],
+        ("mapped.example.", RecordType::AAAA) => vec![record(asked, "::ffff:127.0.0.1")],
+        ("nat64.example.", RecordType::AAAA) => vec![record(asked, "64:ff9b::7f00:1")],
+        ("chain.example." | "mapped.example." | "nat64.example.", _) => Vec::new(),
         ("empty.example.", _) | ("alias.example.", _) => Vec::new(),
         ("broken.example.", _) => return Err(ResponseCode::ServFail),
         ("refused.example.", _) => return Err(ResponseCode::Refused),
@@ -80,7 +98,7 @@ async fn name_server() -> NameServer {
             socket.send_to(&message.to_vec().unwrap(), from).await.unwrap();
         }
     });
-    NameServer { resolver: SystemResolver::with_config(&config, options).unwrap(), asked, task }
+    NameServer { resolver: Arc::new(SystemResolver::with_config(&config, options).unwrap()), asked, task }
 }
 
 #[tokio::test]
@@ -132,4 +150,31 @@ async fn localhost_is_never_asked_for() {
         assert!(!found.is_empty() && found.iter().all(IpAddr::is_loopback));
     }
     assert!(server.asked.lock().unwrap().is_empty());
+}
+
+struct Through(Arc<SystemResolver>);
+
+impl Resolve for Through {
+    fn resolve<'a>(
+        &'a self,
+        name: &'a str,
+        sources: Sources,
+    ) -> futures::future::BoxFuture<'a, Result<Vec<IpAddr>, crate::engine::egress::Failure>> {
+        self.0.resolve(name, sources)
+    }
+}
+
+#[tokio::test]
+async fn answers_that_lead_inside_are_refused_before_anybody_connects() {
+    let server = name_server().await;
+    let inside = Server::raw(|_, _| async {}).await;
+    let egress = egress_with(&[], Through(server.resolver.clone()), |_| {});
+    for asked in ["chain", "mixed", "mapped", "nat64", "alias", "both"] {
+        let mut guest = Guest::new(&egress);
+        let result = soon(guest.get(&format!("http://{asked}.example:{}/", inside.address.port()))).await;
+        guest.assert_failed(result, "destination-ip-prohibited");
+    }
+    assert!(server.asked.lock().unwrap().iter().any(|asked| asked == "chain.example."));
+    let opened = egress.counters().connections_opened.load(std::sync::atomic::Ordering::Relaxed);
+    assert_eq!((inside.accepted(), opened), (0, 0));
 }

@@ -163,6 +163,7 @@ impl World {
             started,
             deadline,
             open: true,
+            destinations: None,
             traceparent: None,
             sealed,
         };

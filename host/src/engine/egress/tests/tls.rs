@@ -49,7 +49,7 @@ impl Authority {
     }
 
     /// An egress that trusts it and may reach the server as `api.example`.
-    fn egress(&self, server: &Server) -> Arc<Egress> {
+    pub(super) fn egress(&self, server: &Server) -> Arc<Egress> {
         self.egress_with(server, 5000)
     }
 
@@ -63,7 +63,7 @@ impl Authority {
     }
 }
 
-fn url(server: &Server, path: &str) -> String {
+pub(super) fn url(server: &Server, path: &str) -> String {
     format!("https://api.example:{}{path}", server.address.port())
 }
 

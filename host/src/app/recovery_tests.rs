@@ -1,0 +1,117 @@
+//! Ticks whose host died at a moment between their run and what follows from it.
+
+use jiff::Timestamp;
+use serde_json::json;
+
+use super::*;
+use crate::config::{Config, Override};
+use crate::run::{Fault, FaultKind, LogLine, Run, RunId, Status, Trigger};
+use crate::scheduler::Pulls as _;
+use crate::store::{Durability, EventState, Tick, TickState};
+
+const SCHEDULE: &str = "default";
+
+/// The parts that ticks go through, over a store of their own.
+struct Parts {
+    core: Core,
+    queue: Arc<Queue>,
+    pulls: InvokedPulls,
+    _data: tempfile::TempDir,
+}
+
+async fn parts() -> Parts {
+    let data = tempfile::tempdir().unwrap();
+    let few = Override { key: "engine.instances_max".to_owned(), value: 2.into(), origin: "test".to_owned() };
+    let config = Arc::new(Config::load(None, Vec::new(), vec![few]).unwrap());
+    let folder = DataFolder::create(data.path()).unwrap();
+    let store: Arc<dyn Store> = EmbeddedStore::open(
+        folder.path(),
+        EmbeddedOptions::from_config(&config, std::sync::Arc::new(crate::keys::KeyRing::local())),
+    )
+    .unwrap();
+    let program = std::env::current_exe().unwrap();
+    let core = Core::open(config.clone(), store, &folder, program, Vec::new()).await.unwrap();
+    let (queue, pulls) = queue_and_pulls(&core);
+    Parts { core, queue, pulls, _data: data }
+}
+
+impl Parts {
+    /// A pull that is tried twice, and an instant of it that was claimed and not settled.
+    async fn claimed(&self) -> Tick {
+        let retry = json!({ "attempts": 2, "backoff_ms": 60_000 });
+        let create = json!({ "name": "pull", "kind": "pull", "retry": retry });
+        let entry = self.core.registry.create(serde_json::from_value(create).unwrap(), None).await.unwrap();
+        let now = Timestamp::now();
+        let tick = Tick {
+            workflow: entry.workflow.id,
+            schedule: SCHEDULE.to_owned(),
+            due: now,
+            run: RunId::new(),
+            claimed_at: now,
+            state: TickState::Claimed,
+            lateness_us: 0,
+            stretch: None,
+        };
+        self.core.store.claim(tick.clone()).await.unwrap();
+        tick
+    }
+
+    /// The record of a tick's run, as the invoker wrote it.
+    async fn record(&self, tick: &Tick, status: Status) {
+        let trigger = Trigger::Pull { schedule: SCHEDULE.to_owned(), due: tick.due };
+        let fault = (status != Status::Succeeded).then(|| Fault::new(FaultKind::Exception, "no"));
+        let run = Run { id: tick.run, trigger, status, fault, ..crate::store::samples::run(tick.workflow) };
+        let log: Arc<[LogLine]> = Arc::from([]);
+        self.core.store.append_run(Arc::new(run), log, Durability::Durable).await.unwrap();
+    }
+
+    /// The attempt that waits for a tick, and how many events there are.
+    async fn waiting(&self, tick: &Tick) -> (Option<u32>, u64) {
+        let event = self.core.store.event(tick.run).await.unwrap();
+        let attempt = event
+            .filter(|entry| matches!(entry.state, EventState::Waiting { .. }))
+            .map(|entry| entry.attempt);
+        (attempt, self.core.store.queue_figures().waiting)
+    }
+
+    async fn close(self) {
+        self.queue.settled().await;
+        self.core.store.close().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn failed_tick_whose_host_died_before_its_retry_was_queued_is_tried_again_once() {
+    let parts = parts().await;
+    let tick = parts.claimed().await;
+    parts.record(&tick, Status::Failed).await;
+    assert_eq!(parts.waiting(&tick).await, (None, 0), "the host died here");
+    assert_eq!(parts.pulls.recover(tick.clone()).await, TickState::Ran);
+    assert_eq!(parts.waiting(&tick).await, (Some(2), 1));
+    // It died again before the ledger said so.
+    assert_eq!(parts.pulls.recover(tick.clone()).await, TickState::Ran);
+    assert_eq!(parts.waiting(&tick).await, (Some(2), 1));
+    parts.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tick_that_succeeded_is_not_tried_again_after_a_crash() {
+    let parts = parts().await;
+    let tick = parts.claimed().await;
+    parts.record(&tick, Status::Succeeded).await;
+    assert_eq!(parts.pulls.recover(tick.clone()).await, TickState::Ran);
+    assert_eq!(parts.waiting(&tick).await, (None, 0));
+    parts.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tick_whose_run_was_cut_is_interrupted_and_tried_again_by_policy() {
+    let parts = parts().await;
+    let tick = parts.claimed().await;
+    assert_eq!(parts.pulls.recover(tick.clone()).await, TickState::Interrupted);
+    let run = parts.core.store.run(tick.run).await.unwrap().unwrap();
+    assert_eq!(run.status, Status::Interrupted);
+    let is_tried = crate::workflow::RetryPolicy::default().on.contains(&FaultKind::Interrupted);
+    assert_eq!(parts.waiting(&tick).await.0.is_some(), is_tried);
+    parts.close().await;
+}

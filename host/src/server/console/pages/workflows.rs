@@ -1,0 +1,226 @@
+//! My workflows: what there is, how it is, what is due.
+
+use std::cmp::Reverse;
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::extract::State;
+use jiff::{SignedDuration, Timestamp};
+use maud::{Markup, html};
+
+use crate::account::Action;
+use crate::api::{RunView, StatisticsView, WorkflowView};
+use crate::registry::Entry;
+use crate::server::api::{Api, ApiError, runs, statistics, view};
+use crate::server::console::form::{Asked, Fields};
+use crate::server::console::session::Viewer;
+use crate::server::console::shell::{Page, Place};
+use crate::server::console::{Html, Shared, icons, parts, text, when};
+use crate::workflow::{Kind, State as Taking};
+
+/// Rows of a page.
+const ROWS: usize = 50;
+/// Hours that the figures of a row cover.
+const HOURS: i64 = 24;
+
+/// The table.
+pub(in super::super) async fn list(
+    State(console): Shared,
+    Extension(viewer): Extension<Viewer>,
+    Asked(asked): Asked,
+) -> Result<Html, ApiError> {
+    let mut all = console.api.app.registry.list();
+    all.retain(|entry| viewer.sees(&entry.workflow));
+    let total = all.len();
+    let mut found: Vec<Arc<Entry>> = all.into_iter().filter(|entry| passes(entry, &asked)).collect();
+    sort(&mut found, asked.get("sort"));
+    let pages = found.len().div_ceil(ROWS).max(1);
+    let page = asked.get("page").parse().unwrap_or(1).clamp(1, pages);
+    let mut rows = Vec::with_capacity(ROWS);
+    for entry in found.iter().skip((page - 1) * ROWS).take(ROWS) {
+        rows.push(Row::read(&console.api, entry, &viewer).await?);
+    }
+    let content = html! {
+        div.head {
+            div.row {
+                h1 { "Workflows" }
+                @if total > 0 { a.button.primary.end href="/create" { (icons::plus()) "Create" } }
+            }
+        }
+        @if total == 0 {
+            (parts::empty("Nothing here yet", html! {
+                p { "A workflow is a small function that runs when a request arrives, or when it is due." }
+                p { a.button.primary href="/create" { (icons::plus()) "Create the first one" } }
+            }))
+        } @else {
+            (filter(&asked))
+            div #list {
+                (table(&rows, &asked))
+                (pager(&asked, page, pages, found.len(), total))
+            }
+        }
+    };
+    let page = Page { title: "Workflows", place: Place::Workflows, scripts: &[], content };
+    Ok(Html(page.render(&viewer)))
+}
+
+fn passes(entry: &Entry, asked: &Fields) -> bool {
+    let workflow = &entry.workflow;
+    let wanted = asked.get("q").to_lowercase();
+    let of_kind = match asked.get("kind") {
+        "catch" => workflow.kind == Kind::Catch,
+        "pull" => workflow.kind == Kind::Pull,
+        _ => true,
+    };
+    let in_state = match asked.get("state") {
+        "live" => workflow.state == Taking::Active && workflow.active_version.is_some(),
+        "paused" => workflow.state == Taking::Paused,
+        "draft" => workflow.active_version.is_none(),
+        _ => true,
+    };
+    of_kind
+        && in_state
+        && (wanted.is_empty()
+            || workflow.name.as_str().contains(&wanted)
+            || workflow.description.to_lowercase().contains(&wanted))
+}
+
+/// They come in the order of their names.
+fn sort(found: &mut [Arc<Entry>], by: &str) {
+    match by {
+        "changed" => found.sort_by_key(|entry| Reverse(entry.workflow.updated_at)),
+        "created" => found.sort_by_key(|entry| Reverse(entry.workflow.created_at)),
+        "due" => found.sort_by_cached_key(|entry| view::next_due(&entry.workflow).unwrap_or(Timestamp::MAX)),
+        _ => {}
+    }
+}
+
+struct Row {
+    workflow: WorkflowView,
+    last: Option<RunView>,
+    day: StatisticsView,
+    due: Option<Timestamp>,
+}
+
+impl Row {
+    async fn read(api: &Api, entry: &Entry, viewer: &Viewer) -> Result<Self, ApiError> {
+        let workflow = view::workflow(entry, &api.app, &viewer.actor);
+        let id = Some(entry.workflow.id);
+        let recent = runs::RunParams { limit: Some(1), ..Default::default() };
+        let last = match viewer.may_with(Action::InspectWorkflow, &workflow) {
+            true => runs::page(api, &viewer.actor, id, recent).await?.runs.into_iter().next(),
+            false => None,
+        };
+        let from = Timestamp::now() - SignedDuration::from_hours(HOURS);
+        let day = statistics::StatisticsParams { from: Some(from), to: None, step_minutes: Some(60) };
+        let day = statistics::view(api, id, day).await?;
+        let due = view::next_due(&entry.workflow);
+        Ok(Self { workflow, last, day, due })
+    }
+
+    /// Runs by the hour, oldest first.
+    fn bars(&self) -> Vec<(u64, u64)> {
+        let mut bars = vec![(0, 0); HOURS as usize + 1];
+        for point in &self.day.points {
+            let hours = point.at.duration_since(self.day.from).as_secs() / 3600;
+            if let Some(bar) = usize::try_from(hours).ok().and_then(|at| bars.get_mut(at)) {
+                *bar = parts::bar(point);
+            }
+        }
+        bars
+    }
+}
+
+fn filter(asked: &Fields) -> Markup {
+    let kinds = [("", "All kinds"), ("catch", "Catch"), ("pull", "Pull")];
+    let states = [("", "Any state"), ("live", "Live"), ("paused", "Paused"), ("draft", "Not deployed")];
+    let orders =
+        [("", "By name"), ("changed", "Changed last"), ("created", "Newest first"), ("due", "Next due")];
+    html! {
+        form.filter role="search" action="/workflows" hx-get="/workflows" hx-target="#list" hx-select="#list"
+            hx-swap="outerHTML" hx-push-url="true" hx-trigger="input delay:200ms from:#q, change, submit" {
+            div.search { (icons::search())
+                input type="search" id="q" name="q" value=(asked.get("q")) placeholder="Search by name or description"
+                    aria-label="Search by name or description" autocomplete="off" data-key="/";
+            }
+            select name="kind" aria-label="Kind" { (parts::options(&kinds, asked.get("kind"))) }
+            select name="state" aria-label="State" { (parts::options(&states, asked.get("state"))) }
+            select name="sort" aria-label="Order" { (parts::options(&orders, asked.get("sort"))) }
+            noscript { button type="submit" { "Search" } }
+        }
+    }
+}
+
+fn table(rows: &[Row], asked: &Fields) -> Markup {
+    if rows.is_empty() {
+        return parts::empty(
+            "No workflow matches",
+            html! {
+                p { "Nothing has " q { (text::line(asked.get("q"))) } " in its name or description with these filters." }
+                p { a.button href="/workflows" { "Show all" } }
+            },
+        );
+    }
+    html! {
+        div.panel.scroll {
+            table.rows.stack {
+                thead { tr {
+                    th scope="col" { "Workflow" } th scope="col" { "Kind" } th scope="col" { "State" } th scope="col" { "Last run" }
+                    th scope="col" { "Succeeded" } th scope="col" { "Last day" } th scope="col" { "Next due" }
+                } }
+                tbody { @for row in rows { (line(row)) } }
+            }
+        }
+    }
+}
+
+fn line(row: &Row) -> Markup {
+    let Row { workflow, last, day, due } = row;
+    let name = workflow.name.as_str();
+    let label = format!("{} in the last day", text::counted(day.total.runs, "run"));
+    html! {
+        tr {
+            th scope="row" {
+                a.name href={ "/workflows/" (name) } { (name) }
+                @if !workflow.description.is_empty() { div.sub { (text::line(&workflow.description)) } }
+            }
+            td data-name="Kind" { (parts::kind(workflow.kind)) }
+            td data-name="State" { (parts::state(workflow)) }
+            td data-name="Last run" {
+                @match last {
+                    Some(run) => a.plain href={ "/runs/" (run.id) } { (parts::status(run.status)) " " (when::relative(run.accepted_at)) },
+                    None => span.soft { "never" },
+                }
+            }
+            td data-name="Succeeded" { @match parts::success(&day.total) {
+                Some(share) => (parts::percent(share)),
+                None => (parts::none()),
+            } }
+            td data-name="Last day" { (parts::sparkline(&row.bars(), &label)) }
+            td data-name="Next due" { @match due {
+                Some(due) => (when::relative(*due)),
+                None => (parts::none()),
+            } }
+        }
+    }
+}
+
+fn pager(asked: &Fields, page: usize, pages: usize, found: usize, total: usize) -> Markup {
+    let to = |page: usize| format!("/workflows?{}", asked.query_with(&[("page", &page.to_string())]));
+    let first = (page - 1) * ROWS + 1;
+    html! {
+        div.pager {
+            span.soft {
+                @if found > ROWS { (text::count(first as u64)) "–" (text::count((page * ROWS).min(found) as u64)) " of " }
+                (text::counted(found as u64, "workflow"))
+                @if found < total { ", of " (text::count(total as u64)) " in all" }
+            }
+            @if pages > 1 {
+                nav aria-label="Pages" {
+                    @if page > 1 { a.button href=(to(page - 1)) { "Previous" } }
+                    @if page < pages { a.button href=(to(page + 1)) { "Next" } }
+                }
+            }
+        }
+    }
+}

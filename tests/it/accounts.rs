@@ -1,0 +1,255 @@
+//! Signing in and out over HTTP, and what the audit log says of it.
+
+use serde_json::{Value, json};
+
+use super::support::host::Host;
+use super::support::http::{Reply, Request};
+use super::support::wait;
+
+const PASSWORD: &str = "correct horse";
+
+fn basic(login: &str, password: &str) -> String {
+    format!("Basic {}", data_encoding::BASE64.encode(format!("{login}:{password}").as_bytes()))
+}
+
+fn sign_in(host: &Host, login: &str, password: &str) -> Reply {
+    Request::new("POST", "/api/v1/session").header("authorization", &basic(login, password)).send(host.api)
+}
+
+fn cookie(reply: &Reply) -> String {
+    reply.header("set-cookie").unwrap().split(';').next().unwrap().to_owned()
+}
+
+fn add(host: &Host, login: &str) {
+    let user = json!({ "login": login, "password": PASSWORD });
+    host.tell("POST", "/api/v1/users", &user).expect(201);
+}
+
+fn audit(host: &Host) -> Vec<Value> {
+    host.get("/api/v1/audit?limit=500").expect(200).json()["entries"].as_array().unwrap().clone()
+}
+
+#[test]
+fn session_is_begun_by_a_password_and_ended() {
+    let host = Host::start();
+    add(&host, "ada");
+    for (login, password) in [("ada", "wrong"), ("ada", ""), ("eve", PASSWORD), ("admin", "")] {
+        let reply = sign_in(&host, login, password).expect(401);
+        assert_eq!(reply.field("code"), "wrong-password", "{login}");
+        assert_eq!(reply.header("set-cookie"), None);
+    }
+    let cookie = cookie(&sign_in(&host, "ada", PASSWORD).expect(201));
+    let with = |method: &str, path: &str| Request::new(method, path).header("cookie", &cookie);
+    let me = with("GET", "/api/v1/me").send(host.api).expect(200).json();
+    assert_eq!(
+        (&me["login"], &me["via"], &me["means"]),
+        (&json!("ada"), &json!("session"), &json!("password"))
+    );
+    assert_eq!(me["scopes"], json!(["read", "run", "write", "account", "admin"]));
+
+    // Another site's request has the cookie, and does nothing.
+    let create = || with("POST", "/api/v1/workflows").json(&json!({ "name": "w", "kind": "catch" }));
+    for (name, value) in [
+        ("sec-fetch-site", "cross-site"),
+        ("sec-fetch-site", "same-site"),
+        ("origin", "https://evil.example"),
+        ("origin", "null"),
+    ] {
+        let reply = create().header(name, value).send(host.api).expect(403);
+        assert_eq!(reply.field("code"), "cross-origin", "{name}: {value}");
+    }
+    create().header("origin", "http://localhost").send(host.api).expect(201);
+
+    let ended = with("DELETE", "/api/v1/session").send(host.api).expect(204);
+    assert!(ended.header("set-cookie").unwrap().contains("Max-Age=0"));
+    with("GET", "/api/v1/me").send(host.api).expect(401);
+}
+
+#[test]
+fn guesses_are_refused_with_the_time_to_wait() {
+    let host = Host::with(&[("accounts.sign_in_attempts_max", "3")]);
+    add(&host, "ada");
+    for _ in 0..3 {
+        sign_in(&host, "ada", "guess").expect(401);
+    }
+    let reply = sign_in(&host, "ada", PASSWORD).expect(429);
+    assert_eq!(reply.field("code"), "locked-out");
+    let seconds: u64 = reply.header("retry-after").unwrap().parse().unwrap();
+    assert!((840..=901).contains(&seconds), "{seconds}");
+    // The same count, whatever the password was wanted for.
+    let token = Request::new("POST", "/api/v1/tokens").header("authorization", &basic("ada", PASSWORD));
+    token.json(&json!({})).send(host.api).expect(429);
+    // Refused guesses do not fill the log.
+    let guesses = audit(&host).into_iter().filter(|entry| entry["who"] == "ada").count();
+    assert_eq!(guesses, 3);
+}
+
+#[test]
+fn link_signs_in_once_and_lets_its_user_set_a_password() {
+    let host = Host::start();
+    add(&host, "ada");
+    let link = host.request("POST", "/api/v1/users/ada/link").send(host.api).expect(201).json();
+    let url = link["url"].as_str().unwrap();
+    let secret = url.strip_prefix(&format!("http://{}/sign-in?link=", host.api)).unwrap();
+    let use_it = || {
+        Request::new("POST", "/api/v1/session")
+            .header("authorization", &format!("Bearer {secret}"))
+            .send(host.api)
+    };
+    let cookie = cookie(&use_it().expect(201));
+    assert_eq!(use_it().expect(401).field("code"), "link-unusable");
+    let set = |cookie: &str, body: Value| {
+        Request::new("PUT", "/api/v1/me/password").header("cookie", cookie).json(&body).send(host.api)
+    };
+    assert_eq!(set(&cookie, json!({ "password": "short" })).expect(422).field("code"), "invalid-field");
+    set(&cookie, json!({ "password": "a new password" })).expect(200);
+    sign_in(&host, "ada", PASSWORD).expect(401);
+    // With a password's session the present one is asked for.
+    let other = self::cookie(&sign_in(&host, "ada", "a new password").expect(201));
+    let reply = set(&other, json!({ "password": "another password" })).expect(422);
+    assert!(reply.field("message").contains("present password"));
+    set(&other, json!({ "password": "another password", "current": "wrong" })).expect(401);
+    set(&other, json!({ "password": "another password", "current": "a new password" })).expect(200);
+    let me = |cookie: &str| Request::new("GET", "/api/v1/me").header("cookie", cookie).send(host.api).status;
+    assert_eq!((me(&cookie), me(&other)), (401, 200), "other sessions ended");
+}
+
+#[test]
+fn token_of_the_data_folder_begins_a_session_and_others_do_not() {
+    let host = Host::start();
+    let begin = |token: &str| {
+        Request::new("POST", "/api/v1/session")
+            .header("authorization", &format!("Bearer {token}"))
+            .send(host.api)
+    };
+    assert_eq!(begin(host.token()).expect(201).json()["login"], "admin");
+    let token = host.tell("POST", "/api/v1/tokens", &json!({ "scopes": ["admin"] })).expect(201).json();
+    begin(token["secret"].as_str().unwrap()).expect(401);
+    begin("tdgo_").expect(401);
+}
+
+#[test]
+fn tokens_have_no_more_rights_than_who_makes_them() {
+    let host = Host::start();
+    add(&host, "ada");
+    let as_ada = |body: Value| {
+        let request = Request::new("POST", "/api/v1/tokens").header("authorization", &basic("ada", PASSWORD));
+        request.json(&body).send(host.api)
+    };
+    let made = as_ada(json!({ "label": "ci", "scopes": ["read", "account"] })).expect(201).json();
+    assert_eq!((&made["login"], &made["scopes"]), (&json!("ada"), &json!(["read", "account"])));
+    let secret = made["secret"].as_str().unwrap();
+    let with = |method: &str, path: &str| {
+        Request::new(method, path).header("authorization", &format!("Bearer {secret}"))
+    };
+    let narrow = with("POST", "/api/v1/tokens").json(&json!({ "scopes": ["write"] })).send(host.api);
+    assert_eq!(narrow.expect(403).field("code"), "missing-scope");
+    let own = with("POST", "/api/v1/tokens").json(&json!({})).send(host.api).expect(201).json();
+    assert_eq!(own["scopes"], json!(["read"]), "of the default ones those that it has");
+    for user in ["admin", "nobody"] {
+        with("POST", "/api/v1/tokens").json(&json!({ "user": user })).send(host.api).expect(403);
+    }
+    with("GET", "/api/v1/tokens?user=*").send(host.api).expect(403);
+
+    // Lists hold no secrets, and one's own tokens only.
+    let admins = host.tell("POST", "/api/v1/tokens", &json!({})).expect(201).json();
+    let list = with("GET", "/api/v1/tokens").send(host.api).expect(200);
+    assert!(!list.text().contains("tdgt_"));
+    assert_eq!(list.json()["tokens"].as_array().unwrap().len(), 2);
+    let path = format!("/api/v1/tokens/{}", admins["id"].as_str().unwrap());
+    with("DELETE", &path).send(host.api).expect(404);
+    let path = format!("/api/v1/tokens/{}", own["id"].as_str().unwrap());
+    with("DELETE", &path).send(host.api).expect(204);
+    assert_eq!(host.get("/api/v1/tokens?user=*").expect(200).json()["tokens"].as_array().unwrap().len(), 3);
+    with("DELETE", "/api/v1/session").send(host.api).expect(204);
+    with("GET", "/api/v1/me").send(host.api).expect(401);
+}
+
+#[test]
+fn audit_log_says_who_did_what_and_never_a_value() {
+    let mut host = Host::start();
+    add(&host, "ada");
+    sign_in(&host, "ada", "hunter2 guess").expect(401);
+    sign_in(&host, "hunter2 as a login", PASSWORD).expect(401);
+    let cookie = cookie(&sign_in(&host, "ada", PASSWORD).expect(201));
+    let as_ada = |method: &str, path: &str, body: Value| {
+        Request::new(method, path).header("cookie", &cookie).json(&body).send(host.api)
+    };
+    as_ada("POST", "/api/v1/workflows", json!({ "name": "w", "kind": "catch" })).expect(201);
+    as_ada("PATCH", "/api/v1/workflows/w", json!({ "description": "secret plans", "private": true }))
+        .expect(200);
+    as_ada("PATCH", "/api/v1/workflows/w/settings", json!({ "API_KEY": "hunter2", "OLD": null })).expect(200);
+    as_ada("PATCH", "/api/v1/users/admin", json!({ "role": "member" })).expect(403);
+    // What only reads, and what nobody sent, is no entry.
+    Request::new("DELETE", "/api/v1/workflows/w").send(host.api).expect(401);
+    Request::new("GET", "/api/v1/me").header("cookie", &cookie).send(host.api).expect(200);
+    host.request("DELETE", "/api/v1/workflows/w").send(host.api).expect(204);
+
+    let entries = audit(&host);
+    let lines: Vec<String> = entries
+        .iter()
+        .rev()
+        .map(|entry| {
+            let text = |field: &str| entry[field].as_str().unwrap().to_owned();
+            let details = entry["details"].as_array().map_or(String::new(), |list| {
+                list.iter().map(|one| format!(" {}", one.as_str().unwrap())).collect()
+            });
+            format!(
+                "{} {} {} {} {}{details}",
+                text("who"),
+                text("via"),
+                text("what"),
+                text("object"),
+                entry["status"]
+            )
+        })
+        .collect();
+    assert_eq!(
+        lines,
+        [
+            "- host host.start  0",
+            "admin admin-token user.create ada 201 member",
+            "ada - session.begin  401",
+            "- - session.begin  401",
+            "ada - session.begin  201",
+            "ada session workflow.create w 201",
+            "ada session workflow.change w 200 description private",
+            "ada session settings.change w 200 API_KEY OLD",
+            "ada session user.change admin 403",
+            "admin admin-token workflow.archive w 204",
+        ]
+    );
+    assert!(entries[0]["address"] == "127.0.0.1" && entries[0]["seq"] == 10);
+    let kept = std::fs::read_to_string(host.data().join("audit/00000001.jsonl")).unwrap();
+    for secret in ["hunter2", PASSWORD, "secret plans", "tdgs_"] {
+        assert!(!kept.contains(secret), "{secret}");
+    }
+
+    // It goes on after kill -9, and a change of it is found.
+    host.kill_and_restart();
+    let verified = host.get("/api/v1/audit/verification").expect(200).json();
+    assert_eq!(verified, json!({ "entries": 11, "first": 1, "last": 11, "problem": null }));
+    let path = host.data().join("audit/00000001.jsonl");
+    let kept = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, kept.replace("\"who\":\"ada\"", "\"who\":\"eve\"")).unwrap();
+    let verified = host.get("/api/v1/audit/verification").expect(200).json();
+    assert!(verified["problem"].as_str().unwrap().contains("line 3"), "{verified}");
+}
+
+#[test]
+fn accounts_and_audit_log_are_the_same_after_a_crash() {
+    let mut host = Host::start();
+    add(&host, "ada");
+    let cookie = cookie(&sign_in(&host, "ada", PASSWORD).expect(201));
+    let token = host.tell("POST", "/api/v1/tokens", &json!({ "user": "ada" })).expect(201).json();
+    let before = (host.get("/api/v1/users").json(), host.get("/api/v1/tokens?user=*").json());
+    host.kill_and_restart();
+    assert_eq!((host.get("/api/v1/users").json(), host.get("/api/v1/tokens?user=*").json()), before);
+    Request::new("GET", "/api/v1/me").header("cookie", &cookie).send(host.api).expect(200);
+    let bearer = format!("Bearer {}", token["secret"].as_str().unwrap());
+    wait::for_some("the token's use", || {
+        Request::new("GET", "/api/v1/me").header("authorization", &bearer).send(host.api).expect(200);
+        let tokens = host.get("/api/v1/tokens?user=ada").json();
+        tokens["tokens"][0]["used_at"].is_string().then_some(())
+    });
+}
