@@ -10,6 +10,7 @@ mod backup;
 mod errors;
 mod fusion;
 mod host;
+mod keys;
 mod queue;
 mod runs;
 mod schedules;
@@ -30,6 +31,7 @@ pub use self::backup::{BACKUP_FORMAT, BACKUP_MANIFEST, BackupFile, BackupManifes
 pub use self::errors::{Diagnostic, ErrorBody, RunError};
 pub use self::fusion::Fusion;
 pub use self::host::{About, HealthView, PackageView, RuntimeList, RuntimeView, SlotFigures};
+pub use self::keys::{KeyUse, KeyView};
 pub use self::queue::{
     AsyncAccepted, CallbackBody, DeadList, DeadView, RedriveRequest, Redriven, ReplayMany, Replayed,
     ReplayedMany, SkippedReplay,

@@ -1,6 +1,8 @@
 //! The host put together: opens the parts in their order, serves, and takes them down
 //! again in the opposite order.
 
+mod keys;
+
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::ops::Deref;
@@ -12,6 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+pub use self::keys::{Keys, RotateError};
 use crate::accounts::{Accounts, NewLink};
 use crate::audit::{AuditError, AuditLog, Event};
 use crate::config::Config;
@@ -20,6 +23,7 @@ use crate::deploy::Deployer;
 use crate::engine::egress::{Egress, EgressError};
 use crate::engine::{Compiler, Engine, EngineError, EngineOptions};
 use crate::invoker::Invoker;
+use crate::keys::{KeySource, KeysError, Loaded};
 use crate::otlp::{Exporter, ExporterOptions};
 use crate::programs::Programs;
 use crate::pulls::InvokedPulls;
@@ -27,7 +31,9 @@ use crate::queue::Queue;
 use crate::registry::{Entry, Registry};
 use crate::scheduler::{self, Ledger, Scheduler, SystemClock};
 use crate::server::{self, Listeners};
-use crate::store::{EmbeddedOptions, EmbeddedStore, Pruned, Retention, Store, StoreError, WorkflowRetention};
+use crate::store::{
+    self, EmbeddedOptions, EmbeddedStore, Pruned, Retention, Store, StoreError, WorkflowRetention,
+};
 use crate::telemetry::Telemetry;
 use crate::workflow::Digest;
 
@@ -47,6 +53,9 @@ pub enum AppError {
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The master key.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
     /// The audit log.
     #[error(transparent)]
     Audit(#[from] AuditError),
@@ -118,6 +127,11 @@ impl AppError {
                 "a newer build wrote it: use that one, or give this one a folder of its own with --data"
                     .to_owned(),
             ),
+            AppError::Keys(error) => Some(error.hint()),
+            AppError::Store(StoreError::Key { .. }) => Some(
+                "bring that key back from its backup, below the current one, or name its place with keys.file"
+                    .to_owned(),
+            ),
             AppError::Data(_) | AppError::Audit(_) | AppError::Store(StoreError::Folder { .. }) => {
                 Some("choose a folder that this user may write with --data".to_owned())
             }
@@ -145,6 +159,8 @@ pub struct App {
     pub queue: Arc<Queue>,
     /// The clock's runs.
     pub scheduler: Arc<Scheduler>,
+    /// What encrypts settings.
+    pub keys: Keys,
     /// The data folder.
     pub data: DataFolder,
     /// Users, tokens and sessions.
@@ -265,6 +281,8 @@ pub struct Started<'a> {
     pub urls: &'a Urls,
     /// How the built-in admin signs in once; at the first start only.
     pub link: Option<&'a NewLink>,
+    /// The key file that was made at this start: somebody has to back it up.
+    pub key_made: Option<&'a Path>,
 }
 
 /// Serves until `shutdown` is cancelled, then drains and closes. `inherited` are listeners to
@@ -276,6 +294,7 @@ pub struct Started<'a> {
 pub async fn serve(
     config: Config,
     data: &Path,
+    keys: KeySource,
     inherited: Vec<std::net::TcpListener>,
     shutdown: CancellationToken,
     ready: impl FnOnce(&Started<'_>),
@@ -302,8 +321,12 @@ pub async fn serve(
     let listeners = Listeners { api, catch };
     let urls = urls_of(&config, &listeners)?;
 
-    let options = EmbeddedOptions::from_config(&config);
+    let Loaded { ring, made } = keys.load(data.path(), store::is_encrypted(data.path())).await?;
+    let options = EmbeddedOptions::from_config(&config, Arc::new(ring.clone()));
     let store: Arc<dyn Store> = EmbeddedStore::open(data.path(), options)?;
+    // A rotation that a crash cut short, or that another source of the key asks for.
+    let keys = Keys { source: keys, ring: tokio::sync::Mutex::new(ring), data: data.path().to_owned() };
+    keys.rewrap(&*store).await?;
     let core = Core::open(config.clone(), store, &data, program, vec![urls.api, urls.catch]).await?;
     // Behind what reads the configuration: what is wrong there leaves nothing behind.
     let token = Digest::of(data.admin_token()?.as_bytes());
@@ -327,6 +350,7 @@ pub async fn serve(
         core,
         queue,
         scheduler,
+        keys,
         data: data.clone(),
         accounts,
         audit,
@@ -338,7 +362,7 @@ pub async fn serve(
         catch_url: app.urls.catch_url.clone(),
         pid: std::process::id(),
     })?;
-    ready(&Started { urls: &app.urls, link: link.as_ref() });
+    ready(&Started { urls: &app.urls, link: link.as_ref(), key_made: made.as_deref() });
     let housekeeping = tokio::spawn(keep_house(app.clone(), shutdown.clone()));
     let ticking = tokio::spawn(app.scheduler.clone().run(shutdown.clone()));
     let queueing = tokio::spawn(app.queue.clone().run(shutdown.clone()));

@@ -13,7 +13,7 @@ use std::time::Duration;
 use toml::{Table, Value};
 
 pub use self::keys::{
-    Accounts, Audit, Config, Egress, Engine, Log, LogFormat, Owner, Queue, Record, Reset, Run, Runtime,
+    Accounts, Audit, Config, Egress, Engine, Keys, Log, LogFormat, Owner, Queue, Record, Reset, Run, Runtime,
     Schedule, Server, Store, Telemetry,
 };
 use crate::schedule::{BACKFILL_MAX, JITTER_MS_MAX, START_DEADLINE_MS_MIN};

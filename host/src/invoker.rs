@@ -5,6 +5,7 @@
 //! never fails: what happened is in the run it returns.
 
 mod admission;
+mod masking;
 mod owners;
 mod persistent;
 mod record;
@@ -212,12 +213,12 @@ impl Invoker {
             run.reply = Some(answer::of_fault(&fault, run.id).record(self.config.run.record_body_bytes_max));
         }
         run.fault = Some(fault);
-        self.finish(run, Vec::new()).await.0
+        self.finish(entry, run, Vec::new()).await.0
     }
 
     /// The record of a run that waits elsewhere.
     pub fn queued_run(&self, entry: &Entry, invocation: &Invocation) -> Run {
-        self.record(entry, invocation, Status::Queued)
+        self.shown(self.record(entry, invocation, Status::Queued))
     }
 
     /// Records a request that was refused before it became a run, with what its caller is
@@ -233,13 +234,14 @@ impl Invoker {
         run.finished_at = Some(Timestamp::now());
         run.reply = Some(answer.record(self.config.run.record_body_bytes_max));
         run.fault = Some(fault);
-        self.finish(run, Vec::new()).await.0
+        self.finish(entry, run, Vec::new()).await.0
     }
 
     /// The runs that have not ended, oldest first; of one workflow when it is named.
     pub fn running(&self, workflow: Option<WorkflowId>) -> Vec<Run> {
         let mut runs: Vec<Run> = self.lock_running().values().map(|going| going.run.clone()).collect();
         runs.retain(|run| workflow.is_none_or(|id| run.workflow == id));
+        runs = runs.into_iter().map(|run| self.shown(run)).collect();
         runs.sort_by_key(|run| run.id);
         runs
     }
@@ -305,7 +307,7 @@ impl Invoker {
         };
         let Admitted { permit, mut turn } = match admitted {
             Ok(admitted) => admitted,
-            Err(fault) => return (self.unsuccessful(run, fault, Vec::new()).await, None),
+            Err(fault) => return (self.unsuccessful(entry, run, fault, Vec::new()).await, None),
         };
         let queue_us = queued.elapsed().as_micros() as u64;
         run.status = Status::Running;
@@ -328,7 +330,7 @@ impl Invoker {
         let trace = run.trace.clone();
         let (ready, call) = match self.prepare(entry, invocation, trace, committer.clone()).await {
             Ok((ready, call)) => (ready, Call { memory: turn.memory(), ..call }),
-            Err(fault) => return (self.unsuccessful(run, fault, Vec::new()).await, None),
+            Err(fault) => return (self.unsuccessful(entry, run, fault, Vec::new()).await, None),
         };
         run.settings_read = call.settings.entries.keys().cloned().collect();
         let ran = tokio::select! {
@@ -343,7 +345,7 @@ impl Invoker {
         let Some((report, remains)) = ran else {
             let fault = self.fault_of_stop();
             run.settings_changed = committer.changed();
-            return (self.unsuccessful(run, fault, Vec::new()).await, None);
+            return (self.unsuccessful(entry, run, fault, Vec::new()).await, None);
         };
 
         // The caller of a catch comes before its instance's slot; a pull has no caller, and its
@@ -365,9 +367,9 @@ impl Invoker {
         let finished = match settled {
             Ok(answer) => {
                 run.status = Status::Succeeded;
-                self.close(run, answer, log).await
+                self.close(entry, run, answer, log).await
             }
-            Err(fault) => self.unsuccessful(run, fault, log).await,
+            Err(fault) => self.unsuccessful(entry, run, fault, log).await,
         };
         (finished, remains)
     }
@@ -444,7 +446,7 @@ impl Invoker {
         Ok(answer)
     }
 
-    async fn unsuccessful(&self, mut run: Run, fault: Fault, log: Vec<LogLine>) -> Finished {
+    async fn unsuccessful(&self, entry: &Entry, mut run: Run, fault: Fault, log: Vec<LogLine>) -> Finished {
         let answer = answer::of_fault(&fault, run.id);
         run.status = match fault.kind {
             FaultKind::Interrupted => Status::Interrupted,
@@ -455,10 +457,10 @@ impl Invoker {
             _ => Status::Failed,
         };
         run.fault = Some(fault);
-        self.close(run, answer, log).await
+        self.close(entry, run, answer, log).await
     }
 
-    async fn close(&self, mut run: Run, mut answer: Answer, log: Vec<LogLine>) -> Finished {
+    async fn close(&self, entry: &Entry, mut run: Run, mut answer: Answer, log: Vec<LogLine>) -> Finished {
         run.finished_at = Some(Timestamp::now());
         if run.request.is_some() {
             let keep_bytes_max = match run.event {
@@ -468,7 +470,7 @@ impl Invoker {
             };
             run.reply = Some(answer.record(keep_bytes_max));
         }
-        let (run, log, is_recorded) = self.finish(run, log).await;
+        let (run, log, is_recorded) = self.finish(entry, run, log).await;
         if !is_recorded {
             answer.headers.push((RECORDED, HeaderValue::from_static("no")));
         }
@@ -476,7 +478,13 @@ impl Invoker {
     }
 
     /// Writes the record and tells everybody. The last value is whether the record is kept.
-    async fn finish(&self, run: Run, log: Vec<LogLine>) -> (Arc<Run>, Arc<[LogLine]>, bool) {
+    async fn finish(
+        &self,
+        entry: &Entry,
+        mut run: Run,
+        mut log: Vec<LogLine>,
+    ) -> (Arc<Run>, Arc<[LogLine]>, bool) {
+        self.mask(entry, &mut run, &mut log).await;
         let (run, log): (Arc<Run>, Arc<[LogLine]>) = (Arc::new(run), log.into());
         // The caller of a catch waits, so its record need not be on the disk yet; it
         // survives the end of the process. Everything else can wait a flush longer.
@@ -520,6 +528,32 @@ impl Invoker {
         (run, log, is_recorded)
     }
 
+    /// Takes secrets out of what is about to be written and told.
+    async fn mask(&self, entry: &Entry, run: &mut Run, log: &mut [LogLine]) {
+        match self.registry.settings_of(entry).await {
+            Ok(settings) => settings.masks().for_each(|mask| masking::mask(mask, run, log)),
+            // An archived workflow has none any more, and its runs are kept by nobody.
+            Err(StoreError::Missing { .. }) => {}
+            Err(error) => {
+                // What may hold a secret and cannot be looked through is not kept.
+                run.request = None;
+                run.reply = None;
+                tracing::error!(run = %run.id, error = &error as &dyn std::error::Error, "a record could not be masked");
+            }
+        }
+    }
+
+    /// A run as it is shown before its end.
+    fn shown(&self, mut run: Run) -> Run {
+        let entry = self.registry.by_id(run.workflow);
+        let settings = entry.and_then(|entry| self.registry.settings_in_memory(&entry));
+        settings
+            .iter()
+            .flat_map(|settings| settings.masks())
+            .for_each(|mask| masking::mask(mask, &mut run, &mut []));
+        run
+    }
+
     async fn record_panic(&self, entry: &Entry, id: RunId) -> Finished {
         // It is taken off the list only when its record is written, which does not panic.
         let run = self.lock_running().get(&id).map(|going| going.run.clone());
@@ -529,7 +563,7 @@ impl Invoker {
             self.record(entry, &invocation, Status::Failed)
         });
         let fault = Fault::new(FaultKind::Host, "the host failed while it ran this; its log says why");
-        self.unsuccessful(run, fault, Vec::new()).await
+        self.unsuccessful(entry, run, fault, Vec::new()).await
     }
 
     /// Why a run that was told to stop does.

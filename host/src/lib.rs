@@ -12,6 +12,7 @@ pub mod data;
 pub mod deploy;
 pub mod engine;
 pub mod invoker;
+pub mod keys;
 pub mod otlp;
 pub mod programs;
 pub mod pulls;

@@ -355,6 +355,19 @@ pub struct Exchange {
     /// a loopback address (RFC 1122)`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// The sealed settings whose placeholders stood in the request.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sealed: Vec<SealedUse>,
+}
+
+/// What became of a sealed setting's placeholder in a request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SealedUse {
+    /// The setting.
+    pub name: String,
+    /// Why the placeholder was left as it is; `None` when the value was put in its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
 }
 
 /// What a run used.

@@ -553,6 +553,7 @@ mod tests {
             duration_us: 0,
             error: error.map(str::to_owned),
             reason: None,
+            sealed: vec![],
         }
     }
 

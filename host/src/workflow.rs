@@ -6,9 +6,11 @@
 mod destination;
 mod digest;
 mod id;
+mod mask;
 mod owner;
 mod retry;
 mod seal;
+mod secret;
 mod settings;
 mod signature;
 
@@ -24,9 +26,11 @@ pub use self::destination::{DESTINATIONS_MAX, Destination, DestinationError};
 pub use self::digest::{Digest, DigestError};
 pub use self::id::IdError;
 pub(crate) use self::id::id128;
+pub use self::mask::{Found, Mask};
 pub use self::owner::OwnerId;
 pub use self::retry::RetryPolicy;
 pub use self::seal::{Place, SEAL_HOSTS_MAX, Seal, SealHost, SealHostError};
+pub use self::secret::Secret;
 pub use self::settings::{Setting, SettingChange, SettingWriter, Settings, Visibility};
 pub use self::signature::{SIGNATURE_SECRETS_MAX, SIGNATURE_TOLERANCE_S_MAX, Signature, SignatureScheme};
 use crate::schedule::Schedule;

@@ -117,15 +117,16 @@ impl CallBuilder<'_> {
     fn settings(mut self, settings: Value) -> Self {
         let entries = settings.as_object().unwrap().iter().map(|(name, value)| {
             let setting = Setting {
-                value: serde_json::value::to_raw_value(value).unwrap(),
+                value: serde_json::value::to_raw_value(value).unwrap().into(),
                 visibility: Visibility::Secret,
                 seal: None,
+                fingerprint: String::new(),
                 updated_at: jiff::Timestamp::now(),
                 updated_by: SettingWriter::User(None),
             };
             (name.clone(), setting)
         });
-        self.call.settings = Arc::new(Settings { entries: entries.collect(), ..Settings::default() });
+        self.call.settings = Arc::new(Settings::new(entries.collect(), Default::default()));
         self
     }
 
@@ -255,8 +256,9 @@ struct Committed(Mutex<Vec<(String, Option<String>)>>);
 
 impl CommitSettings for Committed {
     fn commit(self: Arc<Self>, changes: Vec<SettingChange>) -> BoxFuture<'static, Result<(), CommitRefusal>> {
-        let changes =
-            changes.into_iter().map(|change| (change.name, change.value.map(|value| value.get().to_owned())));
+        let changes = changes
+            .into_iter()
+            .map(|change| (change.name, change.value.map(|value| value.expose().to_owned())));
         self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(changes);
         Box::pin(async { Ok(()) })
     }
@@ -275,7 +277,7 @@ async fn settings_keep_their_types_and_only_changes_come_back() {
     let changes: BTreeMap<_, _> = end
         .changes
         .iter()
-        .map(|change| (change.name.as_str(), change.value.as_ref().map(|value| value.get())))
+        .map(|change| (change.name.as_str(), change.value.as_ref().map(|value| value.expose())))
         .collect();
     assert_eq!(changes, BTreeMap::from([("N", Some("2")), ("LIST", None)]));
 

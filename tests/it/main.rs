@@ -42,6 +42,7 @@ mod rates;
 mod runs;
 mod schedules;
 mod schema;
+mod secrets;
 mod settings;
 mod shares;
 mod signatures;

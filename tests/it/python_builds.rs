@@ -27,7 +27,7 @@ async fn a_project_of_several_modules_is_a_component_of_its_own() {
                 "file": "/program/workflow.py", "late": "found", "six": true,
             })
         );
-        assert_eq!(outcome.changes[0].value.as_ref().unwrap().get(), "7");
+        assert_eq!(outcome.changes[0].value.as_ref().unwrap().expose(), "7");
     }
     let failed = host.run(request(&body("fail")), None, &settings, None).await;
     let fault = failed.report.end.expect_err("it is to fail");

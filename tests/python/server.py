@@ -5,7 +5,9 @@ the default runtime talk to. Listens on a free port of 127.0.0.1 and prints the 
 with a certificate and its key (PEM files) as arguments, for HTTPS.
 """
 
+import base64
 import gzip
+import hashlib
 import http.server
 import json
 import socket
@@ -13,6 +15,7 @@ import ssl
 import struct
 import sys
 import threading
+import urllib.parse
 import zlib
 
 
@@ -22,6 +25,10 @@ ARRIVING = threading.Condition()
 HOLDING = threading.Semaphore(0)
 #: A held response may go on.
 RELEASED = threading.Semaphore(0)
+
+
+def digest(text):
+    return hashlib.sha256(text.encode("latin-1")).hexdigest()
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -72,8 +79,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if special is not None:
             special(data)
         elif path.startswith("/v1/"):
-            told = {"method": self.command, "path": path, "key": self.headers.get("x-api-key")}
-            self.answer(200, {"code": 200, "message": "", "data": told})
+            key = self.headers.get("x-api-key")
+            told = {"method": self.command, "path": path, "key": key}
+            self.answer(200, {"code": 200, "message": "", "data": told}, X_Key_Digest=digest(key or ""))
         elif path.startswith("/2010-04-01/"):
             self.answer(201, {"sid": "SM1", "status": "queued"})
         elif path.startswith("/api/1."):
@@ -95,6 +103,18 @@ class Handler(http.server.BaseHTTPRequestHandler):
             "body": data[:1000].decode("latin-1"),
             "length": len(data),
         })  # fmt: skip
+
+    def do_digests(self, data):
+        # What came, told without repeating it, and repeated.
+        query = urllib.parse.parse_qs(self.path.partition("?")[2])
+        came = {
+            "header": self.headers.get("x-api-key", ""),
+            "authorization": self.headers.get("authorization", ""),
+            "query": query.get("key", [""])[0],
+            "body": data.decode("latin-1"),
+        }
+        digests = {name: digest(text) for name, text in came.items()}
+        self.answer(200, {"digests": digests, "echo": came, "encoded": base64.b64encode(data).decode()})
 
     def do_cookie(self, data):
         self.answer(200, {}, Set_Cookie="kept=1; Path=/")

@@ -31,6 +31,10 @@ pub struct SettingView {
     /// The value, when it is plain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value: Option<Value>,
+    /// Tells values of this setting apart and says nothing else of them: 8 hexadecimal
+    /// digits that depend on a key of the workflow's own.
+    #[serde(default)]
+    pub fingerprint: String,
     /// When it was written last.
     #[schema(value_type = String, format = DateTime)]
     pub updated_at: Timestamp,

@@ -24,8 +24,11 @@ async fn parts() -> Parts {
     let few = Override { key: "engine.instances_max".to_owned(), value: 2.into(), origin: "test".to_owned() };
     let config = Arc::new(Config::load(None, Vec::new(), vec![few]).unwrap());
     let folder = DataFolder::create(data.path()).unwrap();
-    let store: Arc<dyn Store> =
-        EmbeddedStore::open(folder.path(), EmbeddedOptions::from_config(&config)).unwrap();
+    let store: Arc<dyn Store> = EmbeddedStore::open(
+        folder.path(),
+        EmbeddedOptions::from_config(&config, std::sync::Arc::new(crate::keys::KeyRing::local())),
+    )
+    .unwrap();
     let program = std::env::current_exe().unwrap();
     let core = Core::open(config.clone(), store, &folder, program, Vec::new()).await.unwrap();
     let (queue, pulls) = queue_and_pulls(&core);

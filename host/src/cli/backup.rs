@@ -97,7 +97,7 @@ pub(crate) fn restore(args: &RestoreArgs, context: &mut Context) -> Result<()> {
         check(file, Some(&copy(&mut source, &data, &file.path)?))?;
     }
     sync_folders(&data)?;
-    let (health, verification) = in_process::verify(&data, &Config::defaults(), false)?;
+    let (health, verification) = in_process::verify(&data, &Config::defaults(), &env.local_keys()?, false)?;
     if let Some(problem) = verification.problems.first() {
         let more = verification.problems.len() - 1;
         return Err(Failure::new(format!("the restored folder is damaged: {problem} ({more} more)")));

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::address::{Address, host_of, is_alive};
 use super::client::Client;
+use super::env::Environment;
 use super::error::{Failure, Result};
 use super::human::{bytes, count, relative};
 use super::output::{Output, clean};
@@ -150,7 +151,7 @@ fn check_data(folder: &Path, rebuild_index: bool, context: &Context, findings: &
         }
         Ok(_) => {
             findings.add("host", Verdict::Ok, "it is not running");
-            check_store(folder, rebuild_index, findings);
+            check_store(folder, rebuild_index, &context.env, findings);
         }
     }
 }
@@ -287,8 +288,11 @@ fn memory(slots: Option<SlotFigures>) -> String {
     )
 }
 
-fn check_store(folder: &Path, rebuild_index: bool, findings: &mut Findings) {
-    let (health, verification) = match in_process::verify(folder, &Config::defaults(), rebuild_index) {
+fn check_store(folder: &Path, rebuild_index: bool, env: &Environment, findings: &mut Findings) {
+    let verified = env
+        .local_keys()
+        .and_then(|keys| in_process::verify(folder, &Config::defaults(), &keys, rebuild_index));
+    let (health, verification) = match verified {
         Ok(verified) => verified,
         Err(failure) => return findings.failed("store", &failure),
     };

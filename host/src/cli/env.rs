@@ -11,6 +11,10 @@ use std::path::{Path, PathBuf};
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 
 use super::error::{Explain, Failure, Result};
+use super::serve::ConfigArgs;
+use crate::config::Config;
+use crate::keys::KeySource;
+use crate::workflow::Secret;
 
 /// A bearer token. Its `Debug` shows nothing.
 #[derive(Clone, PartialEq, Eq)]
@@ -33,6 +37,16 @@ impl Token {
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Token(..)")
+    }
+}
+
+/// The master key as the environment has it. Its `Debug` shows nothing.
+#[derive(Clone)]
+pub(crate) struct MasterKeyText(Secret);
+
+impl fmt::Debug for MasterKeyText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("MasterKeyText(..)")
     }
 }
 
@@ -60,6 +74,11 @@ pub(crate) struct Environment {
     pub(crate) path: Option<OsString>,
     /// `RUSTC`: the Rust compiler that cargo uses; `None` is the one on the path.
     pub(crate) rustc: Option<PathBuf>,
+    /// `TIDEGATE_MASTER_KEY`: the key that settings are encrypted with.
+    pub(crate) master_key: Option<MasterKeyText>,
+    /// The key file that is used when none is configured: `tidegate/master.key` in
+    /// `XDG_CONFIG_HOME`, or `~/.config/tidegate/master.key`; `None` without a home.
+    pub(crate) key_file: Option<PathBuf>,
     /// What `tidegate login` writes: `tidegate/profile.toml` in `XDG_CONFIG_HOME`, or
     /// `~/.config/tidegate/profile.toml`; `None` without a home.
     pub(crate) profile: Option<PathBuf>,
@@ -75,6 +94,25 @@ impl Environment {
     /// A variable that is not UTF-8 where it must be.
     pub(crate) fn of_process() -> Result<Self> {
         Self::read(|name| std::env::var_os(name))
+    }
+
+    /// Where the master key of a host with this configuration is looked for.
+    pub(crate) fn keys(&self, config: &Config) -> KeySource {
+        KeySource {
+            file: Some(&config.keys.file).filter(|file| !file.is_empty()).map(PathBuf::from),
+            command: config.keys.command.clone(),
+            variable: self.master_key.as_ref().map(|key| key.0.clone()),
+            default_file: self.key_file.clone(),
+        }
+    }
+
+    /// Where a command that opens a data folder itself looks for the master key: as a host
+    /// without a configuration file would.
+    ///
+    /// # Errors
+    /// A variable of the environment that is wrong.
+    pub(crate) fn local_keys(&self) -> Result<KeySource> {
+        Ok(self.keys(&ConfigArgs::default().load(Vec::new())?))
     }
 
     /// The folder of this program, when a shell would not find it by its name.
@@ -113,6 +151,8 @@ impl Environment {
             runtimes: set("TIDEGATE_RUNTIMES").map(PathBuf::from),
             guests: set("TIDEGATE_GUESTS").map(PathBuf::from),
             path: set("PATH"),
+            master_key: text("TIDEGATE_MASTER_KEY")?.map(|text| MasterKeyText(Secret::new(text))),
+            key_file: base("XDG_CONFIG_HOME", ".config").map(|path| path.join("tidegate/master.key")),
             rustc: set("RUSTC").map(PathBuf::from),
             profile: base("XDG_CONFIG_HOME", ".config").map(|path| path.join("tidegate/profile.toml")),
             listeners_inherited: number("LISTEN_FDS").filter(|_| is_handed_to_us).unwrap_or(0),

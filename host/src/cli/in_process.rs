@@ -15,9 +15,10 @@ use crate::audit::{AuditLog, Event};
 use crate::config::Config;
 use crate::data::DataFolder;
 use crate::engine::egress::EgressError;
+use crate::keys::KeySource;
 use crate::server::inherited;
 use crate::store::{
-    EmbeddedOptions, EmbeddedStore, QueueLimits, Store, StoreError, StoreHealth, Verification,
+    self, EmbeddedOptions, EmbeddedStore, QueueLimits, Store, StoreError, StoreHealth, Verification,
 };
 use crate::workflow::Digest;
 
@@ -28,6 +29,7 @@ use crate::workflow::Digest;
 pub(crate) fn serve(
     config: Config,
     data: &Path,
+    keys: KeySource,
     listeners_inherited: u32,
     ready: impl FnOnce(&Started<'_>),
 ) -> Result<()> {
@@ -37,7 +39,7 @@ pub(crate) fn serve(
     runtime.block_on(async {
         let shutdown = CancellationToken::new();
         stop_on_signal(shutdown.clone())?;
-        app::serve(config, data, inherited, shutdown, ready).await.map_err(of_app)
+        app::serve(config, data, keys, inherited, shutdown, ready).await.map_err(of_app)
     })
 }
 
@@ -71,6 +73,7 @@ pub(crate) fn stop_on_signal(shutdown: CancellationToken) -> Result<()> {
 pub(crate) fn verify(
     data: &Path,
     config: &Config,
+    keys: &KeySource,
     rebuild_index: bool,
 ) -> Result<(StoreHealth, Verification)> {
     runtime()?.block_on(async {
@@ -81,7 +84,9 @@ pub(crate) fn verify(
             dead_max: usize::MAX,
             ..QueueLimits::default()
         };
-        let options = EmbeddedOptions { rebuild_index, events, ..EmbeddedOptions::from_config(config) };
+        let keys = keys.load(data, store::is_encrypted(data)).await.map_err(|error| of_app(error.into()))?;
+        let options = EmbeddedOptions::from_config(config, Arc::new(keys.ring));
+        let options = EmbeddedOptions { rebuild_index, events, ..options };
         let store: Arc<dyn Store> = EmbeddedStore::open(data, options)?;
         let health = store.health();
         let verification = store.verify().await?;
@@ -94,10 +99,11 @@ pub(crate) fn verify(
 ///
 /// # Errors
 /// Another process has the folder open, or a field is wrong.
-pub(crate) fn add_user(data: &Path, request: CreateUser) -> Result<UserView> {
+pub(crate) fn add_user(data: &Path, keys: &KeySource, request: CreateUser) -> Result<UserView> {
     runtime()?.block_on(async {
         let config = Config::defaults();
-        let opened = EmbeddedStore::open(data, EmbeddedOptions::from_config(&config));
+        let keys = keys.load(data, store::is_encrypted(data)).await.map_err(|error| of_app(error.into()))?;
+        let opened = EmbeddedStore::open(data, EmbeddedOptions::from_config(&config, Arc::new(keys.ring)));
         let store: Arc<dyn Store> = match opened {
             Err(error @ StoreError::InUse { .. }) => {
                 let hint = "the host runs: leave --data out, and the host adds the user";
@@ -135,6 +141,7 @@ pub(crate) fn of_app(error: AppError) -> Failure {
     let is_configuration = matches!(
         error,
         AppError::Address { .. }
+            | AppError::Keys(_)
             | AppError::NoAccounts { .. }
             | AppError::Egress(EgressError::AllowEntry { .. } | EgressError::Tls(_))
     );

@@ -24,6 +24,7 @@ mod fake;
 mod human;
 mod in_process;
 mod invoke;
+mod key;
 mod list;
 mod logging;
 mod login;
@@ -102,6 +103,8 @@ enum Command {
     Schedule(schedule::ScheduleCommand),
     #[command(subcommand)]
     Settings(settings::SettingsCommand),
+    #[command(subcommand)]
+    Key(key::KeyCommand),
     Share(share::ShareArgs),
     #[command(subcommand)]
     Signature(signature::SignatureCommand),
@@ -200,6 +203,7 @@ fn dispatch(command: Command, context: &mut Context) -> Result<()> {
         Command::Archive(args) => archive::run(&args, context),
         Command::Schedule(command) => schedule::run(&command, context),
         Command::Settings(command) => settings::run(&command, context),
+        Command::Key(command) => key::run(&command, context),
         Command::Share(args) => share::run(&args, context),
         Command::Egress(command) => egress::run(&command, context),
         Command::Signature(command) => signature::run(&command, context),

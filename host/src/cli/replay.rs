@@ -64,7 +64,16 @@ pub(crate) fn run(args: &ReplayArgs, context: &mut Context) -> Result<()> {
         None => client.post_empty(&path)?,
         Some(file) => client.post_work(&path, &read_request(Some(file), &mut context.input)?)?,
     };
+    if args.request.is_none() && !args.format.json && is_masked(&document) {
+        context.out.warning("the recorded request had secrets masked, and was run again as it is on record");
+        context.out.hint("give the whole request with --request FILE");
+    }
     finish(&client, document, args.format, context)
+}
+
+/// Whether something was taken out of the request on record.
+fn is_masked(document: &Value) -> bool {
+    document.get("request").is_some_and(|request| request.to_string().contains("[masked "))
 }
 
 fn many(args: &ReplayArgs, name: &WorkflowName, context: &mut Context) -> Result<()> {

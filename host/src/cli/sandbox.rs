@@ -25,6 +25,7 @@ use crate::data::DataFolder;
 use crate::deploy::DeployError;
 use crate::engine::Input;
 use crate::invoker::Invocation;
+use crate::keys::KeyRing;
 use crate::registry::Entry;
 use crate::run::Trigger;
 use crate::server::local::{self, Told};
@@ -78,7 +79,7 @@ impl Sandbox {
         let runtime = runtime()?;
         // Several builds of this program may share a cache.
         let usual = DataFolder::create(&cache.join(format!("local-{}", EmbeddedStore::FORMAT)))?;
-        let options = EmbeddedOptions::from_config(&config);
+        let options = EmbeddedOptions::from_config(&config, Arc::new(KeyRing::local()));
         // The store starts threads of the runtime.
         let opened = runtime.block_on(async { EmbeddedStore::open(usual.path(), options.clone()) });
         let (store, temporary): (Arc<dyn Store>, _) = match opened {
@@ -174,7 +175,7 @@ impl Sandbox {
         let finished = invoker.invoke(&entry, Invocation::new(Trigger::Test, input)).await;
         let after = registry.settings(&name).await?;
         let changed = finished.run.settings_changed.iter().map(|name| {
-            let value = after.entries.get(name).map(|setting| serde_json::from_str(setting.value.get()));
+            let value = after.entries.get(name).map(|setting| serde_json::from_str(setting.value.expose()));
             Ok((name.clone(), value.transpose()?))
         });
         Ok(Ran {

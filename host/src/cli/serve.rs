@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use serde_json::json;
 use toml::Value;
 
-use super::error::{Exit, Failure, Result};
+use super::error::{Exit, Explain, Failure, Result};
 use super::human::time;
 use super::{Context, Format, in_process, logging};
 use crate::app::Started;
@@ -37,7 +38,7 @@ pub(crate) struct ServeArgs {
 }
 
 /// What changes the configuration.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(crate) struct ConfigArgs {
     /// A configuration file
     #[arg(long, value_name = "FILE")]
@@ -91,14 +92,36 @@ pub(crate) fn run(args: &ServeArgs, context: &mut Context) -> Result<()> {
         Failure::usage("there is no place for a data folder: HOME is not set").hint("name one with --data")
     })?;
     let mut told = Ok(());
-    in_process::serve(config, &data, context.env.listeners_inherited, |started| {
+    let (keys, inherited) = (env.keys(&config), env.listeners_inherited);
+    no_core_files()?;
+    in_process::serve(config, &data, keys, inherited, |started| {
         told = tell(started, &data, args.format, context)
     })?;
     told
 }
 
+/// A core file would hold every secret in memory.
+fn no_core_files() -> Result<()> {
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    setrlimit(Resource::Core, none).context("turn core files off")
+}
+
+/// Where the system hands cores to a program, the limit alone does not count. Afterwards other
+/// processes of the same user cannot look into this one's memory either, and some files of
+/// `/proc/self` are root's: the engine has opened what it needs of them.
+fn not_dumpable() -> Result<()> {
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).context("turn core dumps off")
+}
+
 fn tell(started: &Started<'_>, data: &Path, format: Format, context: &mut Context) -> Result<()> {
-    let Started { urls, link } = started;
+    not_dumpable()?;
+    let Started { urls, link, key_made } = started;
+    if let Some(file) = key_made {
+        context.out.warning(format!("made the master key {}", file.display()));
+        context.out.hint(
+            "back it up, apart from the data folder: without it the settings of all workflows are lost",
+        );
+    }
     let url = format!("http://{}", urls.api);
     let sign_in = link.map(|link| format!("{url}{}", link.path()));
     let out = &mut context.out;

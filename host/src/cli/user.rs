@@ -158,7 +158,7 @@ fn add(args: &AddArgs, context: &mut Context) -> Result<()> {
     let (login, name, role) = (args.login.to_string(), args.name.clone(), args.role);
     let request = CreateUser { login, name, role, password };
     if let Some(data) = &args.data {
-        let user = in_process::add_user(data, request)?;
+        let user = in_process::add_user(data, &context.env.local_keys()?, request)?;
         return told(&user, "is added", args.format, context);
     }
     let client = context.client()?;

@@ -22,11 +22,20 @@ pub struct Config {
     pub audit: Audit,
     pub egress: Egress,
     pub store: Store,
+    pub keys: Keys,
     pub schedule: Schedule,
     pub queue: Queue,
     pub runtime: Runtime,
     pub telemetry: Telemetry,
     pub log: Log,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs, reason = "config.default.toml documents each key")]
+pub struct Keys {
+    pub file: String,
+    pub command: Vec<String>,
 }
 
 #[derive(Clone, PartialEq, Deserialize)]

@@ -8,10 +8,11 @@ use jiff::Timestamp;
 
 use super::bindings::runtime::Code as RuntimeCode;
 use super::bindings::workflow::tidegate::workflow::types;
+use super::egress::SealedSettings;
 use super::memory::MemoryBudget;
 use super::state::CommitSettings;
 use crate::run::{Exchange, Fault, Inputs, LogLine, LogSummary, Usage};
-use crate::workflow::{Destination, SettingChange, Settings, WorkflowId};
+use crate::workflow::{Destination, SettingChange, Settings, Visibility, WorkflowId};
 
 /// An HTTP request for a catch workflow.
 #[derive(Clone)]
@@ -146,10 +147,23 @@ impl Input {
     }
 }
 
-pub(super) fn settings_for_guest(settings: &Settings) -> Vec<types::Setting> {
+/// The settings as the guest gets them: of sealed ones a placeholder.
+pub(super) fn settings_for_guest(
+    settings: &Settings,
+    sealed: Option<&SealedSettings>,
+) -> Vec<types::Setting> {
     let entries = settings.entries.iter();
     entries
-        .map(|(name, setting)| types::Setting { name: name.clone(), value: setting.value.get().to_owned() })
+        .map(|(name, setting)| {
+            let value = match setting.visibility {
+                Visibility::Secret | Visibility::Plain => setting.value.expose().to_owned(),
+                Visibility::Sealed => {
+                    let placeholder = sealed.and_then(|sealed| sealed.placeholder(name));
+                    format!("\"{}\"", placeholder.unwrap_or_default())
+                }
+            };
+            types::Setting { name: name.clone(), value }
+        })
         .collect()
 }
 

@@ -55,6 +55,14 @@ impl Chance {
         u128::from_le_bytes(digest[..16].try_into().expect("16 of 32 bytes"))
     }
 
+    /// What stands for a sealed setting: of this run alone, and the same again when the run is
+    /// repeated with its seed.
+    pub(super) fn placeholder(&self, name: &str) -> [u8; 16] {
+        let digest = Sha256::new().chain_update(b"sealed setting").chain_update(self.seed);
+        let digest = digest.chain_update(name.as_bytes()).finalize();
+        digest[..16].try_into().expect("16 of 32 bytes")
+    }
+
     /// What the guest got.
     pub(super) fn inputs(&self) -> Inputs {
         let read = self.record.random_read.load(Ordering::Relaxed);

@@ -14,7 +14,7 @@ use super::bindings::runtime::{Code as RuntimeCode, Diagnostic as GuestDiagnosti
 use super::bindings::workflow::tidegate::workflow::types;
 use super::call::{Call, CallLimits, Outcome, Reply, Report, Span, settings_for_guest};
 use super::chance::Chance;
-use super::egress::RunEgressOptions;
+use super::egress::{RunEgress, RunEgressOptions, SealedSettings};
 use super::log::Log;
 use super::memory::{Account, NoMemory};
 use super::program::{Form, Program};
@@ -81,8 +81,9 @@ pub(super) async fn run(engine: &Engine, program: &Program, call: Call, permit: 
     let chance = Chance::fresh(span.started);
     let log = Log::new(span.started, call.limits.log_bytes_max);
     let text = call.source.as_ref().map(|source| source.text.clone()).unwrap_or_default();
-    let mut store = new_store(engine, program, span, &chance, &log, &call, text, true);
-    let settings = settings_for_guest(&call.settings);
+    let sealed = SealedSettings::of(&call.settings, |name| chance.placeholder(name));
+    let settings = settings_for_guest(&call.settings, sealed.as_deref());
+    let mut store = new_store(engine, program, span, &chance, &log, &call, text, Open::Yes(sealed));
     let trigger = call.input.into_trigger(call.attempt);
 
     let mut instantiated = span.started;
@@ -109,7 +110,7 @@ pub(super) async fn run(engine: &Engine, program: &Program, call: Call, permit: 
         Err(spent) => Err(spent.fault(call.limits)),
         Ok(Err(error)) => Err(fault_of(&error, store.data(), call.limits.memory_bytes_max)),
         Ok(Ok(Err(failure))) => Err(fault_of_failure(failure, store.data())),
-        Ok(Ok(Ok(outcome))) => outcome_of(outcome),
+        Ok(Ok(Ok(outcome))) => outcome_of(outcome, &store.data().egress),
     };
     let egress = &mut store.data_mut().egress;
     egress.end();
@@ -145,7 +146,7 @@ pub(super) async fn ask(
     let log = Log::new(span.started, call.limits.log_bytes_max);
     let text = call.source.as_ref().map(|source| source.text.clone()).unwrap_or_default();
     // Importing a program must not call anybody.
-    let mut store = new_store(engine, program, span, &chance, &log, &call, text, false);
+    let mut store = new_store(engine, program, span, &chance, &log, &call, text, Open::No);
     let guest = async {
         let instance = program.instantiate(pre.instantiate_async(&mut store)).await?;
         Ok(match question {
@@ -168,6 +169,12 @@ pub(super) async fn ask(
     answer
 }
 
+/// Whether an instance may send anything, and what of it the host puts in.
+enum Open {
+    Yes(Option<Arc<SealedSettings>>),
+    No,
+}
+
 #[allow(clippy::too_many_arguments, reason = "what a store is made of")]
 fn new_store(
     engine: &Engine,
@@ -177,13 +184,17 @@ fn new_store(
     log: &Log,
     call: &Call,
     text: Bytes,
-    open: bool,
+    open: Open,
 ) -> Store<State> {
     let options = RunEgressOptions {
         workflow: call.workflow,
         started: span.started,
         deadline: span.deadline,
-        open,
+        open: matches!(open, Open::Yes(_)),
+        sealed: match open {
+            Open::Yes(sealed) => sealed,
+            Open::No => None,
+        },
         destinations: call.destinations.clone(),
         traceparent: call.traceparent.as_deref().and_then(|text| text.parse().ok()),
     };
@@ -252,8 +263,9 @@ fn thread_cpu() -> Duration {
     Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
 }
 
-fn outcome_of(outcome: types::Outcome) -> Result<Outcome, Fault> {
-    let changes = changes_of(outcome.changes).map_err(|reason| Fault::new(FaultKind::Result, reason))?;
+fn outcome_of(outcome: types::Outcome, egress: &RunEgress) -> Result<Outcome, Fault> {
+    let changes =
+        changes_of(outcome.changes, egress).map_err(|reason| Fault::new(FaultKind::Result, reason))?;
     let reply = outcome.reply.map(|reply| Reply {
         status: reply.status,
         headers: reply.headers,

@@ -157,7 +157,7 @@ impl settings::Host for State {
         let Some(commit) = &self.commit else {
             return Ok(Err(CommitError::Refused("this run does not keep settings".to_owned())));
         };
-        let changes = match changes_of(changes) {
+        let changes = match changes_of(changes, &self.egress) {
             Ok(changes) => changes,
             Err(reason) => return Ok(Err(CommitError::Invalid(reason))),
         };
@@ -175,9 +175,20 @@ impl program::Host for State {
     }
 }
 
-/// A guest's changes, each value checked to be JSON.
-pub(super) fn changes_of(changes: Vec<types::Change>) -> Result<Vec<SettingChange>, String> {
+/// A guest's changes, each value checked to be JSON and to be good for longer than this run.
+pub(super) fn changes_of(
+    changes: Vec<types::Change>,
+    egress: &RunEgress,
+) -> Result<Vec<SettingChange>, String> {
     let checked = changes.into_iter().map(|change| {
+        // It would be worth nothing in the next run, and somebody would wonder why.
+        if let Some(sealed) = change.value.as_deref().and_then(|text| egress.placeholder_in(text)) {
+            return Err(format!(
+                "the value of the setting {:?} holds the placeholder of the sealed setting {sealed:?}, which \
+                 is good for this run only",
+                shown(&change.name)
+            ));
+        }
         let value = match change.value {
             Some(text) => Some(serde_json::value::RawValue::from_string(text).map_err(|error| {
                 format!("the value of the setting {:?} is not JSON: {error}", shown(&change.name))

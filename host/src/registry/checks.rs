@@ -195,7 +195,7 @@ impl Registry {
 pub(super) fn check_setting(change: &SettingChange, value_bytes_max: usize) -> Result<(), RegistryError> {
     let name = &change.name;
     check_setting_name(name, "settings")?;
-    let bytes = change.value.as_ref().map_or(0, |value| value.get().len());
+    let bytes = change.value.as_ref().map_or(0, |value| value.expose().len());
     if bytes > value_bytes_max {
         let what = format!("the value of the setting {name:?} with {bytes} bytes");
         return Err(RegistryError::Limit { what, limit: format!("{value_bytes_max} bytes") });
@@ -238,7 +238,7 @@ pub(super) fn check_sealed_value(
     }
     let visibility = change.visibility.or(present.map(|present| present.visibility));
     let (Some(Visibility::Sealed), Some(value)) = (visibility, &change.value) else { return Ok(()) };
-    let text: Option<String> = serde_json::from_str(value.get()).ok();
+    let text: Option<String> = serde_json::from_str(value.expose()).ok();
     let fits = |text: &String| SEALED_BYTES.contains(&text.len()) && !text.chars().any(char::is_control);
     if text.as_ref().is_some_and(fits) {
         return Ok(());

@@ -6,7 +6,7 @@ use super::checks::{check_sealed_value, check_setting};
 use super::{Entry, Registry, RegistryError};
 use crate::api::{PatchSettings, SettingSpec};
 use crate::store::StoreError;
-use crate::workflow::{Setting, SettingChange, SettingWriter, Settings, Visibility};
+use crate::workflow::{Secret, Setting, SettingChange, SettingWriter, Settings, Visibility};
 
 impl Registry {
     /// The settings of a workflow, from memory after the first time.
@@ -19,6 +19,11 @@ impl Registry {
         }
         let _gate = entry.live.settings_gate.lock().await;
         self.settings_held(entry).await
+    }
+
+    /// The settings of a workflow, if they are in memory.
+    pub fn settings_in_memory(&self, entry: &Entry) -> Option<Arc<Settings>> {
+        entry.live.settings.load_full()
     }
 
     /// Saves changes of settings, all or none, durably.
@@ -135,14 +140,17 @@ impl Registry {
             check_sealed_value(change, current.entries.get(&change.name))?;
         }
         let committed = self.store.commit_settings(entry.workflow.id, changes, by).await;
-        let settings = Arc::new(committed.map_err(of_store)?);
+        let mut settings = committed.map_err(of_store)?;
+        settings.inherit(&current);
+        let settings = Arc::new(settings);
         entry.live.settings.store(Some(settings.clone()));
         Ok(settings)
     }
 }
 
-fn raw(value: &serde_json::Value) -> Result<Box<serde_json::value::RawValue>, RegistryError> {
-    serde_json::value::to_raw_value(value)
+fn raw(value: &serde_json::Value) -> Result<Secret, RegistryError> {
+    serde_json::to_string(value)
+        .map(Secret::new)
         .map_err(|error| RegistryError::Invalid { field: "settings", reason: error.to_string() })
 }
 
@@ -174,7 +182,14 @@ mod tests {
     fn present(visibility: Visibility, seal: Option<Seal>) -> Setting {
         let value = raw(&"hunter2!".into()).unwrap();
         let updated_by = SettingWriter::User(None);
-        Setting { value, visibility, seal, updated_at: Timestamp::UNIX_EPOCH, updated_by }
+        Setting {
+            value,
+            visibility,
+            seal,
+            fingerprint: String::new(),
+            updated_at: Timestamp::UNIX_EPOCH,
+            updated_by,
+        }
     }
 
     #[test]

@@ -26,8 +26,10 @@ use super::signature::SignatureError;
 use crate::accounts::AccountError;
 use crate::answer::Answer;
 use crate::api::{Diagnostic, ErrorBody, RunError};
+use crate::app::RotateError;
 use crate::deploy::DeployError;
 use crate::engine::{CompileError, InstallError, ScanError};
+use crate::keys::KeysError;
 use crate::registry::RegistryError;
 use crate::run::{Blame, RunId};
 use crate::store::StoreError;
@@ -317,6 +319,7 @@ impl From<&ApiError> for Problem {
             ApiError::Framing(error) => Self::from(error),
             ApiError::Registry(error) => Self::from(&**error),
             ApiError::Deploy(error) => Self::from(&**error),
+            ApiError::Rotate(error) => Self::from(&**error),
             ApiError::Account(error) => Self::from(error),
             ApiError::Audit(_) => of(StatusCode::INTERNAL_SERVER_ERROR, "audit-log-failed"),
             ApiError::Store(error) => Self::from(error),
@@ -366,6 +369,20 @@ impl From<&RegistryError> for Problem {
             }
             RegistryError::Limit { .. } => of(StatusCode::UNPROCESSABLE_ENTITY, "over-limit"),
             RegistryError::Store(error) => Self::from(error),
+        }
+    }
+}
+
+impl From<&RotateError> for Problem {
+    fn from(error: &RotateError) -> Self {
+        match error {
+            RotateError::Keys(cause @ KeysError::Foreign(_)) => {
+                Self::of(StatusCode::CONFLICT, "key-elsewhere", error).hint(cause.hint())
+            }
+            RotateError::Keys(cause) => {
+                Self::of(StatusCode::INTERNAL_SERVER_ERROR, "key-unusable", error).hint(cause.hint())
+            }
+            RotateError::Store(error) => Self::from(error),
         }
     }
 }
@@ -444,9 +461,10 @@ impl From<&StoreError> for Problem {
             StoreError::Conflict { .. } => of(StatusCode::CONFLICT, "conflict"),
             StoreError::Limit { .. } => of(StatusCode::UNPROCESSABLE_ENTITY, "over-limit"),
             StoreError::QueueFull { .. } => of(StatusCode::SERVICE_UNAVAILABLE, "queue-full").retry_later(),
-            StoreError::Folder { .. } | StoreError::InUse { .. } | StoreError::Format { .. } => {
-                of(StatusCode::INTERNAL_SERVER_ERROR, "store-unusable")
-            }
+            StoreError::Folder { .. }
+            | StoreError::InUse { .. }
+            | StoreError::Format { .. }
+            | StoreError::Key { .. } => of(StatusCode::INTERNAL_SERVER_ERROR, "store-unusable"),
             StoreError::Damaged { .. } => of(StatusCode::INTERNAL_SERVER_ERROR, "store-damaged")
                 .hint("`tidegate doctor` checks everything that is stored"),
             StoreError::Io { .. } => of(StatusCode::INTERNAL_SERVER_ERROR, "store-failed"),

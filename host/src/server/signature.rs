@@ -114,7 +114,7 @@ fn secrets(signature: &Signature, settings: &Settings) -> Result<Vec<Vec<u8>>, S
     let mut secrets = Vec::with_capacity(signature.secret_settings.len());
     let mut reason = "it names no setting".to_owned();
     for name in &signature.secret_settings {
-        let text = settings.entries.get(name).map(|setting| serde_json::from_str(setting.value.get()));
+        let text = settings.entries.get(name).map(|setting| serde_json::from_str(setting.value.expose()));
         let secret: String = match text {
             Some(Ok(text)) => text,
             Some(Err(_)) => {

@@ -82,7 +82,7 @@ impl Acknowledged {
         assert!(self.archived.is_disjoint(&workflows));
         for (workflow, number) in &self.settings {
             let settings = store.settings(*workflow).await.unwrap();
-            assert!(settings.entries["NUMBER"].value.get().parse::<u64>().unwrap() >= *number);
+            assert!(settings.entries["NUMBER"].value.expose().parse::<u64>().unwrap() >= *number);
         }
         for (workflow, due) in &self.claims {
             let claim = store.claim(tick(*workflow, "s", *due)).await.unwrap();
@@ -459,7 +459,7 @@ async fn check_after_power_cut(seen: &Acknowledged, store: &EmbeddedStore) {
     assert!(seen.workflows.is_subset(&workflows));
     for (workflow, number) in &seen.settings {
         let settings = store.settings(*workflow).await.unwrap();
-        assert!(settings.entries["NUMBER"].value.get().parse::<u64>().unwrap() >= *number);
+        assert!(settings.entries["NUMBER"].value.expose().parse::<u64>().unwrap() >= *number);
     }
     for (workflow, due) in &seen.claims {
         assert_eq!(store.claim(tick(*workflow, "s", *due)).await.unwrap(), Claim::Taken);

@@ -300,7 +300,7 @@ async fn check(store: &dyn Store, workflows: &[Workflow]) {
     for (round, workflow) in workflows.iter().enumerate() {
         assert_eq!(store.versions(workflow.id).await.unwrap().len(), 1);
         let settings = store.settings(workflow.id).await.unwrap();
-        assert_eq!(settings.entries["ROUND"].value.get(), round.to_string());
+        assert_eq!(settings.entries["ROUND"].value.expose(), round.to_string());
         let filter = RunFilter { workflow: Some(workflow.id), ..RunFilter::default() };
         assert_eq!(store.runs(filter, None, 10).await.unwrap().runs.len(), 1);
         let claim = store.claim(tick(workflow.id, "s", Timestamp::UNIX_EPOCH)).await.unwrap();

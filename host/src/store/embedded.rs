@@ -36,7 +36,8 @@ use super::space::Space;
 use super::statistics::Statistics;
 use super::status::{CLOSED, Status, StopOnPanic, lock, read};
 use super::writer::{self, Batch, Command, Reply, Writer};
-use super::{Result, StoreError, WorkflowRetention, recovery, statistics};
+use super::{Result, StoreError, WorkflowRetention, migration, recovery, statistics};
+use crate::keys::{CipherError, KeyRing};
 use crate::statistics::Sample;
 
 /// Largest frame that a caller writes itself, in bytes.
@@ -76,7 +77,7 @@ impl EmbeddedStore {
     ///
     /// # Errors
     /// [`StoreError::Folder`], [`StoreError::InUse`], [`StoreError::Format`],
-    /// [`StoreError::Damaged`] when metadata cannot be made sense of,
+    /// [`StoreError::Key`], [`StoreError::Damaged`] when metadata cannot be made sense of,
     /// [`StoreError::Io`].
     pub fn open(path: &Path, options: EmbeddedOptions) -> Result<Arc<Self>> {
         let folder = Folder::open(path)?;
@@ -94,11 +95,17 @@ impl EmbeddedStore {
             });
             (metadata, runs)
         });
-        let (metadata, runs) = (metadata?, runs?);
+        let (mut metadata, runs) = (metadata?, runs?);
+        check_keys(path, &metadata.metadata, &options.keys)?;
+        if folder.is_older() {
+            metadata = migration::encrypt_settings(&folder, metadata, &options.keys)?;
+            folder.taken_over()?;
+        }
         let ledger = recovery::ledger(&runs, &metadata.metadata)?;
         let blobs = Blobs::open(folder.components())?;
         let space = Arc::new(Space::new(path.to_owned(), options.space_low_bytes, options.space_full_bytes));
         let shared = Arc::new(Shared {
+            keys: options.keys.clone().into(),
             options,
             space,
             status,
@@ -302,4 +309,20 @@ impl EmbeddedStore {
         })
         .await
     }
+}
+
+/// Refuses to go on without the key: the host would serve, and every run would fail.
+fn check_keys(path: &Path, metadata: &Metadata, keys: &KeyRing) -> Result<()> {
+    metadata.check_keys(keys).map_err(|(id, error)| match error {
+        CipherError::UnknownKey(wanted) => StoreError::Key {
+            path: path.to_owned(),
+            wanted,
+            origin: keys.origin.clone(),
+            found: keys.ids().collect(),
+        },
+        CipherError::NoKey | CipherError::NotAuthentic => StoreError::Damaged {
+            what: format!("the data key of the workflow {id}"),
+            reason: error.to_string(),
+        },
+    })
 }

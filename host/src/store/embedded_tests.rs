@@ -59,7 +59,10 @@ fn small() -> EmbeddedOptions {
     }
 }
 
-contract_tests!(as_configured, Embedded::new(EmbeddedOptions::from_config(&Config::defaults())));
+contract_tests!(
+    as_configured,
+    Embedded::new(EmbeddedOptions::from_config(&Config::defaults(), Arc::new(crate::keys::KeyRing::local())))
+);
 contract_tests!(in_many_small_segments, Embedded::new(small()));
 
 pub(super) fn files(folder: &Path, extension: &str) -> usize {
@@ -275,7 +278,7 @@ async fn folder_of_the_first_format_is_taken_over() {
         for workflow in &workflows {
             assert_eq!(store.versions(workflow.id).await.unwrap().len(), 1);
             let settings = store.settings(workflow.id).await.unwrap();
-            assert_eq!(settings.entries["CURSOR"].value.get(), "[1, 2]");
+            assert_eq!(settings.entries["CURSOR"].value.expose(), "[1, 2]");
             let states: Vec<_> = store
                 .ticks(workflow.id, None, None, 10)
                 .await
@@ -292,7 +295,7 @@ async fn folder_of_the_first_format_is_taken_over() {
         assert_eq!(store.verify().await.unwrap().problems, [] as [String; 0]);
         store.close().await.unwrap();
         let format = fs::read_to_string(setup.data().join("FORMAT")).unwrap();
-        assert!(format.contains("\nformat 3\n"), "{format}");
+        assert!(format.contains("\nformat 4\n"), "{format}");
     }
 }
 
@@ -303,9 +306,10 @@ async fn journals_go_when_a_checkpoint_covers_them() {
     let workflow = workflow("rotated");
     store.create_workflow(workflow.clone()).await.unwrap();
     let commit =
-        |json: &str| store.commit_settings(workflow.id, vec![set("SECRET", json)], SettingWriter::User(None));
-    commit("\"former secret\"").await.unwrap();
-    commit("\"present secret\"").await.unwrap();
+        |name: &str| store.commit_settings(workflow.id, vec![set(name, "1")], SettingWriter::User(None));
+    commit("former secret").await.unwrap();
+    let gone = vec![unset("former secret"), set("present secret", "1")];
+    store.commit_settings(workflow.id, gone, SettingWriter::User(None)).await.unwrap();
     assert_eq!(store.verify().await.unwrap().problems, [] as [String; 0]);
     let journal = setup.data().join("metadata/journal");
     let texts: Vec<Vec<u8>> =

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::account::Login;
+use crate::keys::{KeyId, KeyOrigin};
 use crate::workflow::{Revision, WorkflowName};
 
 /// Why the store did not do what it was asked.
@@ -36,6 +37,18 @@ pub enum StoreError {
         found: String,
         /// What this build reads.
         supported: u32,
+    },
+    /// Settings are encrypted with a master key that is not here.
+    #[error("the settings in {path} are encrypted with the key {wanted}; {origin} has {}", list(found))]
+    Key {
+        /// The folder.
+        path: PathBuf,
+        /// The key that is needed.
+        wanted: KeyId,
+        /// Where it was looked for.
+        origin: KeyOrigin,
+        /// The keys that are there.
+        found: Vec<KeyId>,
     },
     /// A workflow of that name exists.
     #[error("a workflow named {0} exists already")]
@@ -124,4 +137,11 @@ impl StoreError {
 /// Whether the system says that there is no room, or no quota, left.
 pub(super) fn is_full(error: &std::io::Error) -> bool {
     matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
+}
+
+fn list(ids: &[KeyId]) -> String {
+    match ids {
+        [] => "no key".to_owned(),
+        ids => ids.iter().map(KeyId::to_string).collect::<Vec<_>>().join(", "),
+    }
 }

@@ -1,7 +1,8 @@
 //! The metadata as one JSON document beside the checkpoint: readable by people, and
 //! together with the journal enough to make the checkpoint again.
 //!
-//! It holds catch keys, secret settings and hashes of passwords: mode 0600, like everything here.
+//! It holds catch keys, hashes of passwords, and settings encrypted: mode 0600, like everything
+//! here.
 
 use std::io;
 use std::path::Path;
@@ -13,8 +14,9 @@ use super::accounts::Accounts;
 use super::folder::write_atomically;
 use super::keys::{Key, Position};
 use super::metadata::{Metadata, Snapshot};
+use super::settings::StoredSettings;
 use crate::run::RunId;
-use crate::workflow::{Runtime, Settings, Version, Workflow};
+use crate::workflow::{Runtime, Version, Workflow};
 
 /// The version of the document's format.
 const FORMAT: u32 = 1;
@@ -37,7 +39,7 @@ struct Document {
 struct Entry {
     workflow: Workflow,
     versions: Vec<Version>,
-    settings: Settings,
+    settings: StoredSettings,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     run_floor: Option<RunId>,
 }
@@ -98,6 +100,9 @@ pub(super) fn read(path: &Path) -> io::Result<Metadata> {
             load(Key::Setting(id, name.clone()), serde_json::to_vec(setting)?)?;
         }
         load(Key::SettingsRevision(id), serde_json::to_vec(&entry.settings.revision)?)?;
+        if let Some(key) = &entry.settings.key {
+            load(Key::DataKey(id), serde_json::to_vec(key)?)?;
+        }
         if let Some(floor) = entry.run_floor {
             load(Key::RunFloor(id), serde_json::to_vec(&floor)?)?;
         }
@@ -119,6 +124,7 @@ mod tests {
     use super::super::metadata::SettingLimits;
     use super::super::samples;
     use super::*;
+    use crate::keys::KeyRing;
     use crate::workflow::{Digest, SettingWriter};
 
     #[test]
@@ -134,7 +140,8 @@ mod tests {
             metadata.apply(puts, position(2)).unwrap();
             let changes = vec![samples::set("A", "1"), samples::set("b", r#"{"c": [null]}"#)];
             let by = SettingWriter::User(Some("ada".to_owned()));
-            let (puts, _) = metadata.plan_settings(workflow.id, changes, &by, limits).unwrap();
+            let (puts, _) =
+                metadata.plan_settings(workflow.id, changes, &by, &KeyRing::local(), limits).unwrap();
             metadata.apply(puts, position(3)).unwrap();
         }
         let floor = Timestamp::from_second(5).unwrap();

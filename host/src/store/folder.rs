@@ -27,8 +27,10 @@ use super::frame::Salt;
 use super::{Result, StoreError};
 
 /// The version of the layout that this build writes. It takes older ones over when it
-/// opens them, see [`migrate`]; a newer one is refused.
-pub(super) const FORMAT: u32 = 3;
+/// opens them, see [`Folder::taken_over`]; a newer one is refused.
+pub(super) const FORMAT: u32 = 4;
+/// Since this one settings are encrypted.
+const ENCRYPTED_FORMAT: u32 = 4;
 
 const FORMAT_FILE: &str = "FORMAT";
 const FORMAT_TITLE: &str = "tidegate data folder";
@@ -39,6 +41,8 @@ const LOCK_FILE: &str = "LOCK";
 pub(super) struct Folder {
     root: PathBuf,
     salt: Salt,
+    /// What the format file said when it was opened.
+    found_format: u32,
     lock: Mutex<Option<File>>,
 }
 
@@ -62,12 +66,11 @@ impl Folder {
         refuse_foreign(root)?;
         let lock = lock(root)?;
         // Under the lock: another process may have laid the folder out meanwhile.
-        let salt = match read_format(root)? {
-            Some((FORMAT, salt)) => salt,
-            Some((older, salt)) => migrate(root, older, salt)?,
-            None => lay_out(root)?,
+        let (found_format, salt) = match read_format(root)? {
+            Some(found) => found,
+            None => (FORMAT, lay_out(root)?),
         };
-        let folder = Self { root: root.to_owned(), salt, lock: Mutex::new(Some(lock)) };
+        let folder = Self { root: root.to_owned(), salt, found_format, lock: Mutex::new(Some(lock)) };
         for path in [
             folder.metadata(),
             folder.journal(),
@@ -85,6 +88,24 @@ impl Folder {
             .and_then(|()| sync_folder(root))
             .map_err(|source| unusable(root, "it cannot be flushed", Some(source)))?;
         Ok(folder)
+    }
+
+    /// Whether settings are still as an older build wrote them.
+    pub(super) fn is_older(&self) -> bool {
+        self.found_format < FORMAT
+    }
+
+    /// Says that everything older was taken over. What is before may be repeated: a crash may
+    /// come in between.
+    ///
+    /// 1 to 2: metadata may have floors of runs and limits of retention, and index files count
+    /// bytes; nothing has to be rewritten. 2 to 3: metadata may have users, tokens and sessions,
+    /// and workflows have viewers; those without an owner belong to the built-in admin from now
+    /// on. 3 to 4: settings are encrypted, see [`super::migration`].
+    pub(super) fn taken_over(&self) -> Result<()> {
+        write_format(&self.root, self.salt)?;
+        tracing::info!(from = self.found_format, to = FORMAT, "the data folder has a new format");
+        Ok(())
     }
 
     /// Lets others open the folder.
@@ -146,6 +167,11 @@ impl Drop for Folder {
     fn drop(&mut self) {
         self.unlock();
     }
+}
+
+/// Whether there is a data folder whose settings are encrypted.
+pub(super) fn is_encrypted(root: &Path) -> bool {
+    matches!(read_format(root), Ok(Some((format, _))) if format >= ENCRYPTED_FORMAT)
 }
 
 fn unusable(root: &Path, reason: &str, source: Option<io::Error>) -> StoreError {
@@ -222,20 +248,6 @@ fn read_format(root: &Path) -> Result<Option<(u32, Salt)>> {
         Some(salt) => Ok(Some((known, Salt::new(salt)))),
         None => refuse(&format!("{version}, without a salt")),
     }
-}
-
-/// Takes a folder of an older build over. Each step may be repeated: a crash may come
-/// before the format file says that it was done.
-fn migrate(root: &Path, older: u32, salt: Salt) -> Result<Salt> {
-    // 1 to 2: metadata may have floors of runs and limits of retention, which older builds
-    // cannot read, and index files count bytes. Nothing has to be rewritten: what is
-    // there is valid as it is, and index files of the old format are made anew when the
-    // segments are opened.
-    // 2 to 3: metadata may have users, tokens and sessions, and workflows have viewers.
-    // Workflows without an owner belong to the built-in admin from now on.
-    write_format(root, salt)?;
-    tracing::info!(from = older, to = FORMAT, "the data folder has a new format");
-    Ok(salt)
 }
 
 fn lay_out(root: &Path) -> Result<Salt> {
@@ -337,7 +349,7 @@ mod tests {
     #[test]
     fn folder_of_a_newer_or_a_foreign_program_is_refused_and_left_alone() {
         let cases: [(&str, &str, &str); 4] = [
-            (FORMAT_FILE, "tidegate data folder\nformat 4\nsalt 00000000000000aa\n", "4"),
+            (FORMAT_FILE, "tidegate data folder\nformat 5\nsalt 00000000000000aa\n", "5"),
             (FORMAT_FILE, "something else", "unknown (its FORMAT file is not Tidegate's)"),
             (FORMAT_FILE, "tidegate data folder\nformat 1\n", "1, without a salt"),
             ("photos.zip", "", "unknown (there is no FORMAT file, but there is \"photos.zip\")"),

@@ -13,6 +13,7 @@
 //! 9 | token id 16                  the token as JSON, without its secret
 //! 10 | digest 32                   the session as JSON
 //! 11 | digest 32                   the one-time link as JSON
+//! 12 | workflow id 16              the data key of its settings, wrapped, as JSON
 //! 0                                the checkpoint's position in the journal
 //! ```
 //!
@@ -41,6 +42,7 @@ pub(super) enum Key {
     Token(TokenId),
     Session(Digest),
     OneTimeLink(Digest),
+    DataKey(WorkflowId),
 }
 
 impl Key {
@@ -57,6 +59,7 @@ impl Key {
             Key::Token(id) => [&[9], id.as_bytes().as_slice()].concat(),
             Key::Session(digest) => [&[10], digest.as_bytes().as_slice()].concat(),
             Key::OneTimeLink(digest) => [&[11], digest.as_bytes().as_slice()].concat(),
+            Key::DataKey(id) => [&[12], id.as_bytes().as_slice()].concat(),
         }
     }
 
@@ -89,6 +92,7 @@ impl Key {
             3 => Some(Key::Setting(id, String::from_utf8(rest.to_vec()).ok()?)),
             4 => rest.is_empty().then_some(Key::SettingsRevision(id)),
             7 => rest.is_empty().then_some(Key::RunFloor(id)),
+            12 => rest.is_empty().then_some(Key::DataKey(id)),
             _ => None,
         }
     }
@@ -176,6 +180,7 @@ mod tests {
             (Key::Token(TokenId::new()), None),
             (Key::Session(Digest::of(b"s")), Some(b"{}".to_vec())),
             (Key::OneTimeLink(Digest::of(b"l")), None),
+            (Key::DataKey(id), Some(b"{}".to_vec())),
         ];
         let mut body = Vec::new();
         encode_puts(&mut body, &puts);

@@ -12,12 +12,14 @@ use serde::Serialize;
 
 use super::accounts::{AccountChange, Accounts, KeptAccounts};
 use super::keys::{Key, Position, Put};
+use super::settings::{Changed, StoredSettings};
 use super::{Result, StoreError};
 use crate::account::User;
+use crate::keys::{CipherError, KeyId, KeyRing};
 use crate::run::RunId;
 use crate::workflow::{
-    Code, Digest, Revision, Runtime, Setting, SettingChange, SettingWriter, Settings, Version, Workflow,
-    WorkflowId, WorkflowName,
+    Code, Digest, Revision, Runtime, SettingChange, SettingWriter, Version, Workflow, WorkflowId,
+    WorkflowName,
 };
 
 /// Longest name of a setting, in bytes.
@@ -36,7 +38,7 @@ pub(super) struct Kept {
     pub(super) workflow: Workflow,
     /// By number.
     pub(super) versions: BTreeMap<u32, Version>,
-    pub(super) settings: Settings,
+    pub(super) settings: StoredSettings,
     /// Its runs with smaller ids are not shown any more.
     pub(super) run_floor: Option<RunId>,
 }
@@ -89,6 +91,9 @@ impl Snapshot {
             }
             if kept.settings.revision != Revision::default() {
                 puts.push(put(Key::SettingsRevision(id), &kept.settings.revision)?);
+            }
+            if let Some(key) = &kept.settings.key {
+                puts.push(put(Key::DataKey(id), key)?);
             }
             if let Some(floor) = kept.run_floor {
                 puts.push(put(Key::RunFloor(id), &floor)?);
@@ -231,7 +236,7 @@ impl Metadata {
                     Arc::make_mut(kept).workflow = workflow;
                 } else {
                     self.names.insert(workflow.name.clone(), *id);
-                    let (versions, settings) = (BTreeMap::new(), Settings::default());
+                    let (versions, settings) = (BTreeMap::new(), StoredSettings::default());
                     self.kept.insert(*id, Arc::new(Kept { workflow, versions, settings, run_floor: None }));
                 }
             }
@@ -256,6 +261,12 @@ impl Metadata {
                 let revision = value.map(|value| parse(&key, value)).transpose()?;
                 if let Some(kept) = self.kept.get_mut(id) {
                     Arc::make_mut(kept).settings.revision = revision.unwrap_or_default();
+                }
+            }
+            (Key::DataKey(id), value) => {
+                let wrapped = value.map(|value| parse(&key, value)).transpose()?;
+                if let Some(kept) = self.kept.get_mut(id) {
+                    Arc::make_mut(kept).settings.key = wrapped;
                 }
             }
             (Key::RunFloor(id), value) => {
@@ -327,7 +338,7 @@ impl Metadata {
         let kept = self.get(id)?;
         let versions = kept.versions.keys().map(|number| Key::Version(id, *number));
         let settings = kept.settings.entries.keys().map(|name| Key::Setting(id, name.clone()));
-        let keys = [Key::Workflow(id), Key::SettingsRevision(id), Key::RunFloor(id)]
+        let keys = [Key::Workflow(id), Key::SettingsRevision(id), Key::RunFloor(id), Key::DataKey(id)]
             .into_iter()
             .chain(versions)
             .chain(settings);
@@ -360,44 +371,70 @@ impl Metadata {
         id: WorkflowId,
         changes: Vec<SettingChange>,
         by: &SettingWriter,
+        keys: &KeyRing,
         limits: SettingLimits,
-    ) -> Result<(Vec<Put>, Settings)> {
-        let mut settings = self.get(id)?.settings.clone();
+    ) -> Result<(Vec<Put>, StoredSettings)> {
+        let settings = &self.get(id)?.settings;
         if changes.is_empty() {
-            return Ok((Vec::new(), settings));
+            return Ok((Vec::new(), settings.clone()));
         }
-        let updated_at = Timestamp::now();
-        let mut changed = BTreeSet::new();
-        for change in changes {
-            check_setting(&change, limits)?;
-            match change.value {
-                None => drop(settings.entries.remove(&change.name)),
-                Some(value) => {
-                    let before = settings.entries.remove(&change.name);
-                    let (visibility, seal) = match (change.visibility, before) {
-                        (Some(visibility), _) => (visibility, change.seal),
-                        (None, Some(before)) => (before.visibility, before.seal),
-                        (None, None) => Default::default(),
-                    };
-                    let setting = Setting { value, visibility, seal, updated_at, updated_by: by.clone() };
-                    settings.entries.insert(change.name.clone(), setting);
-                }
-            }
-            changed.insert(change.name);
-        }
-        if settings.entries.len() > limits.settings_max {
-            return Err(StoreError::Limit {
-                what: format!("{} settings of one workflow", settings.entries.len()),
-                limit: format!("{} settings", limits.settings_max),
-            });
-        }
-        settings.revision.0 += 1;
+        changes.iter().try_for_each(|change| check_setting(change, limits))?;
+        let Changed { settings, names, is_keyed } = settings.changed(id, changes, by, keys, limits)?;
         let mut puts = vec![put(Key::SettingsRevision(id), &settings.revision)?];
-        for name in changed {
+        if let (true, Some(key)) = (is_keyed, &settings.key) {
+            puts.push(put(Key::DataKey(id), key)?);
+        }
+        for name in names {
             let value = settings.entries.get(&name).map(encode).transpose()?;
             puts.push((Key::Setting(id, name), value));
         }
         Ok((puts, settings))
+    }
+
+    /// Wraps all data keys with the current master key, and says how many were not.
+    pub(super) fn plan_rewrap(&self, keys: &KeyRing) -> Result<(Vec<Put>, usize)> {
+        let mut puts = Vec::new();
+        for (id, kept) in &self.kept {
+            let Some(wrapped) = &kept.settings.key else { continue };
+            let again = keys.rewrap(wrapped, *id).map_err(|error| StoreError::Damaged {
+                what: format!("the data key of the workflow {id}"),
+                reason: error.to_string(),
+            })?;
+            if let Some(again) = again {
+                puts.push(put(Key::DataKey(*id), &again)?);
+            }
+        }
+        let count = puts.len();
+        Ok((puts, count))
+    }
+
+    /// The master keys that data keys are wrapped with, and how many each.
+    pub(super) fn key_ids(&self) -> BTreeMap<KeyId, usize> {
+        let mut ids = BTreeMap::new();
+        for key in self.kept.values().filter_map(|kept| kept.settings.key.as_ref()) {
+            *ids.entry(key.key).or_default() += 1;
+        }
+        ids
+    }
+
+    /// Whether all data keys can be unwrapped; else the first error.
+    pub(super) fn check_keys(&self, keys: &KeyRing) -> std::result::Result<(), (WorkflowId, CipherError)> {
+        for (id, kept) in &self.kept {
+            if let Some(wrapped) = &kept.settings.key {
+                keys.unwrap_key(wrapped, *id).map_err(|error| (*id, error))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Encrypts settings that were written before format 4.
+    pub(super) fn encrypt_plain(&mut self, keys: &KeyRing) -> Result<()> {
+        for (id, kept) in &mut self.kept {
+            if kept.settings.has_plain() {
+                Arc::make_mut(kept).settings.encrypt_plain(*id, keys)?;
+            }
+        }
+        Ok(())
     }
 
     /// Adds a runtime, or replaces the one of that name.
@@ -435,7 +472,7 @@ fn check_setting(change: &SettingChange, limits: SettingLimits) -> Result<()> {
             limit: format!("1 to {SETTING_NAME_BYTES_MAX} bytes"),
         });
     }
-    let value_bytes = change.value.as_ref().map_or(0, |value| value.get().len());
+    let value_bytes = change.value.as_ref().map_or(0, |value| value.expose().len());
     if value_bytes > limits.setting_bytes_max {
         return Err(StoreError::Limit {
             what: format!("the value of setting {:?} with {value_bytes} bytes", change.name),

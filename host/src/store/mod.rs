@@ -28,6 +28,7 @@ mod ledger;
 mod live;
 mod logfile;
 mod metadata;
+mod migration;
 mod queue;
 mod records;
 mod recovery;
@@ -36,6 +37,7 @@ mod rows;
 mod search;
 mod segment;
 mod segments;
+mod settings;
 mod shared;
 mod sidecar;
 mod snapshot;
@@ -66,8 +68,11 @@ mod power_tests;
 mod retention_tests;
 #[cfg(test)]
 pub(crate) mod samples;
+#[cfg(test)]
+mod settings_tests;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -92,11 +97,17 @@ pub use tick::{Claim, Stretch, Tick, TickPlace, TickState};
 pub use verbs::PAGE_MAX;
 
 use crate::account::User;
+use crate::keys::{KeyId, KeyRing};
 use crate::run::{LogLine, Run, RunId, Status};
 use crate::statistics::Rollup;
 use crate::workflow::{
     Code, Digest, Runtime, SettingChange, SettingWriter, Settings, Version, Workflow, WorkflowId,
 };
+
+/// Whether there is a data folder here whose settings are encrypted.
+pub fn is_encrypted(data: &Path) -> bool {
+    folder::is_encrypted(data)
+}
 
 /// The result of a verb of the store.
 pub type Result<T> = std::result::Result<T, StoreError>;
@@ -354,6 +365,17 @@ pub trait Store: EventQueue + Send + Sync + 'static {
         by: SettingWriter,
     ) -> Result<Settings>;
 
+    /// Encrypts with these keys from now on, and wraps the data keys of all workflows with the
+    /// first of them, all or none. Returns how many were not. Afterwards nothing that is kept
+    /// needs another key than the first; backups that were made before do.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] for a data key that none of them unwraps; nothing is changed
+    /// then.
+    async fn rewrap(&self, keys: Arc<KeyRing>) -> Result<usize>;
+
+    /// The master keys that data keys are wrapped with, and how many with each.
+    fn key_ids(&self) -> BTreeMap<KeyId, usize>;
     // ---- accounts --------------------------------------------------------------------
 
     /// All users, tokens, sessions and one-time links.

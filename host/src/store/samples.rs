@@ -191,5 +191,5 @@ pub(crate) fn set(name: &str, json: &str) -> SettingChange {
 }
 
 pub(crate) fn unset(name: &str) -> SettingChange {
-    SettingChange::new(name.to_owned(), None)
+    SettingChange::new(name.to_owned(), None::<crate::workflow::Secret>)
 }

@@ -3,6 +3,8 @@
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
+
 use super::blobs::Blobs;
 use super::folder::Folder;
 use super::ledger::Ledger;
@@ -13,6 +15,7 @@ use super::space::Space;
 use super::statistics::Statistics;
 use super::status::Status;
 use crate::config::Config;
+use crate::keys::KeyRing;
 
 /// Largest segment: places in it are 32-bit numbers, and one batch may still follow.
 const SEGMENT_BYTES_MAX: u64 = 1 << 30;
@@ -41,6 +44,9 @@ pub struct EmbeddedOptions {
     pub queue_bytes_max: usize,
     /// Limits of the queue of events.
     pub events: QueueLimits,
+    /// What encrypts settings. By default nothing does, and settings can be neither read nor
+    /// written.
+    pub keys: Arc<KeyRing>,
     /// Makes the index files and the checkpoint again from what they were made of.
     pub rebuild_index: bool,
     /// Free bytes below which deploys are refused; a tenth of the file system if that is
@@ -52,14 +58,15 @@ pub struct EmbeddedOptions {
 }
 
 impl EmbeddedOptions {
-    /// The options that a configuration gives.
-    pub fn from_config(config: &Config) -> Self {
+    /// The options that a configuration gives, and keys for settings.
+    pub fn from_config(config: &Config, keys: Arc<KeyRing>) -> Self {
         Self {
             flush: Duration::from_millis(config.store.flush_ms),
             segment_bytes: config.store.segment_bytes.min(SEGMENT_BYTES_MAX),
             settings_max: config.run.settings_max,
             setting_bytes_max: config.run.setting_bytes_max,
             events: QueueLimits::from_config(&config.queue),
+            keys,
             space_low_bytes: config.store.space_low_bytes,
             space_full_bytes: config.store.space_full_bytes,
             ..Self::default()
@@ -84,6 +91,8 @@ impl Default for EmbeddedOptions {
             queue_max: 4096,
             queue_bytes_max: 64 << 20,
             events: QueueLimits::default(),
+            // Tests need not care.
+            keys: Arc::new(if cfg!(test) { KeyRing::local() } else { KeyRing::none() }),
             rebuild_index: false,
             space_low_bytes: 1 << 30,
             space_full_bytes: 256 << 20,
@@ -95,6 +104,8 @@ impl Default for EmbeddedOptions {
 pub(super) struct Shared {
     pub(super) options: EmbeddedOptions,
     pub(super) status: Arc<Status>,
+    /// What encrypts settings now.
+    pub(super) keys: ArcSwap<KeyRing>,
     pub(super) space: Arc<Space>,
     pub(super) metadata: RwLock<Metadata>,
     pub(super) ledger: Mutex<Ledger>,

@@ -1,5 +1,6 @@
 //! The verbs of [`Store`] for the embedded store.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -10,6 +11,7 @@ use jiff::Timestamp;
 use tokio::sync::oneshot;
 
 use super::embedded::{EmbeddedStore, NOW_BYTES_MAX};
+use super::metadata::Metadata;
 use super::retention::Survey;
 use super::rows::{RunRow, Selection, TickKey};
 use super::search::{self, Needle};
@@ -25,6 +27,7 @@ use super::{
     frame, records, snapshot, statistics, verify,
 };
 use crate::account::User;
+use crate::keys::{KeyId, KeyRing};
 use crate::run::{LogLine, Run, RunId};
 use crate::statistics::{Minute, Rollup, Sample};
 use crate::workflow::{
@@ -160,7 +163,7 @@ impl Store for EmbeddedStore {
 
     async fn settings(&self, id: WorkflowId) -> Result<Settings> {
         let kept = read(&self.shared.metadata).get(id)?.clone();
-        Ok(kept.settings.clone())
+        kept.settings.open(id, &self.shared.keys.load())
     }
 
     async fn commit_settings(
@@ -170,7 +173,21 @@ impl Store for EmbeddedStore {
         by: SettingWriter,
     ) -> Result<Settings> {
         let limits = self.shared.options.setting_limits();
-        self.change(move |metadata| metadata.plan_settings(id, changes, &by, limits)).await
+        // The writer looks for the keys, so that no data key is wrapped with one that a
+        // rotation has just replaced.
+        let shared = self.shared.clone();
+        let plan =
+            move |metadata: &Metadata| metadata.plan_settings(id, changes, &by, &shared.keys.load(), limits);
+        self.change(plan).await?.open(id, &self.shared.keys.load())
+    }
+
+    async fn rewrap(&self, keys: Arc<KeyRing>) -> Result<usize> {
+        self.shared.keys.store(keys.clone());
+        self.change(move |metadata| metadata.plan_rewrap(&keys)).await
+    }
+
+    fn key_ids(&self) -> BTreeMap<KeyId, usize> {
+        read(&self.shared.metadata).key_ids()
     }
 
     async fn accounts(&self) -> Result<Accounts> {

@@ -270,6 +270,11 @@ impl Host {
         *self = Self::on(data, owned(settings));
     }
 
+    /// The process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The data folder.
     pub(crate) fn data(&self) -> &Path {
         &self.data
@@ -326,6 +331,8 @@ fn serve(data: &Path, settings: &[(String, String)]) -> Command {
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("TIDEGATE_")) {
         command.env_remove(name);
     }
+    // One master key for all hosts of all tests, as on a developer's machine.
+    command.env("XDG_CONFIG_HOME", concat!(env!("CARGO_TARGET_TMPDIR"), "/config"));
     for (key, value) in settings {
         let name = key.to_uppercase().replace('.', "__");
         command.env(format!("TIDEGATE_{name}"), value);

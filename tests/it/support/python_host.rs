@@ -188,21 +188,22 @@ pub(crate) fn request(given: &Value) -> Input {
 fn stored(settings: &Map<String, Value>) -> Settings {
     let entries = settings.iter().map(|(name, value)| {
         let setting = Setting {
-            value: serde_json::value::to_raw_value(value).unwrap(),
+            value: serde_json::value::to_raw_value(value).unwrap().into(),
             visibility: Visibility::Secret,
             seal: None,
+            fingerprint: String::new(),
             updated_at: jiff::Timestamp::now(),
             updated_by: SettingWriter::User(None),
         };
         (name.clone(), setting)
     });
-    Settings { entries: entries.collect(), ..Settings::default() }
+    Settings::new(entries.collect(), Default::default())
 }
 
 /// Changed settings by name; a deleted one is null.
 pub(crate) fn changed(changes: &[SettingChange]) -> Value {
     let pairs = changes.iter().map(|change| {
-        let value = change.value.as_ref().map(|value| serde_json::from_str(value.get()).unwrap());
+        let value = change.value.as_ref().map(|value| serde_json::from_str(value.expose()).unwrap());
         (change.name.clone(), value.unwrap_or(Value::Null))
     });
     Value::Object(pairs.collect())

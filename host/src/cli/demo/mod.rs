@@ -26,6 +26,7 @@ use super::serve::{ConfigArgs, flag};
 use super::{Context, logging, python_tool};
 use crate::app;
 use crate::config::Config;
+use crate::keys::KeySource;
 
 /// See workflows run: a request, a pull and their records, on a host of its own
 ///
@@ -58,7 +59,8 @@ pub(crate) fn run(args: &DemoArgs, context: &mut Context) -> Result<()> {
     let shutdown = CancellationToken::new();
     let _entered = runtime.enter();
     stop_on_signal(shutdown.clone())?;
-    let (url, host) = start(&runtime, config, &data, shutdown.clone())?;
+    let keys = context.env.keys(&config);
+    let (url, host) = start(&runtime, config, &data, keys, shutdown.clone())?;
     // From here on the commands find this host, and no other.
     (context.env.url, context.env.token) = (None, None);
     context.env.data = Some(data.clone());
@@ -95,6 +97,7 @@ fn start(
     runtime: &Runtime,
     config: Config,
     data: &Path,
+    keys: KeySource,
     shutdown: CancellationToken,
 ) -> Result<(String, JoinHandle<Result<()>>)> {
     let (sender, ready) = mpsc::sync_channel(1);
@@ -103,7 +106,7 @@ fn start(
         // The receiver waits for this or for the end of the task.
         let tell =
             move |started: &app::Started<'_>| drop(sender.send(format!("http://{}", started.urls.api)));
-        app::serve(config, &data, Vec::new(), shutdown, tell).await.map_err(of_app)
+        app::serve(config, &data, keys, Vec::new(), shutdown, tell).await.map_err(of_app)
     });
     match ready.recv() {
         Ok(url) => Ok((url, host)),

@@ -22,6 +22,8 @@ use super::error::{Code, Failure};
 use super::ledger::Ongoing;
 use super::pool::Key;
 use super::resolver::Sources;
+use super::sealed::{SealedSettings, check_readable};
+use super::sealed_body;
 use super::target::{Host, Target};
 use crate::workflow::WorkflowId;
 
@@ -64,16 +66,23 @@ pub(super) async fn exchange(
     egress: &Egress,
     ongoing: Ongoing,
     workflow: WorkflowId,
+    sealed: Option<&SealedSettings>,
     request: Request<WasiBody>,
     times: Times,
 ) -> Result<Response<ResponseBody>, Failure> {
     let upload = Upload::new(ongoing.sent(), egress.limits.request_bytes_max);
-    let (response, lease) = match answered(egress, workflow, request, &upload, times).await {
+    let prepared = prepare(egress, &ongoing, sealed, request, times).await;
+    let Prepared { request, target, is_bound } = match prepared {
+        Ok(prepared) => prepared,
+        Err(failure) => return Err(ongoing.fail(failure)),
+    };
+    let (response, lease) = match answered(egress, workflow, &target, request, &upload, times).await {
         Ok(answered) => answered,
         Err(failure) => return Err(ongoing.fail(failure)),
     };
     ongoing.set_status(response.status());
-    if let Err(failure) = check_head(egress, &response) {
+    let readable = if is_bound { check_readable(&response) } else { Ok(()) };
+    if let Err(failure) = readable.and_then(|()| check_head(egress, &response)) {
         lease.retire();
         return Err(ongoing.fail(failure));
     }
@@ -85,30 +94,58 @@ pub(super) async fn exchange(
     Ok(response.map(|body| ResponseBody::new(body, (ongoing, lease), upload, limits)))
 }
 
+/// A request that may be sent.
+struct Prepared {
+    request: Request<WasiBody>,
+    target: Target,
+    /// The host gets sealed settings.
+    is_bound: bool,
+}
+
+/// Finds out where the request wants to go, and puts the sealed settings in that are for there.
+async fn prepare(
+    egress: &Egress,
+    ongoing: &Ongoing,
+    sealed: Option<&SealedSettings>,
+    request: Request<WasiBody>,
+    times: Times,
+) -> Result<Prepared, Failure> {
+    let target = Target::parse(request.uri(), &egress.policy.allowed)?;
+    check_request(egress, &request)?;
+    let Some(sealed) = sealed else { return Ok(Prepared { request, target, is_bound: false }) };
+    let mut put_in = sealed.to(&target);
+    let mut request = sealed_body::put_in(&mut put_in, request, times.until).await?;
+    put_in.uri(request.uri_mut())?;
+    put_in.headers(request.headers_mut());
+    let is_bound = put_in.is_bound();
+    ongoing.set_sealed(put_in.into_uses());
+    Ok(Prepared { request, target, is_bound })
+}
+
 /// The response's head, and the connection that its body comes in on.
 async fn answered(
     egress: &Egress,
     workflow: WorkflowId,
+    target: &Target,
     mut request: Request<WasiBody>,
     upload: &Arc<Upload>,
     times: Times,
 ) -> Result<(Response<Incoming>, Lease), Failure> {
-    let target = Target::parse(request.uri(), &egress.policy.allowed)?;
     let declared = check_request(egress, &request)?;
     strip(request.headers_mut());
-    let key = Key::new(workflow, &target);
+    let key = Key::new(workflow, target);
     let is_replayable = request.method().is_idempotent() && request.body().is_end_stream();
     let uri = request.uri().clone();
     let mut request = request.map(|body| RequestBody::new(body, declared, upload.clone()));
     let mut stale = 0;
     loop {
-        let pooled = if stale < STALE_MAX { pooled(egress, &target, &key).await } else { None };
+        let pooled = if stale < STALE_MAX { pooled(egress, target, &key).await } else { None };
         let is_pooled = pooled.is_some();
         let mut connection = match pooled {
             Some(connection) => connection,
             None => {
                 // Whichever ends first says why.
-                let connect = timeout(times.connect, connect(egress, &target, &key));
+                let connect = timeout(times.connect, connect(egress, target, &key));
                 match timeout_at(times.until, connect).await {
                     Ok(Ok(connected)) => connected?,
                     Ok(Err(_)) => return Err(Code::ConnectionTimeout.into()),

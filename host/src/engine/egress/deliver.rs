@@ -39,7 +39,7 @@ impl Egress {
             between: patience,
             until: deadline.into(),
         };
-        let response = client::exchange(self, begun?, workflow, request, times).await?;
+        let response = client::exchange(self, begun?, workflow, None, request, times).await?;
         Ok(response.status().as_u16())
     }
 }

@@ -104,6 +104,8 @@ pub enum Detail {
     /// The rule that refused it. The guest learns the code only; the record says
     /// it all.
     Refused(Refusal),
+    /// What only the record says.
+    Because(&'static str),
 }
 
 impl From<Code> for Failure {
@@ -259,6 +261,7 @@ impl Detail {
             Detail::Rcode(rcode) => Some(rcode.clone()),
             Detail::Alert(_, name) => Some(name.clone()),
             Detail::Refused(refusal) => Some(refusal.to_string()),
+            Detail::Because(reason) => Some((*reason).to_owned()),
         }
     }
 }

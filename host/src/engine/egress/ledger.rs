@@ -9,7 +9,7 @@ use http::Uri;
 use super::counters::{self, EgressCounters};
 use super::error::{Code, Detail, Failure};
 use super::refusal::{Reason, Refusal};
-use crate::run::Exchange;
+use crate::run::{Exchange, SealedUse};
 
 /// How much of a URL is recorded, in characters.
 const URL_CHARS_MAX: usize = 2048;
@@ -98,6 +98,7 @@ impl Ledger {
             status: AtomicU16::new(0),
             sent: AtomicU64::new(0),
             received: AtomicU64::new(0),
+            sealed: OnceLock::new(),
             end: OnceLock::new(),
         });
         self.entries.lock().unwrap_or_else(PoisonError::into_inner).push(entry.clone());
@@ -134,7 +135,11 @@ impl Ledger {
     /// The failures that one word does not explain, with their times since the start.
     pub(super) fn remarks(&self) -> Vec<(Duration, String)> {
         let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        entries.iter().filter_map(|entry| Some((entry.at, entry.remark()?))).collect()
+        let remarks = |entry: &Arc<Entry>| {
+            let of_sealed = entry.sealed_remarks().into_iter().chain(entry.remark());
+            of_sealed.map(|text| (entry.at, text)).collect::<Vec<_>>()
+        };
+        entries.iter().flat_map(remarks).collect()
     }
 }
 
@@ -149,6 +154,7 @@ pub(super) struct Entry {
     status: AtomicU16,
     sent: AtomicU64,
     received: AtomicU64,
+    sealed: OnceLock<Vec<SealedUse>>,
     end: OnceLock<End>,
 }
 
@@ -178,7 +184,20 @@ impl Entry {
             duration_us: micros(duration),
             error: failure.as_ref().map(|failure| failure.code.word().to_owned()),
             reason: failure.and_then(|failure| failure.detail.text()),
+            sealed: self.sealed.get().cloned().unwrap_or_default(),
         }
+    }
+
+    fn sealed_remarks(&self) -> Vec<String> {
+        let uses = self.sealed.get().into_iter().flatten();
+        let refused = uses.filter_map(|used| Some((&used.name, used.refused.as_ref()?)));
+        let text = |(name, reason)| {
+            format!(
+                "{} {}: the placeholder of the sealed setting {name} was left as it is: {reason}",
+                self.method, self.url
+            )
+        };
+        refused.map(text).collect()
     }
 
     fn remark(&self) -> Option<String> {
@@ -213,6 +232,12 @@ pub(super) struct Ongoing {
 impl Ongoing {
     pub(super) fn set_status(&self, status: http::StatusCode) {
         self.entry.status.store(status.as_u16(), Ordering::Relaxed);
+    }
+
+    /// What became of the placeholders in it.
+    pub(super) fn set_sealed(&self, uses: Vec<SealedUse>) {
+        // It is set once.
+        let _ = self.entry.sealed.set(uses);
     }
 
     /// Counts bytes of the response.

@@ -8,8 +8,8 @@
 //! own.
 //!
 //! `table` (data), `refusal`, `allow`, `target`, `policy`, `destinations`: what may be
-//! reached. `resolver`,
-//! `tls`, `connector`, `connection`, `pool`: how. `client`, `body`: one exchange. `ledger`,
+//! reached. `resolver`, `tls`, `connector`, `connection`, `pool`: how. `client`, `body`: one
+//! exchange. `sealed`, `sealed_body`: values of sealed settings on their way out, and not back. `ledger`,
 //! `counters`, `error`, `broken`, `run`: what is told about it.
 
 mod allow;
@@ -28,6 +28,8 @@ mod pool;
 mod refusal;
 mod resolver;
 mod run;
+mod sealed;
+mod sealed_body;
 mod table;
 mod target;
 #[cfg(test)]
@@ -52,6 +54,7 @@ pub use self::policy::decide;
 pub use self::refusal::{Reason, Refusal};
 pub use self::resolver::{Resolve, Sources, SystemResolver};
 pub use self::run::{RunEgress, RunEgressOptions};
+pub use self::sealed::SealedSettings;
 pub use self::table::{IPV4_REFUSED, IPV6_GLOBAL, IPV6_REFUSED, Range};
 pub use self::tls::TlsError;
 

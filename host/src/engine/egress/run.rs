@@ -3,13 +3,16 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::{HeaderName, HeaderValue, Request};
+use http::{HeaderName, HeaderValue, Request, Response, header};
+use http_body::Body as _;
 use http_body_util::BodyExt;
 use wasmtime_wasi_http::{Error as WasiError, RequestOptions, Result as WasiResult, WasiBody, WasiHttpHooks};
 
 use super::client::{self, Times};
 use super::destinations;
 use super::ledger::{Caps, Ledger, Ongoing};
+use super::sealed::SealedSettings;
+use super::sealed_body::CleanBody;
 use super::target::Target;
 use super::{Egress, Failure};
 use crate::run::Exchange;
@@ -21,7 +24,7 @@ const BODY_CHUNK_BYTES: usize = 64 << 10;
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// What a run brings along.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct RunEgressOptions {
     /// Whose run it is. Only runs of one workflow share connections.
     pub workflow: WorkflowId,
@@ -36,6 +39,8 @@ pub struct RunEgressOptions {
     pub destinations: Option<Arc<[Destination]>>,
     /// The header `traceparent` of requests that have none.
     pub traceparent: Option<HeaderValue>,
+    /// Its sealed settings.
+    pub sealed: Option<Arc<SealedSettings>>,
 }
 
 /// The hooks of one run's store.
@@ -49,6 +54,7 @@ pub struct RunEgress {
     destinations: Option<Arc<[Destination]>>,
     traceparent: Option<HeaderValue>,
     ledger: Arc<Ledger>,
+    sealed: Option<Arc<SealedSettings>>,
 }
 
 /// The future by which `wasi:http` gets a response.
@@ -58,11 +64,12 @@ type Processing = Box<dyn Future<Output = WasiResult<()>> + Send>;
 
 impl RunEgress {
     pub(super) fn new(egress: Arc<Egress>, options: RunEgressOptions) -> Self {
-        let RunEgressOptions { workflow, started, deadline, open, destinations, traceparent } = options;
+        let RunEgressOptions { workflow, started, deadline, open, destinations, traceparent, sealed } =
+            options;
         let caps = egress.limits.caps;
         let caps = if open { caps } else { Caps { requests_max: 0, ..caps } };
         let ledger = Ledger::new(started, deadline, caps, egress.counters.clone());
-        Self { egress, workflow, destinations, traceparent, ledger }
+        Self { egress, workflow, destinations, traceparent, ledger, sealed }
     }
 
     /// The run's exchanges as far as they came, in the order they began. May be called at
@@ -75,6 +82,11 @@ impl RunEgress {
     /// since the run started: the words of the record do not name rule and address.
     pub fn remarks(&self) -> Vec<(Duration, String)> {
         self.ledger.remarks()
+    }
+
+    /// The setting whose placeholder stands in a text.
+    pub fn placeholder_in(&self, text: &str) -> Option<&str> {
+        self.sealed.as_ref()?.held_in(text)
     }
 
     /// The guest is gone: what it had not finished to send is not sent.
@@ -137,13 +149,26 @@ impl WasiHttpHooks for RunEgress {
         }
         let begun = self.begin(&request);
         let times = self.times(options);
-        let (egress, workflow) = (self.egress.clone(), self.workflow);
+        let (egress, workflow, sealed) = (self.egress.clone(), self.workflow, self.sealed.clone());
         Box::new(async move {
             let ongoing = begun.map_err(|failure| failure.to_wasi())?;
-            let response = client::exchange(&egress, ongoing, workflow, request, times).await;
+            let response =
+                client::exchange(&egress, ongoing, workflow, sealed.as_deref(), request, times).await;
             let response = response.map_err(|failure| failure.to_wasi())?;
             let processing: Processing = Box::new(async { Ok(()) });
-            Ok((response.map(BodyExt::boxed_unsync), processing))
+            let response = match sealed {
+                None => response.map(BodyExt::boxed_unsync),
+                Some(sealed) => {
+                    let (mut parts, body) = response.into_parts();
+                    sealed.clean_headers(&mut parts.headers);
+                    // A placeholder has another length than the value.
+                    if !body.is_end_stream() {
+                        parts.headers.remove(header::CONTENT_LENGTH);
+                    }
+                    Response::from_parts(parts, CleanBody::new(body, sealed).boxed_unsync())
+                }
+            };
+            Ok((response, processing))
         })
     }
 }

@@ -53,6 +53,8 @@ pub(super) const RULES: &[Rule] = &[
     ("GET",    "/api/v1/usage",                                             Action::ReadHost,        On::Host),
     ("GET",    "/api/v1/statistics",                                        Action::ReadHost,        On::Host),
     ("GET",    "/api/v1/backup",                                            Action::OperateHost,     On::Host),
+    ("GET",    "/api/v1/keys",                                              Action::ReadHost,        On::Host),
+    ("POST",   "/api/v1/keys/rotate",                                       Action::OperateHost,     On::Host),
     ("GET",    "/api/v1/runtimes",                                          Action::UseHost,         On::Host),
     ("PUT",    "/api/v1/runtimes/{name}",                                   Action::OperateHost,     On::Host),
     ("GET",    "/api/v1/schedules/upcoming",                                Action::UseHost,         On::Host),

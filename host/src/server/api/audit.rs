@@ -40,6 +40,7 @@ const WORDS: &[(&str, &str, &str)] = &[
     ("POST",   "/api/v1/workflows/{name}/activate",             "workflow.activate"),
     ("PATCH",  "/api/v1/workflows/{name}/settings",             "settings.change"),
     ("PUT",    "/api/v1/workflows/{name}/settings/{setting}",   "settings.change"),
+    ("POST",   "/api/v1/keys/rotate",                           "key.rotate"),
     ("POST",   "/api/v1/workflows/{name}/runs",                 "workflow.run"),
     ("POST",   "/api/v1/workflows/{name}/replay",               "workflow.replay"),
     ("PATCH",  "/api/v1/workflows/{name}/schedules/{schedule}", "schedule.change"),

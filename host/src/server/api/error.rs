@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 
 use crate::account::Scope;
 use crate::accounts::AccountError;
+use crate::app::RotateError;
 use crate::audit::AuditError;
 use crate::deploy::DeployError;
 use crate::registry::RegistryError;
@@ -115,6 +116,9 @@ pub(in crate::server) enum ApiError {
     /// The deployer refused.
     #[error(transparent)]
     Deploy(Box<DeployError>),
+    /// The master key was not changed.
+    #[error(transparent)]
+    Rotate(Box<RotateError>),
     /// The audit log cannot be read.
     #[error(transparent)]
     Audit(#[from] AuditError),
@@ -126,6 +130,12 @@ pub(in crate::server) enum ApiError {
 impl From<RegistryError> for ApiError {
     fn from(error: RegistryError) -> Self {
         ApiError::Registry(Box::new(error))
+    }
+}
+
+impl From<RotateError> for ApiError {
+    fn from(error: RotateError) -> Self {
+        ApiError::Rotate(Box::new(error))
     }
 }
 

@@ -13,6 +13,7 @@ mod backup;
 mod error;
 pub(in crate::server) mod events;
 pub(in crate::server) mod extract;
+mod keys;
 mod openapi;
 pub(in crate::server) mod probes;
 pub(in crate::server) mod queue;
@@ -142,6 +143,8 @@ fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(probes::version))
         .routes(routes!(probes::health))
         .routes(routes!(probes::usage))
+        .routes(routes!(keys::list))
+        .routes(routes!(keys::rotate))
         .routes(routes!(backup::backup))
         .routes(routes!(openapi::document))
         .routes(routes!(probes::healthz))

@@ -105,10 +105,11 @@ pub(in crate::server) fn settings(settings: &Settings) -> SettingList {
         name: name.clone(),
         visibility: setting.visibility,
         value: match setting.visibility {
-            Visibility::Plain => serde_json::from_str(setting.value.get()).ok(),
+            Visibility::Plain => serde_json::from_str(setting.value.expose()).ok(),
             Visibility::Secret | Visibility::Sealed => None,
         },
         seal: setting.seal.clone(),
+        fingerprint: setting.fingerprint.clone(),
         updated_at: setting.updated_at,
         updated_by: setting.updated_by.clone(),
     });

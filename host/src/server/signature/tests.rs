@@ -25,14 +25,15 @@ fn vectors() -> Vec<Vector> {
 
 fn settings(list: &[(&str, &str)]) -> Settings {
     let setting = |text: &str| Setting {
-        value: serde_json::value::to_raw_value(text).unwrap(),
+        value: serde_json::value::to_raw_value(text).unwrap().into(),
+        fingerprint: String::new(),
         visibility: Visibility::Secret,
         seal: None,
         updated_at: Timestamp::UNIX_EPOCH,
         updated_by: SettingWriter::User(None),
     };
     let entries = list.iter().map(|(name, text)| ((*name).to_owned(), setting(text))).collect();
-    Settings { entries, ..Settings::default() }
+    Settings::new(entries, Default::default())
 }
 
 fn policy(scheme: SignatureScheme) -> Signature {
@@ -190,7 +191,7 @@ fn without_a_secret_nothing_is_taken() {
     }
     let mut number = settings(&[("SECRET", "")]);
     let value = serde_json::value::to_raw_value(&1).unwrap();
-    number.entries.get_mut("SECRET").unwrap().value = value;
+    number.entries.get_mut("SECRET").unwrap().value = value.into();
     assert!(refused(&number).remark().contains("is no text"));
 }
 

@@ -108,9 +108,24 @@ fn json(value: &impl serde::Serialize) -> serde_json::Value {
     serde_json::to_value(value).unwrap()
 }
 
+/// Everything of settings, for comparisons.
+fn whole(settings: &Settings) -> serde_json::Value {
+    let entries = settings.entries.iter().map(|(name, setting)| {
+        json(&(
+            name,
+            setting.value.expose(),
+            setting.visibility,
+            &setting.seal,
+            setting.updated_at,
+            &setting.updated_by,
+        ))
+    });
+    json(&(entries.collect::<Vec<_>>(), settings.revision))
+}
+
 fn values(settings: &Settings) -> BTreeMap<String, String> {
     let entries = settings.entries.iter();
-    entries.map(|(name, setting)| (name.clone(), setting.value.get().to_owned())).collect()
+    entries.map(|(name, setting)| (name.clone(), setting.value.expose().to_owned())).collect()
 }
 
 fn user() -> SettingWriter {

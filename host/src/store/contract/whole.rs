@@ -93,7 +93,7 @@ async fn contents(store: &dyn Store, ids: &[WorkflowId]) -> serde_json::Value {
     let mut all = vec![json(&store.workflows().await.unwrap())];
     for id in ids {
         all.push(json(&store.versions(*id).await.unwrap()));
-        all.push(json(&store.settings(*id).await.unwrap()));
+        all.push(super::whole(&store.settings(*id).await.unwrap()));
         all.push(json(&store.ticks(*id, None, None, 100).await.unwrap()));
     }
     let page = store.runs(RunFilter::default(), None, 1000).await.unwrap();

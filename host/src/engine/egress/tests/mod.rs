@@ -8,6 +8,7 @@ mod limits;
 mod misbehaviour;
 mod resolver;
 mod runs;
+mod sealed;
 mod server;
 mod tls;
 mod wasi;
@@ -92,6 +93,7 @@ impl Guest {
             open: true,
             destinations: None,
             traceparent: None,
+            sealed: None,
         };
         Self { hooks: egress.for_run(options), options: RequestOptions::default() }
     }

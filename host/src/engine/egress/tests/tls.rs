@@ -19,7 +19,7 @@ use crate::workflow::WorkflowId;
 /// A certificate authority of the test's own.
 pub(super) struct Authority {
     issuer: Issuer<'static, KeyPair>,
-    file: NamedTempFile,
+    pub(super) file: NamedTempFile,
 }
 
 impl Authority {
