@@ -219,11 +219,6 @@ impl Host {
         result
     }
 
-    /// The operator's token.
-    pub(crate) fn token(&self) -> &str {
-        &self.token
-    }
-
     /// How much of its memory is resident, in KiB.
     pub(crate) fn memory_kib(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();

@@ -173,11 +173,11 @@ fn requests(call: u8, s: &mut Sequence, held: &mut Held) {
         }
         2 => {
             let text = s.text();
-            drop(s.one(&held.requests).map(|one| one.set_authority(Some(&text))));
+            let _ = s.one(&held.requests).map(|one| one.set_authority(Some(&text)));
         }
         3 => {
             let text = s.text();
-            drop(s.one(&held.requests).map(|one| one.set_path_with_query(Some(&text))));
+            let _ = s.one(&held.requests).map(|one| one.set_path_with_query(Some(&text)));
         }
         4 => {
             let scheme = match s.byte() % 3 {
@@ -185,11 +185,11 @@ fn requests(call: u8, s: &mut Sequence, held: &mut Held) {
                 1 => Scheme::Https,
                 _ => Scheme::Other(s.text()),
             };
-            drop(s.one(&held.requests).map(|one| one.set_scheme(Some(&scheme))));
+            let _ = s.one(&held.requests).map(|one| one.set_scheme(Some(&scheme)));
         }
         5 => {
             let method = Method::Other(s.text());
-            drop(s.one(&held.requests).map(|one| one.set_method(&method)));
+            let _ = s.one(&held.requests).map(|one| one.set_method(&method));
         }
         6 | 7 => held.bodies.extend(s.one(&held.requests).and_then(|one| one.body().ok())),
         8 => {
@@ -201,10 +201,9 @@ fn requests(call: u8, s: &mut Sequence, held: &mut Held) {
         9 => held.options.push(RequestOptions::new()),
         10 => {
             let time = Some(s.size());
-            drop(
-                s.one(&held.options)
-                    .map(|one| (one.set_connect_timeout(time), one.set_first_byte_timeout(time))),
-            );
+            let _ = s
+                .one(&held.options)
+                .map(|one| (one.set_connect_timeout(time), one.set_first_byte_timeout(time)));
         }
         _ => held.fields.extend(s.one(&held.requests).map(OutgoingRequest::headers)),
     }
