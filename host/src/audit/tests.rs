@@ -170,7 +170,7 @@ fn truncation_is_still_found_after_further_entries() {
 #[test]
 fn old_files_go_and_the_rest_is_still_whole() {
     let data = tempfile::tempdir().unwrap();
-    let audit = AuditLog::open(data.path(), KEY, DAYS, FILE_BYTES_MAX * 3 / 2).unwrap();
+    let audit = AuditLog::open(data.path(), KEY, DAYS, FILE_BYTES_MAX * 5 / 2).unwrap();
     let long = Event { details: vec!["x".repeat(TEXT_BYTES_MAX); DETAILS_MAX], ..event("w") };
     let folder = data.path().join(FOLDER);
     while numbers(&folder).unwrap().len() < 3 {
@@ -195,7 +195,7 @@ fn old_files_go_and_the_rest_is_still_whole() {
     assert_eq!((after.problem, after.last), (None, before.last));
     assert!(after.first > 1 && after.entries < before.entries);
     drop(audit);
-    let audit = AuditLog::open(data.path(), KEY, DAYS, FILE_BYTES_MAX * 3 / 2).unwrap();
+    let audit = AuditLog::open(data.path(), KEY, DAYS, FILE_BYTES_MAX * 5 / 2).unwrap();
     assert_eq!(audit.prune(Timestamp::now()).unwrap(), 0);
     let later = Timestamp::now() + SignedDuration::from_hours(24 * 401);
     assert!(audit.prune(later).unwrap() > 0);
