@@ -84,7 +84,7 @@ impl Host {
         let bearer = format!("Bearer {}", self.token);
         Request::new("POST", "/api/v1/workflows/hello/versions")
             .header("authorization", &bearer)
-            .body("application/wasm", &guests::component("hello"))
+            .body("application/wasm", guests::component("hello"))
             .send(self.address)
             .expect(201);
         self.api("PATCH", "/api/v1/workflows/hello/settings", &json!({ "KEY": "a secret value" }))

@@ -115,7 +115,7 @@ fn lost_or_foreign_ends_are_found() {
         std::fs::write(&head, &bytes).unwrap();
         // A flip in the slot that does not count, or between the slots, changes nothing.
         let found = audit.verify().unwrap().problem.is_some();
-        let later = if audit.lock().head_file_writes() % 2 == 0 { 0 } else { SLOT };
+        let later = if audit.lock().head_file_writes().is_multiple_of(2) { 0 } else { SLOT };
         let counts = (later..later + SLOT_USED).contains(&at);
         assert_eq!(found, counts, "byte {at}");
     }

@@ -96,10 +96,11 @@ impl KeysError {
                 "the data folder is encrypted already: bring the key back from its backup, or name its place with keys.file"
                     .to_owned()
             }
-            KeysError::Foreign(_) => format!(
+            KeysError::Foreign(_) => {
                 "put the output of `tidegate key new` before the old key there, start the host again, \
                  and look at `tidegate key status`"
-            ),
+                    .to_owned()
+            }
             KeysError::Text { .. } | KeysError::Empty { .. } => {
                 "one key a line, the current one first; `tidegate key new` prints a new one".to_owned()
             }

@@ -101,7 +101,7 @@ pub(super) fn read(path: &Path) -> io::Result<Metadata> {
         }
         load(Key::SettingsRevision(id), serde_json::to_vec(&entry.settings.revision)?)?;
         if let Some(key) = &entry.settings.key {
-            load(Key::DataKey(id), serde_json::to_vec(key)?)?;
+            load(Key::Wrapped(id), serde_json::to_vec(key)?)?;
         }
         if let Some(floor) = entry.run_floor {
             load(Key::RunFloor(id), serde_json::to_vec(&floor)?)?;

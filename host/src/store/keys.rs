@@ -42,7 +42,7 @@ pub(super) enum Key {
     Token(TokenId),
     Session(Digest),
     OneTimeLink(Digest),
-    DataKey(WorkflowId),
+    Wrapped(WorkflowId),
 }
 
 impl Key {
@@ -59,7 +59,7 @@ impl Key {
             Key::Token(id) => [&[9], id.as_bytes().as_slice()].concat(),
             Key::Session(digest) => [&[10], digest.as_bytes().as_slice()].concat(),
             Key::OneTimeLink(digest) => [&[11], digest.as_bytes().as_slice()].concat(),
-            Key::DataKey(id) => [&[12], id.as_bytes().as_slice()].concat(),
+            Key::Wrapped(id) => [&[12], id.as_bytes().as_slice()].concat(),
         }
     }
 
@@ -92,7 +92,7 @@ impl Key {
             3 => Some(Key::Setting(id, String::from_utf8(rest.to_vec()).ok()?)),
             4 => rest.is_empty().then_some(Key::SettingsRevision(id)),
             7 => rest.is_empty().then_some(Key::RunFloor(id)),
-            12 => rest.is_empty().then_some(Key::DataKey(id)),
+            12 => rest.is_empty().then_some(Key::Wrapped(id)),
             _ => None,
         }
     }
@@ -180,7 +180,7 @@ mod tests {
             (Key::Token(TokenId::new()), None),
             (Key::Session(Digest::of(b"s")), Some(b"{}".to_vec())),
             (Key::OneTimeLink(Digest::of(b"l")), None),
-            (Key::DataKey(id), Some(b"{}".to_vec())),
+            (Key::Wrapped(id), Some(b"{}".to_vec())),
         ];
         let mut body = Vec::new();
         encode_puts(&mut body, &puts);

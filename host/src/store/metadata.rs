@@ -93,7 +93,7 @@ impl Snapshot {
                 puts.push(put(Key::SettingsRevision(id), &kept.settings.revision)?);
             }
             if let Some(key) = &kept.settings.key {
-                puts.push(put(Key::DataKey(id), key)?);
+                puts.push(put(Key::Wrapped(id), key)?);
             }
             if let Some(floor) = kept.run_floor {
                 puts.push(put(Key::RunFloor(id), &floor)?);
@@ -263,7 +263,7 @@ impl Metadata {
                     Arc::make_mut(kept).settings.revision = revision.unwrap_or_default();
                 }
             }
-            (Key::DataKey(id), value) => {
+            (Key::Wrapped(id), value) => {
                 let wrapped = value.map(|value| parse(&key, value)).transpose()?;
                 if let Some(kept) = self.kept.get_mut(id) {
                     Arc::make_mut(kept).settings.key = wrapped;
@@ -338,7 +338,7 @@ impl Metadata {
         let kept = self.get(id)?;
         let versions = kept.versions.keys().map(|number| Key::Version(id, *number));
         let settings = kept.settings.entries.keys().map(|name| Key::Setting(id, name.clone()));
-        let keys = [Key::Workflow(id), Key::SettingsRevision(id), Key::RunFloor(id), Key::DataKey(id)]
+        let keys = [Key::Workflow(id), Key::SettingsRevision(id), Key::RunFloor(id), Key::Wrapped(id)]
             .into_iter()
             .chain(versions)
             .chain(settings);
@@ -382,7 +382,7 @@ impl Metadata {
         let Changed { settings, names, is_keyed } = settings.changed(id, changes, by, keys, limits)?;
         let mut puts = vec![put(Key::SettingsRevision(id), &settings.revision)?];
         if let (true, Some(key)) = (is_keyed, &settings.key) {
-            puts.push(put(Key::DataKey(id), key)?);
+            puts.push(put(Key::Wrapped(id), key)?);
         }
         for name in names {
             let value = settings.entries.get(&name).map(encode).transpose()?;
@@ -401,7 +401,7 @@ impl Metadata {
                 reason: error.to_string(),
             })?;
             if let Some(again) = again {
-                puts.push(put(Key::DataKey(*id), &again)?);
+                puts.push(put(Key::Wrapped(*id), &again)?);
             }
         }
         let count = puts.len();

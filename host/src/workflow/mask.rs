@@ -249,7 +249,7 @@ fn forms(value: &[u8]) -> Vec<Vec<u8>> {
     let mut forms = vec![value.to_vec(), value.iter().rev().copied().collect()];
     if let Ok(text) = std::str::from_utf8(value) {
         if let Ok(quoted) = serde_json::to_string(text) {
-            forms.push(quoted[1..quoted.len() - 1].as_bytes().to_vec());
+            forms.push(quoted.as_bytes()[1..quoted.len() - 1].to_vec());
             forms.push(ascii_json(&quoted[1..quoted.len() - 1]).into_bytes());
         }
         forms.push(text.chars().rev().collect::<String>().into_bytes());

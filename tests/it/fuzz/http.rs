@@ -47,9 +47,9 @@ fn request(dice: &mut Dice, good: &[u8]) -> Vec<u8> {
         0 => good.to_vec(),
         1 => {
             let mut lines = LINES[dice.below(8)].to_owned();
-            (0..dice.below(8)).for_each(|_| lines.push_str(*dice.pick(&LINES)));
+            (0..dice.below(8)).for_each(|_| lines.push_str(dice.pick::<&str>(&LINES)));
             lines.push_str("\r\n");
-            lines.push_str(*dice.pick(&BODIES));
+            lines.push_str(dice.pick::<&str>(&BODIES));
             lines.into_bytes()
         }
         _ => dice.bytes(600),

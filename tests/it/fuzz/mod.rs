@@ -58,6 +58,7 @@ struct Named<'a> {
 }
 
 impl Drop for Named<'_> {
+    #[allow(clippy::print_stderr, reason = "whoever runs the test needs the seed")]
     fn drop(&mut self) {
         if std::thread::panicking() {
             let Self { target, seed } = self;

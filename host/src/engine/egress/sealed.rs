@@ -145,7 +145,7 @@ impl PutIn<'_> {
         };
         let parts = query.split('&').map(|part| match part.split_once('=') {
             Some((name, value)) => {
-                let value = self.fill(value, Place::Query, |value| in_query(value));
+                let value = self.fill(value, Place::Query, in_query);
                 format!("{name}={value}")
             }
             None => part.to_owned(),
@@ -207,9 +207,9 @@ impl PutIn<'_> {
     pub(super) fn body(&mut self, place: Place, body: &[u8]) -> Option<Vec<u8>> {
         let text = std::str::from_utf8(body).ok().filter(|text| text.contains(PREFIX))?;
         let filled = match place {
-            Place::Json => self.fill(text, place, |value| in_json(value)),
+            Place::Json => self.fill(text, place, in_json),
             Place::Header | Place::Bearer | Place::Basic | Place::Query | Place::Form => {
-                self.fill(text, place, |value| in_form(value))
+                self.fill(text, place, in_form)
             }
         };
         (filled != text).then(|| filled.into_owned().into_bytes())

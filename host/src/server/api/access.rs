@@ -127,7 +127,7 @@ pub(super) async fn guard(
     let (mut parts, body) = request.into_parts();
     let rule = match rule(&parts.method, path.as_str()) {
         Ok(rule) => rule,
-        Err(refusal) => return refusal,
+        Err(allow) => return not_allowed(&allow),
     };
     let note = Note::default();
     let address = auth::address(&parts);
@@ -151,22 +151,27 @@ pub(super) async fn guard(
     response
 }
 
-fn rule(method: &Method, path: &str) -> Result<&'static Rule, Response> {
+/// The rule of a route, or the methods that its path has.
+fn rule(method: &Method, path: &str) -> Result<&'static Rule, Vec<&'static str>> {
     // axum answers HEAD by the handler of GET.
     let method = if method == Method::HEAD { "GET" } else { method.as_str() };
     let of_path = || RULES.iter().filter(|rule| rule.1 == path);
     if let Some(rule) = of_path().find(|rule| rule.0 == method) {
         return Ok(rule);
     }
-    let mut refusal = ApiError::Method.into_response();
     let mut allow: Vec<&str> = of_path().map(|rule| rule.0).collect();
     if allow.contains(&"GET") {
         allow.push("HEAD");
     }
+    Err(allow)
+}
+
+fn not_allowed(allow: &[&str]) -> Response {
+    let mut refusal = ApiError::Method.into_response();
     if let Ok(allow) = HeaderValue::from_str(&allow.join(",")) {
         refusal.headers_mut().insert(header::ALLOW, allow);
     }
-    Err(refusal)
+    refusal
 }
 
 async fn admit(

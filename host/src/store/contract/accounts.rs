@@ -9,11 +9,11 @@ use crate::store::{AccountChange, Accounts, StoreError};
 use crate::workflow::Digest;
 
 fn user(changes: &[AccountChange]) -> User {
-    let users = changes.iter().filter_map(|change| match change {
+    let mut users = changes.iter().filter_map(|change| match change {
         AccountChange::PutUser(user) => Some(user.clone()),
         _ => None,
     });
-    users.last().unwrap()
+    users.next_back().unwrap()
 }
 
 pub(crate) async fn accounts_are_the_same_after_reopening(setup: &impl Setup) {
@@ -59,7 +59,7 @@ pub(crate) async fn one_of_many_changes_of_a_user_wins(setup: &impl Setup) {
     assert!(now.revision > before.revision && now.updated_at >= before.updated_at);
     // The login stays, whatever the change says.
     assert_eq!((&now.login, now.role), (&before.login, Role::Admin));
-    assert_eq!(store.accounts().await.unwrap().users, [now.clone()]);
+    assert_eq!(store.accounts().await.unwrap().users, std::slice::from_ref(now));
     for error in results.iter().filter_map(|result| result.as_ref().err()) {
         assert!(matches!(error, StoreError::Conflict { .. }), "{error}");
     }

@@ -266,7 +266,8 @@ async fn the_bound_host_gets_the_value_at_each_place() {
 #[tokio::test]
 async fn a_place_or_a_transport_that_is_not_allowed_gets_the_placeholder() {
     let world = World::new().await;
-    let places: [(Place, fn(&str) -> Request<WasiBody>); 2] = [
+    type Make = fn(&str) -> Request<WasiBody>;
+    let places: [(Place, Make); 2] = [
         (Place::Query, |key| with("https://host/a", &[("x-api-key", key)], "")),
         (Place::Header, |key| {
             with(
