@@ -72,6 +72,8 @@ fn rules() -> BTreeMap<&'static str, (For, &'static str)> {
                 "createSignInLink",
                 "listAudit",
                 "verifyAudit",
+                "listKeys",
+                "rotateKey",
             ],
         ),
         (

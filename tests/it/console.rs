@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::support::guests;
+use crate::support::host::CONFIG_HOME;
 use crate::support::http::{Reply, Request};
 
 /// A host with the link that its first start printed.
@@ -42,6 +43,7 @@ impl Host {
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("TIDEGATE_")) {
             command.env_remove(name);
         }
+        command.env("XDG_CONFIG_HOME", CONFIG_HOME);
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
         let stdout = child.stdout.take().unwrap();
         let mut said = serde_json::Deserializer::from_reader(stdout).into_iter::<Value>();

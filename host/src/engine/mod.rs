@@ -156,6 +156,10 @@ pub struct EngineGauges {
     pub slots: Option<SlotFigures>,
 }
 
+/// What guests can make these libraries log is errors of their own, as often as they like:
+/// it is in their records, and no part of the host's log. A filter of `tracing`.
+pub const QUIET: &str = "wasmtime_wasi=error,wasmtime_wasi_http=error,wasmtime_wasi_io=error";
+
 /// The sandbox.
 pub struct Engine {
     pool: Sandbox,

@@ -90,7 +90,7 @@ fn audit_log_is_listed_verified_and_in_the_backup() {
     let backup = host.machine.path("backup");
     host.run(&["backup", backup.to_str().unwrap()]).ok();
 
-    let machine = Machine::new();
+    let machine = host.machine.with_its_key();
     let data = machine.path("restored");
     machine.run(&["restore", backup.to_str().unwrap(), "--data", data.to_str().unwrap()]).ok();
     let log = data.join("audit/00000001.jsonl");

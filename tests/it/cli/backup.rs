@@ -81,7 +81,7 @@ fn a_restored_folder_answers_like_the_one_that_was_backed_up() {
     // What comes later is not in it.
     post(&settings, "{}");
 
-    let machine = Machine::new();
+    let machine = host.machine.with_its_key();
     let data = machine.path("restored");
     let data = data.to_str().unwrap();
     let restored = machine.run(&["restore", backup, "--data", data, "--json"]).json();

@@ -62,6 +62,11 @@ impl Machine {
         self
     }
 
+    /// Another machine that has this one's master key.
+    fn with_its_key(&self) -> Self {
+        Self::new().with("TIDEGATE_KEYS__FILE", self.path(".config/tidegate/master.key").to_str().unwrap())
+    }
+
     /// A path in the home folder.
     fn path(&self, name: &str) -> PathBuf {
         self.home.path().join(name)

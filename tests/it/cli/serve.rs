@@ -48,7 +48,7 @@ fn serve_prints_one_json_document_when_asked() {
 fn a_folder_or_a_port_in_use_is_said_so() {
     let host = Host::start();
     let data = host.data();
-    let second = Machine::new();
+    let second = host.machine.with_its_key();
     let arguments = ["serve", "--data", data.to_str().unwrap(), "--listen", "127.0.0.1:0"];
     let stderr = second.run(&arguments).failed(1, "is in use by another tidegate process").to_owned();
     assert!(stderr.contains("hint: ") && stderr.contains("--data"), "{stderr}");

@@ -15,6 +15,9 @@ use super::drops::Sandbox;
 use super::{folder, number, seeds};
 use crate::support::guests;
 
+/// Modules that are tried at the same time.
+const AT_ONCE: u32 = 4;
+
 /// The generator, compiled when it is not yet.
 fn generator() -> PathBuf {
     let target =
@@ -77,8 +80,11 @@ async fn generated_modules_are_refused_or_run_and_end() {
     std::fs::write(&shape_file, &shape).unwrap();
     let generator = generator();
     let sandbox = Arc::new(Sandbox::new());
-    let (ran, refused, at_once) =
-        (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)), Arc::new(Semaphore::new(4)));
+    let (ran, refused, at_once) = (
+        Arc::new(AtomicU64::new(0)),
+        Arc::new(AtomicU64::new(0)),
+        Arc::new(Semaphore::new(AT_ONCE as usize)),
+    );
     let seeds = seeds("modules", 20_000);
     let total = seeds.len() as u64;
     let mut tasks = tokio::task::JoinSet::new();
@@ -118,6 +124,8 @@ async fn generated_modules_are_refused_or_run_and_end() {
                 ended.unwrap();
             }
             if seed % 500 == 0 {
+                // What is being saved would be swept away with the rest.
+                let _nothing_runs = at_once.acquire_many(AT_ONCE).await.unwrap();
                 sandbox.sweep().await;
             }
         }

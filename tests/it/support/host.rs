@@ -138,7 +138,7 @@ impl Host {
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("TIDEGATE_")) {
             command.env_remove(name);
         }
-        command.args(arguments).stdin(Stdio::null());
+        command.args(arguments).stdin(Stdio::null()).env("XDG_CONFIG_HOME", CONFIG_HOME);
         command.env("TIDEGATE_URL", format!("http://{}", self.api)).env("TIDEGATE_TOKEN", &self.token);
         command.env("TIDEGATE_CACHE", super::python::cache());
         command
@@ -319,6 +319,9 @@ pub(crate) fn start_and_kill(data: &Path, settings: &[(&str, &str)], time: std::
     child.wait().unwrap();
 }
 
+/// One master key for all hosts of all tests, as on a developer's machine.
+pub(crate) const CONFIG_HOME: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/config");
+
 /// The command that serves a folder.
 fn serve(data: &Path, settings: &[(String, String)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
@@ -326,8 +329,7 @@ fn serve(data: &Path, settings: &[(String, String)]) -> Command {
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("TIDEGATE_")) {
         command.env_remove(name);
     }
-    // One master key for all hosts of all tests, as on a developer's machine.
-    command.env("XDG_CONFIG_HOME", concat!(env!("CARGO_TARGET_TMPDIR"), "/config"));
+    command.env("XDG_CONFIG_HOME", CONFIG_HOME);
     for (key, value) in settings {
         let name = key.to_uppercase().replace('.', "__");
         command.env(format!("TIDEGATE_{name}"), value);
