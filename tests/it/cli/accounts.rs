@@ -96,7 +96,9 @@ fn audit_log_is_listed_verified_and_in_the_backup() {
     let log = data.join("audit/00000001.jsonl");
     let restored = Host::over(machine, &data);
     let entries = restored.run(&["audit", "list", "--json"]).json()["entries"].as_array().unwrap().clone();
-    let words: Vec<_> = entries.iter().rev().map(|entry| entry["what"].as_str().unwrap()).collect();
+    let words = entries.iter().rev().map(|entry| entry["what"].as_str().unwrap());
+    // The entry of the backup itself is written while the backup is: it may be in it.
+    let words: Vec<_> = words.filter(|what| *what != "backup.take").collect();
     assert_eq!(words, ["host.start", "user.create", "host.start"]);
     restored.run(&["audit", "verify"]).ok();
     let text = std::fs::read_to_string(&log).unwrap();
