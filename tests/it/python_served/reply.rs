@@ -200,18 +200,18 @@ def workflow(_request, settings):
 }
 
 fn cut(served: &Served) {
-    let limits = json!({ "limits": { "deadline_ms": 1000 } });
-    // How much the second one comes to until its deadline is the machine's to say.
-    for (name, does, status, dropped_min) in [
-        ("prints-much", "print('x' * 1_000_000); print('the end')", 200, 500_000),
-        ("prints-forever", "while True: print('again')", 504, 1),
+    // Time enough to print far more than is kept, on a busy machine too.
+    let limits = json!({ "limits": { "deadline_ms": 5000 } });
+    for (name, does, status) in [
+        ("prints-much", "print('x' * 1_000_000); print('the end')", 200),
+        ("prints-forever", "while True: print('again')", 504),
     ] {
         let source = format!("def workflow(_request, settings):\n    {does}\n");
         let workflow = served.workflow(name, "catch", &limits, &source);
         let reply = served.call(&workflow, &json!({})).expect(status);
         let id = reply.header("tidegate-run").unwrap();
         let log = served.host.get(&format!("/api/v1/runs/{id}/log")).expect(200).json();
-        assert!(log["dropped_bytes"].as_u64().unwrap() >= dropped_min, "{name}: {}", log["dropped_bytes"]);
+        assert!(log["dropped_bytes"].as_u64().unwrap() > 500_000, "{name}: {}", log["dropped_bytes"]);
         let kept: usize =
             log["lines"].as_array().unwrap().iter().map(|line| line["text"].as_str().unwrap().len()).sum();
         assert!(kept > 0 && kept <= 65_536, "{name}: {kept}");
