@@ -26,6 +26,7 @@ use crate::audit::{AuditVerification, Event};
 const WORDS: &[(&str, &str, &str)] = &[
     ("POST",   "/api/v1/session",                               "session.begin"),
     ("DELETE", "/api/v1/session",                               "session.end"),
+    ("POST",   "/api/v1/session/proof",                         "session.prove"),
     ("PUT",    "/api/v1/me/password",                           "user.password"),
     ("POST",   "/api/v1/tokens",                                "token.create"),
     ("DELETE", "/api/v1/tokens/{id}",                           "token.revoke"),
