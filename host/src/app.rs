@@ -337,7 +337,12 @@ pub async fn serve(
     let options = EmbeddedOptions::from_config(&config, Arc::new(ring.clone()));
     let store: Arc<dyn Store> = EmbeddedStore::open(data.path(), options)?;
     // A rotation that a crash cut short, or that another source of the key asks for.
-    let keys = Keys { source: keys, ring: tokio::sync::Mutex::new(ring), data: data.path().to_owned() };
+    let keys = Keys {
+        source: keys,
+        ring: tokio::sync::Mutex::new(ring),
+        data: data.clone(),
+        has_audit_key: config.audit.key_file.is_empty(),
+    };
     keys.rewrap(&*store).await?;
     let core = Core::open(config.clone(), store, &data, program, vec![urls.api, urls.catch]).await?;
     // Behind what reads the configuration: what is wrong there leaves nothing behind.
@@ -347,7 +352,7 @@ pub async fn serve(
         core.store.close().await?;
         return Err(AppError::NoAccounts { address: urls.api });
     }
-    let key = data.audit_key(&config.audit.key_file)?;
+    let key = data.audit_key(&config.audit.key_file, &*keys.ring.lock().await)?;
     let audit = Arc::new(AuditLog::open(data.path(), key, config.audit.days, config.audit.bytes_max)?);
     audit.append(Event::of_host("host.start"))?;
     let (queue, pulls) = queue_and_pulls(&core);

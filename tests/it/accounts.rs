@@ -228,7 +228,8 @@ fn audit_log_says_who_did_what_and_never_a_value() {
     // It goes on after kill -9, and a change of it is found.
     host.kill_and_restart();
     let verified = host.get("/api/v1/audit/verification").expect(200).json();
-    assert_eq!(verified, json!({ "entries": 11, "first": 1, "last": 11, "problem": null }));
+    let key = "audit.key in the data folder, encrypted with the master key";
+    assert_eq!(verified, json!({ "entries": 11, "first": 1, "last": 11, "problem": null, "key": key }));
     let path = host.data().join("audit/00000001.jsonl");
     let kept = std::fs::read_to_string(&path).unwrap();
     std::fs::write(&path, kept.replace("\"who\":\"ada\"", "\"who\":\"eve\"")).unwrap();
