@@ -24,6 +24,7 @@ mod runtimes;
 pub(in crate::server) mod schedules;
 pub(in crate::server) mod settings;
 pub(in crate::server) mod statistics;
+mod strict;
 pub(in crate::server) mod versions;
 pub(in crate::server) mod view;
 mod workflows;
