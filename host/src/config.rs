@@ -198,6 +198,7 @@ impl Config {
             return Err(origins.value_error("server.trusted_proxies", reason));
         }
         at_least("server.address_burst_max", self.server.address_burst_max.into(), 1)?;
+        at_least("owner.burst_max", self.owner.burst_max.into(), 1)?;
         at_least("server.endpoint_burst_max", self.server.endpoint_burst_max.into(), 1)?;
         at_least("server.connections_max", self.server.connections_max as u64, 1)?;
         at_least("server.header_timeout_ms", self.server.header_timeout_ms, 1)?;

@@ -138,6 +138,11 @@ pub struct Owner {
     pub instances_max: u32,
     pub memory_bytes_max: u64,
     pub cpu_ms_per_minute_max: u64,
+    pub rate_per_s_max: u32,
+    pub burst_max: u32,
+    pub egress_requests_per_minute_max: u64,
+    pub egress_concurrent_max: u32,
+    pub egress_bytes_per_minute_max: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Deserialize)]

@@ -39,6 +39,12 @@ pub(super) enum RateError {
         /// When it may ask again.
         wait: Duration,
     },
+    /// The owner's workflows are asked too often.
+    #[error("there are too many requests to the workflows of this owner")]
+    Owner {
+        /// When they may be asked again.
+        wait: Duration,
+    },
     /// The endpoint is asked too often.
     #[error("there are too many requests to this endpoint")]
     Endpoint {

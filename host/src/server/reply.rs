@@ -250,12 +250,13 @@ impl From<&RateError> for Problem {
     fn from(error: &RateError) -> Self {
         let (code, wait) = match error {
             RateError::Address { wait } => ("address-rate", wait),
+            RateError::Owner { wait } => ("owner-rate", wait),
             RateError::Endpoint { wait } => ("endpoint-rate", wait),
         };
         // Rounded up: who comes back on time is let in.
         let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
         Self::of(StatusCode::TOO_MANY_REQUESTS, code, error)
-            .hint("wait for the seconds of Retry-After; the operator sets the rates, in the section server")
+            .hint("wait for the seconds of Retry-After; the operator sets the rates, and a workflow's owner its own")
             .header(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)))
     }
 }
