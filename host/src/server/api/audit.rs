@@ -200,6 +200,10 @@ pub(in crate::server) async fn list(
     Params(params): Params<AuditParams>,
 ) -> Result<Json<AuditList>, ApiError> {
     let limit = runs::limit(params.limit)?;
+    // The document's integers have 63 bits.
+    if params.before.is_some_and(|before| i64::try_from(before).is_err()) {
+        return Err(ApiError::Query("before: is no entry's seq".to_owned()));
+    }
     let audit = api.app.audit.clone();
     let entries = blocking(move || audit.list(params.before, limit + 1)).await?;
     let has_more = entries.len() > limit;

@@ -132,7 +132,7 @@ fn catch_endpoint() -> (String, PathItem) {
             (status = 413, description = "The body is too large", body = RunError),
             (status = 415, description = "The content type is not one that workflows understand", body = RunError),
             (status = 422, description = "The key was used for another request", body = ErrorBody),
-            (status = 429, description = "The caller's address or the endpoint has too many requests; `Retry-After` says when to try again", body = ErrorBody),
+            (status = 429, description = "The caller's address, the endpoint or the workflows of its owner have too many requests; `Retry-After` says when to try again", body = ErrorBody),
             (status = 502, description = "The workflow failed; its run's record says why", body = RunError),
             (status = 503, description = "The workflow is paused or has no version, or the host has no room; `Retry-After` says when to try again", body = ErrorBody),
             (status = 504, description = "The workflow took longer than its deadline", body = RunError),

@@ -169,7 +169,7 @@ pub(in crate::server) struct TickParams {
     pub(in crate::server) schedule: Option<String>,
     /// What became of them, separated by commas; anything when it is left out.
     #[param(
-        pattern = "^(claimed|ran|backfilled|interrupted|skipped-running|skipped-paused|missed|refused)(,(claimed|ran|backfilled|interrupted|skipped-running|skipped-paused|missed|refused))*$"
+        pattern = "^((claimed|ran|backfilled|interrupted|skipped-running|skipped-paused|missed|refused)(,(claimed|ran|backfilled|interrupted|skipped-running|skipped-paused|missed|refused))*)?$"
     )]
     pub(in crate::server) state: Option<String>,
     /// Instants of a page, 1 to 500; 50 when it is left out.
