@@ -14,6 +14,7 @@ pub mod engine;
 pub mod invoker;
 pub mod keys;
 pub mod otlp;
+pub mod pace;
 pub mod programs;
 pub mod pulls;
 pub mod queue;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::config::{self, Config};
 use crate::engine::MemoryBudget;
+use crate::pace::Pace;
 use crate::workflow::OwnerId;
 
 /// One owner's account.
@@ -22,6 +23,8 @@ pub(super) struct Owner {
     /// What their instances may have together; `None` has the host's budget only.
     pub(super) memory: Option<Arc<MemoryBudget>>,
     cpu: Option<CpuBudget>,
+    /// How long runs hold their slots, and who waits for one.
+    pub(super) pace: Pace,
 }
 
 impl Owner {
@@ -33,6 +36,12 @@ impl Owner {
     /// Whether another run may start while runs of other owners wait.
     pub(super) fn has_room_beside_others(&self) -> bool {
         self.running() < self.running_fair_max.min(self.running_max)
+    }
+
+    /// Slots that runs which wait can count on: those that it has, or an eighth, which others
+    /// leave it.
+    pub(super) fn slots(&self) -> usize {
+        self.running().max(self.running_fair_max.min(self.running_max) / 4)
     }
 
     /// Runs that have a slot.
@@ -188,7 +197,16 @@ fn account(
     let cpu = (limits.cpu_ms_per_minute_max > 0)
         .then(|| CpuBudget::new(limits.cpu_ms_per_minute_max, Instant::now()));
     let (running, waiting) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    Arc::new(Owner { id, running, waiting, running_max, running_fair_max, memory, cpu })
+    Arc::new(Owner {
+        id,
+        running,
+        waiting,
+        running_max,
+        running_fair_max,
+        memory,
+        cpu,
+        pace: Pace::default(),
+    })
 }
 
 #[cfg(test)]
