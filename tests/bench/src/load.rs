@@ -65,7 +65,7 @@ impl Target {
         }
     }
 
-    fn accepts(&self, response: &Response) -> bool {
+    pub(crate) fn accepts(&self, response: &Response) -> bool {
         response.status == self.status && self.body.as_ref().is_none_or(|body| response.body == *body)
     }
 }

@@ -157,6 +157,20 @@ fn single_figures(results: &Results) -> Table {
         one("lateness of their starts, p99", format!("{:.1}", schedules.late_p99_ms), "ms");
         one("lateness of their starts, largest", format!("{:.1}", schedules.late_max_ms), "ms");
         one("processor meanwhile", format!("{:.0}", schedules.cores * 100.0), "% of a core");
+        one("lateness of 10,000 at one instant, p50", format!("{:.0}", schedules.at_once_p50_ms), "ms");
+        one("lateness of 10,000 at one instant, p99", format!("{:.0}", schedules.at_once_p99_ms), "ms");
+    }
+    if let Some(stored) = &results.stored {
+        for page in &stored.pages {
+            let what = format!("page of 50, {}: first, next", page.query);
+            one(&what, format!("{:.1}, {:.1}", page.first_ms, page.next_ms.median), "ms");
+        }
+        one("start to ready with a million runs", format!("{:.0}", stored.ready_ms.median), "ms");
+        let from_to = |calm: f64, busy: f64| format!("{calm:.0} -> {busy:.0}");
+        one("p99, calm and while two thirds are cut", from_to(stored.calm_p99_us, stored.cut_p99_us), "us");
+        one("until their space was back", format!("{:.0}", stored.cut_s), "s");
+        let deleted = format!("p99 after a start, and while {} runs are deleted", stored.pruned);
+        one(&deleted, from_to(stored.started_p99_us, stored.pruned_p99_us), "us");
     }
     if let Some(memory) = &results.python_memory {
         let megabytes = |bytes: f64| format!("{:.2}", bytes / 1e6);

@@ -20,6 +20,7 @@ use crate::cases::schedules::{self, Schedules};
 use crate::cases::spinning::{self, Spinning};
 use crate::cases::starting::{self, Starting};
 use crate::cases::steady::{self, Steady};
+use crate::cases::stored::{self, Stored};
 use crate::check::Check;
 use crate::machine::Machine;
 use crate::rounds::Plan;
@@ -59,6 +60,8 @@ pub enum Case {
     Steady,
     /// Ten times the calls that there is room for.
     Overload,
+    /// A million runs: pages of them, a start with them, their deletion.
+    Stored,
 }
 
 /// What to measure.
@@ -118,6 +121,9 @@ pub struct Results {
     /// See [`Case::Overload`].
     #[serde(default)]
     pub overload: Option<Overload>,
+    /// See [`Case::Stored`].
+    #[serde(default)]
+    pub stored: Option<Stored>,
     /// The figures to reach.
     pub checks: Vec<Check>,
 }
@@ -148,6 +154,7 @@ impl Suite {
             cold: None,
             steady: None,
             overload: None,
+            stored: None,
             checks: Vec::new(),
         };
         for case in &self.cases {
@@ -183,7 +190,7 @@ impl Suite {
                 results.starting = Some(measured);
             }
             Case::Schedules => {
-                say("10,000 schedules (some three minutes)");
+                say("10,000 schedules (some six minutes)");
                 let measured = schedules::measure(built)?;
                 results.checks.extend(measured.checks());
                 results.schedules = Some(measured);
@@ -193,6 +200,12 @@ impl Suite {
                 let measured = overload::measure(built, rounds)?;
                 results.checks.extend(measured.checks());
                 results.overload = Some(measured);
+            }
+            Case::Stored => {
+                say("a million runs (some four minutes)");
+                let measured = stored::measure(built, rounds)?;
+                results.checks.extend(measured.checks());
+                results.stored = Some(measured);
             }
             Case::Spinning => {
                 say("a guest that spins beside a neighbour");

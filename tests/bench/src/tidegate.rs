@@ -188,6 +188,15 @@ impl Tidegate {
         target_of(&self.get(&format!("/api/v1/workflows/{name}"))?)
     }
 
+    /// Changes something by the management API, and returns the answer.
+    ///
+    /// # Errors
+    /// When the host refuses.
+    pub fn patch(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
+        let request = self.agent.patch(format!("{}{path}", self.url));
+        answer(path, request.header("authorization", &self.token).send_json(body))
+    }
+
     /// An answer of the management API.
     ///
     /// # Errors

@@ -15,3 +15,4 @@ pub mod schedules;
 pub mod spinning;
 pub mod starting;
 pub mod steady;
+pub mod stored;
