@@ -26,6 +26,9 @@ pub fn report(results: &Results) -> String {
     if let Some(recording) = &results.recording {
         section(&mut text, "Recording", &comparison(&recording.series));
     }
+    if let Some(controls) = &results.controls {
+        section(&mut text, "Controls that can be switched", &comparison(&controls.series));
+    }
     if let Some(python) = &results.python {
         section(&mut text, "Hello in Python, in turns", &comparison(&python.series));
         section(&mut text, "Hello in Python, with and without imports", &comparison(&python.imports));
@@ -116,6 +119,10 @@ fn single_figures(results: &Results) -> Table {
         spread("p99 of a neighbour, idle", spinning.idle_p99_us, "us");
         spread("p99 of a neighbour, beside the spinning guest", spinning.beside_p99_us, "us");
     }
+    for one in results.hostile.iter().flat_map(|hostile| &hostile.beside) {
+        spread(&format!("p99 of a hello before {}", one.what), one.idle_p99_us, "us");
+        spread(&format!("p99 of a hello beside {}", one.what), one.beside_p99_us, "us");
+    }
     if let Some(overload) = &results.overload {
         spread("answers at ten times the capacity, over it", overload.goodput, "");
         spread("p99 of refusals meanwhile", overload.refused_p99_ms, "ms");
@@ -141,6 +148,13 @@ fn single_figures(results: &Results) -> Table {
     let mut one = |what: &str, value: String, unit: &str| {
         table.add_row([what, &value, "", "", unit]);
     };
+    if let Some(hostile) = &results.hostile {
+        let late = hostile.late_ms.map(|ms| format!("{ms:.1}")).join(", ");
+        let what = format!("stop of {} spinning guests: median, p99.9, largest", hostile.stopped);
+        one(&what, late, "ms");
+        one("memory granted to guests at once", megabytes(hostile.granted_bytes), "MB");
+        one("resident memory of the host then", megabytes(hostile.resident_bytes), "MB");
+    }
     if let Some(starting) = &results.starting {
         let resident = |memory: Memory| megabytes(memory.resident_peak_bytes as f64);
         one("memory with 1,000 workflows, idle", resident(starting.idle_memory), "MB");

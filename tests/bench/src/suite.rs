@@ -8,10 +8,13 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::cases::accepting::{self, Accepting};
+use crate::cases::canary::{self, Canary};
 use crate::cases::cold::{self, Cold};
+use crate::cases::controls::{self, Controls};
 use crate::cases::cores::{self, Cores};
 use crate::cases::deploying::{self, Deploying};
 use crate::cases::functions::{self, Functions};
+use crate::cases::hostile::{self, Hostile};
 use crate::cases::overload::{self, Overload};
 use crate::cases::python::{self, Python};
 use crate::cases::python_memory::{self, PythonMemory};
@@ -62,6 +65,12 @@ pub enum Case {
     Overload,
     /// A million runs: pages of them, a start with them, their deletion.
     Stored,
+    /// Hostile guests and uploads: when they are stopped, what others and memory notice.
+    Hostile,
+    /// 100,000 runs that look for what others left in their memory.
+    Canary,
+    /// What the controls cost that can be switched.
+    Controls,
 }
 
 /// What to measure.
@@ -124,6 +133,15 @@ pub struct Results {
     /// See [`Case::Stored`].
     #[serde(default)]
     pub stored: Option<Stored>,
+    /// See [`Case::Hostile`].
+    #[serde(default)]
+    pub hostile: Option<Hostile>,
+    /// See [`Case::Canary`].
+    #[serde(default)]
+    pub canary: Option<Canary>,
+    /// See [`Case::Controls`].
+    #[serde(default)]
+    pub controls: Option<Controls>,
     /// The figures to reach.
     pub checks: Vec<Check>,
 }
@@ -155,6 +173,9 @@ impl Suite {
             steady: None,
             overload: None,
             stored: None,
+            hostile: None,
+            canary: None,
+            controls: None,
             checks: Vec::new(),
         };
         for case in &self.cases {
@@ -206,6 +227,24 @@ impl Suite {
                 let measured = stored::measure(built, rounds)?;
                 results.checks.extend(measured.checks());
                 results.stored = Some(measured);
+            }
+            Case::Hostile => {
+                say("hostile guests and uploads");
+                let measured = hostile::measure(built, rounds)?;
+                results.checks.extend(measured.checks());
+                results.hostile = Some(measured);
+            }
+            Case::Canary => {
+                say("100,000 runs that look for what others left");
+                let measured = canary::measure(built)?;
+                results.checks.extend(measured.checks());
+                results.canary = Some(measured);
+            }
+            Case::Controls => {
+                say("controls on and off");
+                let measured = controls::measure(built, self.plan)?;
+                results.checks.extend(measured.checks());
+                results.controls = Some(measured);
             }
             Case::Spinning => {
                 say("a guest that spins beside a neighbour");
