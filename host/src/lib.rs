@@ -13,6 +13,7 @@ pub mod deploy;
 pub mod engine;
 pub mod invoker;
 pub mod keys;
+pub mod oidc;
 pub mod otlp;
 pub mod pace;
 pub mod programs;

@@ -437,6 +437,7 @@ impl Engine {
             traceparent: None,
             memory: None,
             destinations: None,
+            outbound: Default::default(),
             limits,
         };
         instance::ask(self, runtime, question, call, permit).await

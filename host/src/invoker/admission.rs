@@ -9,11 +9,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::Invoker;
 use super::owners::{CpuSpent, Owner, Place};
 use super::turns::{Slot, Turns};
+use crate::engine::egress::OwnerEgress;
 use crate::engine::{MemoryBudget, Permit};
 use crate::pace::Pace;
 use crate::registry::Entry;
 use crate::run::{Fault, FaultKind};
-use crate::workflow::WorkflowId;
+use crate::workflow::{OwnerId, WorkflowId};
 
 /// The right to run, and the account that the run is charged to.
 pub(super) struct Admitted<'a> {
@@ -39,6 +40,11 @@ impl Turn<'_> {
         self.owner.memory.clone()
     }
 
+    /// What is charged with what the run sends.
+    pub(super) fn egress(&self) -> Option<Arc<OwnerEgress>> {
+        self.owner.egress.clone()
+    }
+
     /// Charges the processor time that the run took.
     pub(super) fn charge(&mut self, cpu_us: u64) {
         self.cpu_us = cpu_us;
@@ -58,6 +64,17 @@ impl Drop for Turn<'_> {
 }
 
 impl Invoker {
+    /// Counts a request to one of an owner's workflows.
+    ///
+    /// # Errors
+    /// How long it has to wait.
+    pub fn take_rate(&self, owner: &OwnerId) -> Result<(), Duration> {
+        match self.owners.rate() {
+            Some(rate) => self.owners.get(owner).meter.take(rate),
+            None => Ok(()),
+        }
+    }
+
     /// Waits for the workflow's own permit and for a pool slot, within the queue's bounds,
     /// unless it is likely to be in vain: a run whose turn would come after three quarters
     /// of the time that runs may wait is refused at once.

@@ -174,6 +174,7 @@ impl Host {
             traceparent: None,
             memory: None,
             destinations: None,
+            outbound: Default::default(),
             limits: limits(deadline_ms),
         };
         let permit = self.engine.permits().clone().acquire_owned().await.unwrap();

@@ -123,6 +123,7 @@ impl Guest {
             open: true,
             destinations: None,
             traceparent: None,
+            limits: Default::default(),
             sealed: None,
         };
         Self { hooks: egress.for_run(options), options: RequestOptions::default() }

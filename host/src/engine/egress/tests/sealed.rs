@@ -165,6 +165,7 @@ impl World {
             open: true,
             destinations: None,
             traceparent: None,
+            limits: Default::default(),
             sealed,
         };
         (Guest { hooks: self.egress.for_run(options), options: Default::default() }, placeholder)

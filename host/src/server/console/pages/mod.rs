@@ -8,6 +8,7 @@ pub(super) mod dead;
 pub(super) mod function;
 pub(super) mod host;
 pub(super) mod monitoring;
+pub(super) mod oidc;
 pub(super) mod overview;
 pub(super) mod run;
 pub(super) mod runs;
