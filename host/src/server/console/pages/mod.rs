@@ -3,14 +3,17 @@
 pub(super) mod account;
 pub(super) mod admin;
 pub(super) mod audit;
+pub(super) mod configuration;
 pub(super) mod create;
 pub(super) mod dead;
 pub(super) mod function;
+pub(super) mod history;
 pub(super) mod host;
 pub(super) mod monitoring;
 pub(super) mod overview;
 pub(super) mod run;
 pub(super) mod runs;
+pub(super) mod samples;
 pub(super) mod schedules;
 pub(super) mod settings;
 pub(super) mod sign_in;
