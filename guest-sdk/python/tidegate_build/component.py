@@ -7,6 +7,7 @@ import re
 import shutil
 from pathlib import Path
 
+from . import lasting
 from .errors import BuildError
 from .progress import step
 from .run import Failed, run
@@ -77,6 +78,7 @@ def _componentize(tools, cache, wit, world, stage, output):
                 environment,
                 stage,
             )  # fmt: skip
+            lasting.apply(partial, stage / "lasting")
         partial.replace(output)
     except Failed as error:
         raise _explain(stage, error.output) from None

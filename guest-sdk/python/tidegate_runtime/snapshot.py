@@ -15,9 +15,6 @@ import sys
 #: Where componentize-py mounts the folder that the build tool staged.
 STAGE = "/0"
 
-#: How much of the heap is cleared at the end; its free part is smaller.
-CLEARED_BYTES = 1 << 24
-
 #: What the build tool wrote there, see `begin`.
 config = {}
 
@@ -64,7 +61,7 @@ def end(warm, files):
     `warm` is a function that runs sample programs, `files` maps absolute paths to the
     bytes of a program's own data files.
     """
-    from . import outbound, preload, runlog, sandbox, trace
+    from . import heap, lasting, outbound, preload, runlog, sandbox, trace
 
     trace.OWN_FOLDERS[:] = [f"{STAGE}/tidegate_runtime/", "/world/", "/bundled/"]
     trace.hide_own_frames()
@@ -76,6 +73,7 @@ def end(warm, files):
     with open(f"{STAGE}/report.json", "w", encoding="utf-8") as file:
         json.dump({"version": sys.version.split()[0], "failed": failed}, file)
 
+    lasting_report = lasting.Report(f"{STAGE}/lasting")
     sandbox.finish(library, files)
     # Each entry of the path would be asked for each module that is not there.
     sys.meta_path.remove(importlib.machinery.PathFinder)
@@ -87,6 +85,9 @@ def end(warm, files):
             module.__cached__ = None
     warm()
     gc.collect()
+    lasting_report.write()
+    gc.collect()
+    heap.fill_holes()
     gc.freeze()
 
 
