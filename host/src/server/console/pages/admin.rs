@@ -67,12 +67,15 @@ fn installed(runtimes: &[RuntimeView]) -> Markup {
     }
 }
 
+/// What a limit is called, its value, and its key.
+type Row = (&'static str, String, &'static str);
+
 fn limits(config: &Config) -> Markup {
     let time = |ms: u64| text::millis(ms as f64);
     let size = |bytes: u64| text::bytes(bytes);
     let count = |number: u64| text::count(number);
     let Config { engine, run, server, egress, schedule, queue, store, .. } = config;
-    let groups: [(&str, Vec<(&str, String, &str)>); 5] = [
+    let groups: [(&str, Vec<Row>); 5] = [
         (
             "A run",
             vec![

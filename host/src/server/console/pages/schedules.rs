@@ -167,10 +167,7 @@ impl Rule {
         let overlap = OVERLAPS.iter().find(|(_, word, _)| *word == policy.overlap).map(|(own, ..)| *own);
         let missed = MISSED.iter().find(|(_, word, _)| *word == policy.missed).map(|(own, ..)| *own);
         // Of a policy that was typed, an empty field says that there is none.
-        let or_none = |text: &str| match overlap {
-            Some(_) => Some(said(text).unwrap_or_else(|| "none".to_owned())),
-            None => None,
-        };
+        let or_none = |text: &str| overlap.map(|_| said(text).unwrap_or_else(|| "none".to_owned()));
         let spec = ScheduleSpec {
             overlap,
             missed,
