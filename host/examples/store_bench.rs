@@ -371,6 +371,7 @@ fn workflow(number: usize) -> anyhow::Result<Workflow> {
         schedules: Vec::new(),
         limits: LimitOverrides::default(),
         retry: RetryPolicy::default(),
+        samples: Vec::new(),
         active_version: None,
         created_at: now,
         updated_at: now,

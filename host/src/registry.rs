@@ -6,6 +6,7 @@
 mod checks;
 mod entry;
 mod error;
+mod samples;
 mod schedules;
 mod settings;
 
@@ -158,6 +159,7 @@ impl Registry {
             schedules: Vec::new(),
             limits: request.limits,
             retry: request.retry,
+            samples: Vec::new(),
             active_version: None,
             created_at: now,
             updated_at: now,
