@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use crate::config::{self, Config};
 use crate::engine::MemoryBudget;
 use crate::engine::egress::OwnerEgress;
-use crate::rate::{Meter, Rate};
 use crate::pace::Pace;
+use crate::rate::{Meter, Rate};
 use crate::workflow::OwnerId;
 
 /// One owner's account.

@@ -196,12 +196,8 @@ impl Segments {
             let shares = summary.shares.iter().filter(|share| share.runs > 0);
             let open: Vec<_> =
                 shares.filter(|share| last.get(&share.workflow).is_none_or(|id| *id < largest)).collect();
-            if open.is_empty() {
-                continue;
-            }
-            let Some(sidecar) = self.sidecar(&segment)? else { continue };
             for share in open {
-                sidecar.runs_of(share.workflow).iter().for_each(|row| take(&mut last, row));
+                self.rows_of(&segment, share.workflow)?.iter().for_each(|row| take(&mut last, row));
             }
         }
         Ok(last)

@@ -27,8 +27,8 @@ use axum::routing::{get, post};
 use maud::Markup;
 
 use self::pages::{
-    account, admin, audit, configuration, create, dead, function, host, monitoring, oidc, overview, run, runs,
-    samples, schedules, settings, sign_in, users, versions, workflows,
+    account, admin, audit, configuration, create, dead, function, host, monitoring, oidc, overview, run,
+    runs, samples, schedules, settings, sign_in, users, versions, workflows,
 };
 use super::api::Api;
 use crate::accounts::OIDC_PATH;
