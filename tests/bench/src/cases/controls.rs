@@ -57,7 +57,7 @@ fn peer(name: &'static str, host: Tidegate, built: &Built, has_controls: bool) -
             (0..SECRETS).map(|n| (format!("KEY_{n}"), json!(format!("a secret value, number {n:04}"))));
         host.set("hello", &Value::Object(secrets.collect::<Map<_, _>>()))?;
         let destination = json!({"host": "api.example.com"});
-        host.change("hello", &json!({"egress": {"allow": [destination]}}))?;
+        host.change("hello", &json!({"egress": [destination]}))?;
     }
     Ok(Peer {
         name,

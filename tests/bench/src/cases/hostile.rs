@@ -212,7 +212,7 @@ fn hoard(built: &Built) -> anyhow::Result<(f64, f64)> {
     host.create(&json!({
         "name": "hoarder",
         "kind": "catch",
-        "limits": {"deadline_ms": 20_000, "memory_bytes_max": 2 * HOARD_MIB << 20},
+        "limits": {"deadline_ms": 20_000, "memory_bytes_max": (2 * HOARD_MIB) << 20},
     }))?;
     let hoarder = host.deploy_catch("hoarder", &built.guest("hostile")?)?;
     let body = json!({"mode": "memory-held"}).to_string();

@@ -120,16 +120,14 @@ impl World {
             return;
         }
         // Dots in many places, or one stretch, sometimes a large one.
-        let with = 1 + dice.below(255) as u8;
-        let parts: Vec<_> = if dice.one_in(2) {
-            (0..dice.below(60)).map(|_| dice.below(size)).map(|at| at..at + 1).collect()
-        } else {
-            let from = dice.below(size);
-            let most = *dice.pick(&[100, 10_000, 1 << 20, 10 << 20]);
-            let to = from + dice.below((size - from).min(most) + 1);
-            vec![from..to]
+        let (parts, most) = match dice.below(2) {
+            0 => (dice.below(60), 1),
+            _ => (1, *dice.pick(&[100, 10_000, 1 << 20, 10 << 20])),
         };
-        for part in parts {
+        let with = 1 + dice.below(255) as u8;
+        for _ in 0..parts {
+            let from = dice.below(size);
+            let part = from..from + 1 + dice.below((size - from).min(most));
             live.bytes()[part.clone()].fill(with);
             live.model[part].fill(with);
         }
