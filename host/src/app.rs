@@ -1,6 +1,7 @@
 //! The host put together: opens the parts in their order, serves, and takes them down
 //! again in the opposite order.
 
+mod history;
 mod keys;
 
 use std::net::SocketAddr;
@@ -383,6 +384,7 @@ pub async fn serve(
     ready(&Started { urls: &app.urls, link: link.as_ref(), key_made: made.as_deref() });
     let housekeeping = tokio::spawn(keep_house(app.clone(), shutdown.clone()));
     let ticking = tokio::spawn(app.scheduler.clone().run(shutdown.clone()));
+    let noting = tokio::spawn(history::keep(app.clone(), shutdown.clone()));
     let queueing = tokio::spawn(app.queue.clone().run(shutdown.clone()));
     server::serve(app.clone(), listeners, shutdown).await;
 
@@ -391,7 +393,7 @@ pub async fn serve(
     // All end with the same token, scheduler and queue when their runs are settled. A panic
     // in them was logged when it happened.
     let settled = async {
-        let _ = tokio::join!(housekeeping, ticking, queueing);
+        let _ = tokio::join!(housekeeping, ticking, queueing, noting);
         app.queue.settled().await;
     };
     let patience = SETTLE_TIME_MAX.min(Config::ms(app.config.server.drain_ms));

@@ -15,6 +15,7 @@ pub mod invoker;
 pub mod keys;
 pub mod oidc;
 pub mod otlp;
+pub mod pace;
 pub mod programs;
 pub mod pulls;
 pub mod queue;

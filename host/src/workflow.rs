@@ -9,6 +9,7 @@ mod id;
 mod mask;
 mod owner;
 mod retry;
+mod sample;
 mod seal;
 mod secret;
 mod settings;
@@ -29,6 +30,7 @@ pub(crate) use self::id::id128;
 pub use self::mask::{Found, Mask};
 pub use self::owner::OwnerId;
 pub use self::retry::RetryPolicy;
+pub use self::sample::{SAMPLE_NAME_BYTES_MAX, SAMPLES_BYTES_MAX, SAMPLES_MAX, Sample, SampleError};
 pub use self::seal::{Place, SEAL_HOSTS_MAX, Seal, SealHost, SealHostError};
 pub use self::secret::Secret;
 pub use self::settings::{Setting, SettingChange, SettingWriter, Settings, Visibility};
@@ -242,6 +244,9 @@ pub struct Workflow {
     /// Whether and when failed work is tried again.
     #[serde(default)]
     pub retry: RetryPolicy,
+    /// Requests for tests of it, by their names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub samples: Vec<Sample>,
     /// The version that runs; `None` until the first deploy.
     #[serde(default)]
     pub active_version: Option<u32>,

@@ -41,6 +41,7 @@ mod python_served;
 mod queue;
 mod rates;
 mod runs;
+mod samples;
 mod schedules;
 mod schema;
 mod secrets;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use crate::config::{self, Config};
 use crate::engine::MemoryBudget;
 use crate::engine::egress::OwnerEgress;
+use crate::pace::Pace;
 use crate::rate::{Meter, Rate};
 use crate::workflow::OwnerId;
 
@@ -28,6 +29,8 @@ pub(super) struct Owner {
     /// How often its workflows were called lately.
     pub(super) meter: Meter,
     cpu: Option<CpuBudget>,
+    /// How long runs hold their slots, and who waits for one.
+    pub(super) pace: Pace,
 }
 
 impl Owner {
@@ -39,6 +42,12 @@ impl Owner {
     /// Whether another run may start while runs of other owners wait.
     pub(super) fn has_room_beside_others(&self) -> bool {
         self.running() < self.running_fair_max.min(self.running_max)
+    }
+
+    /// Slots that runs which wait can count on: those that it has, or an eighth, which others
+    /// leave it.
+    pub(super) fn slots(&self) -> usize {
+        self.running().max(self.running_fair_max.min(self.running_max) / 4)
     }
 
     /// Runs that have a slot.
@@ -200,7 +209,18 @@ fn account(
         .then(|| CpuBudget::new(limits.cpu_ms_per_minute_max, Instant::now()));
     let (running, waiting) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let (egress, meter) = (OwnerEgress::new(limits), Meter::default());
-    Arc::new(Owner { id, running, waiting, running_max, running_fair_max, memory, egress, meter, cpu })
+    Arc::new(Owner {
+        id,
+        running,
+        waiting,
+        running_max,
+        running_fair_max,
+        memory,
+        egress,
+        meter,
+        cpu,
+        pace: Pace::default(),
+    })
 }
 
 #[cfg(test)]

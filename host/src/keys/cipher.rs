@@ -33,7 +33,7 @@ pub enum CipherError {
     NotAuthentic,
 }
 
-/// The key of one workflow's settings.
+/// The key of one workflow's settings and of its events.
 #[derive(Clone)]
 pub struct DataKey(Zeroizing<[u8; KEY_BYTES]>);
 
@@ -138,6 +138,20 @@ impl DataKey {
         let value = rest.get(..u32::from_le_bytes(*length) as usize).ok_or(CipherError::NotAuthentic)?;
         let text = std::str::from_utf8(value).map_err(|_| CipherError::NotAuthentic)?;
         Ok(Secret::new(text.to_owned()))
+    }
+
+    /// Bytes, encrypted for this context only.
+    pub fn seal(&self, context: &[u8], bytes: &[u8]) -> Vec<u8> {
+        encrypt(&self.0, context, bytes)
+    }
+
+    /// The bytes that were sealed for this context.
+    ///
+    /// # Errors
+    /// They are not authentic.
+    pub fn open(&self, context: &[u8], sealed: &[u8]) -> Result<Vec<u8>, CipherError> {
+        // Who asks hands them on to a guest: there is no copy of them to wipe.
+        decrypt(&self.0, context, sealed).map(|plain| plain.to_vec())
     }
 
     /// Tells two values of a setting apart, and says nothing else of them: 8 hexadecimal

@@ -37,6 +37,7 @@ pub(crate) fn workflow(name: &str) -> Workflow {
         signature: None,
         egress: None,
         retry: RetryPolicy::default(),
+        samples: Vec::new(),
         active_version: None,
         created_at: now,
         updated_at: now,

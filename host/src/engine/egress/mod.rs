@@ -9,8 +9,8 @@
 //!
 //! `table` (data), `refusal`, `allow`, `target`, `policy`, `destinations`: what may be
 //! reached. `resolver`, `tls`, `connector`, `connection`, `pool`: how. `client`, `body`: one
-//! exchange. `sealed`, `sealed_body`: values of sealed settings on their way out, and not back. `ledger`,
-//! `owner`, `counters`, `error`, `broken`, `run`: what is told about it.
+//! exchange. `sealed`, `sealed_body`, `sealed_multipart`: values of sealed settings on their way out, and not
+//! back. `ledger`, `owner`, `counters`, `error`, `broken`, `run`: what is told about it.
 
 mod allow;
 mod body;
@@ -31,6 +31,7 @@ mod resolver;
 mod run;
 mod sealed;
 mod sealed_body;
+mod sealed_multipart;
 mod table;
 mod target;
 #[cfg(test)]

@@ -41,6 +41,8 @@ const WORDS: &[(&str, &str, &str)] = &[
     ("POST",   "/api/v1/workflows/{name}/activate",             "workflow.activate"),
     ("PATCH",  "/api/v1/workflows/{name}/settings",             "settings.change"),
     ("PUT",    "/api/v1/workflows/{name}/settings/{setting}",   "settings.change"),
+    ("PUT",    "/api/v1/workflows/{name}/samples/{sample}",     "sample.change"),
+    ("DELETE", "/api/v1/workflows/{name}/samples/{sample}",     "sample.remove"),
     ("POST",   "/api/v1/keys/rotate",                           "key.rotate"),
     ("POST",   "/api/v1/workflows/{name}/runs",                 "workflow.run"),
     ("POST",   "/api/v1/workflows/{name}/replay",               "workflow.replay"),

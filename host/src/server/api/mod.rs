@@ -13,6 +13,7 @@ mod backup;
 mod error;
 pub(in crate::server) mod events;
 pub(in crate::server) mod extract;
+pub(in crate::server) mod history;
 mod keys;
 mod openapi;
 pub(in crate::server) mod probes;
@@ -21,13 +22,14 @@ pub(in crate::server) mod replay;
 mod request;
 pub(in crate::server) mod runs;
 mod runtimes;
+pub(in crate::server) mod samples;
 pub(in crate::server) mod schedules;
 pub(in crate::server) mod settings;
 pub(in crate::server) mod statistics;
 mod strict;
 pub(in crate::server) mod versions;
 pub(in crate::server) mod view;
-mod workflows;
+pub(in crate::server) mod workflows;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -117,6 +119,8 @@ fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(versions::activate))
         .routes(routes!(settings::list, settings::change))
         .routes(routes!(settings::put))
+        .routes(routes!(samples::list))
+        .routes(routes!(samples::put, samples::remove))
         .routes(routes!(runs::list_of_workflow, runs::test))
         .routes(routes!(schedules::change, schedules::remove))
         .routes(routes!(schedules::upcoming))
@@ -151,6 +155,7 @@ fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(probes::version))
         .routes(routes!(probes::health))
         .routes(routes!(probes::usage))
+        .routes(routes!(history::show))
         .routes(routes!(keys::list))
         .routes(routes!(keys::rotate))
         .routes(routes!(backup::backup))

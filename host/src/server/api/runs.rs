@@ -111,10 +111,7 @@ pub(in crate::server) async fn page(
     let limit = limit(params.limit)?;
     let cursor = params.cursor.as_deref().map(str::parse::<RunId>).transpose();
     let cursor = cursor.map_err(|error| ApiError::Query(format!("cursor: {error}")))?;
-    let text = params.text.filter(|text| !text.is_empty());
-    if text.as_ref().is_some_and(|text| text.len() > TEXT_BYTES_MAX) {
-        return Err(ApiError::Query(format!("text: must be at most {TEXT_BYTES_MAX} bytes")));
-    }
+    let text = params.text.map(needle).transpose()?.flatten();
     let filter = RunFilter {
         workflow,
         among: None,
@@ -154,7 +151,18 @@ pub(super) fn limit(asked: Option<usize>) -> Result<usize, ApiError> {
     Err(ApiError::Query(format!("limit: must be 1 to {LIMIT_MAX}, is {limit}")))
 }
 
-pub(super) fn statuses(list: &str) -> Result<Vec<Status>, ApiError> {
+/// A text that is searched for; `None` for an empty one.
+///
+/// # Errors
+/// It is too long.
+pub(super) fn needle(text: String) -> Result<Option<String>, ApiError> {
+    if text.len() > TEXT_BYTES_MAX {
+        return Err(ApiError::Query(format!("text: must be at most {TEXT_BYTES_MAX} bytes")));
+    }
+    Ok(Some(text).filter(|text| !text.is_empty()))
+}
+
+pub(in crate::server) fn statuses(list: &str) -> Result<Vec<Status>, ApiError> {
     let words = list.split(',').map(str::trim).filter(|word| !word.is_empty());
     words
         .map(|word| {

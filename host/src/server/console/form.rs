@@ -14,7 +14,8 @@ use crate::server::api::{ApiError, upload};
 const FORM_BYTES_MAX: usize = 4 << 20;
 
 /// Fields that say what is done, and with what: they go to the audit log.
-const NOTED: [&str; 8] = ["action", "which", "name", "login", "role", "version", "schedule", "token"];
+const NOTED: [&str; 10] =
+    ["action", "keep", "part", "which", "name", "login", "role", "version", "schedule", "token"];
 
 /// Names and values, in their order.
 #[derive(Debug, Default)]
