@@ -4,7 +4,7 @@
 //! segment's rows are in memory while it is written and until its index file is there;
 //! afterwards only a summary is.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, RwLock, RwLockReadGuard};
@@ -172,43 +172,6 @@ impl Segments {
             });
         }
         Ok(newest.into_rows().collect())
-    }
-
-    /// The last run of each workflow that is shown.
-    pub(super) fn last_runs(&self) -> Result<HashMap<WorkflowId, RunId>> {
-        let hidden = self.hidden();
-        let mut last: HashMap<WorkflowId, RunId> = HashMap::new();
-        let take = |last: &mut HashMap<WorkflowId, RunId>, row: &RunRow| {
-            if !hidden.hides(row.workflow, row.id) {
-                let own = last.entry(row.workflow).or_insert(row.id);
-                *own = row.id.max(*own);
-            }
-        };
-        let mut complete = Vec::new();
-        for segment in self.list() {
-            match &segment.rows {
-                Rows::Live(live) => live.rows().0.iter().for_each(|row| take(&mut last, row)),
-                Rows::Complete(summary) => {
-                    complete.extend(summary.ids.map(|(_, largest)| (largest, segment)))
-                }
-            }
-        }
-        complete.sort_by_key(|(largest, _)| std::cmp::Reverse(*largest));
-        for (largest, segment) in complete {
-            let Rows::Complete(summary) = &segment.rows else { continue };
-            // Most have run later than in an old segment: it is not opened for them.
-            let shares = summary.shares.iter().filter(|share| share.runs > 0);
-            let open: Vec<_> =
-                shares.filter(|share| last.get(&share.workflow).is_none_or(|id| *id < largest)).collect();
-            if open.is_empty() {
-                continue;
-            }
-            let Some(sidecar) = self.sidecar(&segment)? else { continue };
-            for share in open {
-                sidecar.runs_of(share.workflow).iter().for_each(|row| take(&mut last, row));
-            }
-        }
-        Ok(last)
     }
 
     /// The row of a run, unless it is hidden.
@@ -457,5 +420,41 @@ impl Segments {
         }
         super::folder::sync_folder(&self.folder)
             .map_err(|source| StoreError::Io { action: "flush the folder of runs".to_owned(), source })
+    }
+
+    /// The last run of each workflow that is shown.
+    pub(super) fn last_runs(&self) -> Result<std::collections::HashMap<WorkflowId, RunId>> {
+        let hidden = self.hidden();
+        let mut last = std::collections::HashMap::new();
+        let take = |last: &mut std::collections::HashMap<WorkflowId, RunId>, row: &RunRow| {
+            if !hidden.hides(row.workflow, row.id) {
+                let own = last.entry(row.workflow).or_insert(row.id);
+                *own = row.id.max(*own);
+            }
+        };
+        let mut complete = Vec::new();
+        for segment in self.list() {
+            match &segment.rows {
+                Rows::Live(live) => live.rows().0.iter().for_each(|row| take(&mut last, row)),
+                Rows::Complete(summary) => {
+                    complete.extend(summary.ids.map(|(_, largest)| (largest, segment)))
+                }
+            }
+        }
+        complete.sort_by_key(|(largest, _)| std::cmp::Reverse(*largest));
+        for (largest, segment) in complete {
+            let Rows::Complete(summary) = &segment.rows else { continue };
+            // Most have run later than in an old segment: it is not opened for them.
+            let shares = summary.shares.iter().filter(|share| share.runs > 0);
+            let open: Vec<_> =
+                shares.filter(|share| last.get(&share.workflow).is_none_or(|id| *id < largest)).collect();
+            if open.is_empty() {
+                continue;
+            }
+            for share in open {
+                self.rows_of(&segment, share.workflow)?.iter().for_each(|row| take(&mut last, row));
+            }
+        }
+        Ok(last)
     }
 }

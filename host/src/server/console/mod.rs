@@ -26,9 +26,10 @@ use axum::routing::{get, post};
 use maud::Markup;
 
 use self::pages::{
-    account, admin, audit, configuration, create, dead, function, host, monitoring, overview, run, runs,
-    samples, schedules, settings, sign_in, users, versions, workflows,
+    account, admin, audit, create, dead, function, host, monitoring, overview, run, runs, schedules,
+    settings, sign_in, users, versions, workflows,
 };
+use self::pages::{configuration, samples};
 use super::api::Api;
 
 /// What pages work with.
