@@ -83,6 +83,7 @@ impl Registry {
                 permits: Arc::new(Semaphore::new(permits_max as usize)),
                 permits_max: AtomicU32::new(permits_max),
                 meter: Default::default(),
+                pace: Arc::default(),
             })
         });
         let before = live.permits_max.swap(permits_max, Ordering::Relaxed);

@@ -27,6 +27,7 @@ mod hostile;
 mod http2;
 mod limits;
 mod malformed;
+mod oidc;
 mod otlp;
 mod overload;
 mod probes;

@@ -72,7 +72,12 @@ def workflow(settings: dict):
     page.raise_for_status()
     requests.post("https://warm.invalid/b", json={"a": [page.json()]}, auth=("a", "b"))
     requests.post("https://warm.invalid/b", data={"text": "a b"})
-    return None
+    sent = requests.post(
+        "http://warm.invalid:8080/sms", headers={"X-API-KEY": "k"}, json={"text": "a"}, timeout=10
+    )
+    if sent.status_code != 200:
+        raise ConnectionError(f"the service answered {sent.status_code}")
+    return sent.json()["code"]
 '''
 
 HRFLOW = '''
@@ -81,7 +86,19 @@ from hrflow import Hrflow
 def workflow(settings: dict):
     client = Hrflow(api_secret="a", api_user="b", api_url="https://warm.invalid/v1/")
     found = client.profile.searching.list(source_keys=["s"], page=1, limit=30)
-    return None
+    kept = getattr(client.profile, "indexing", None) or client.profile.storing
+    profile = kept.get(source_key="s", key="k")
+    if profile["code"] != 200:
+        raise ConnectionError(f"no profile: {profile['message']}")
+    return profile["data"]
+'''
+
+TWILIO = '''
+from twilio.rest import Client
+
+def workflow(settings: dict):
+    sent = Client("AC0", "token").messages.create(to="+330", from_="+331", body="a")
+    return sent.sid
 '''
 
 FAILING = '''
@@ -145,6 +162,8 @@ def _run_all(start):
         calls.append((start(REQUESTS), tick))
     if "hrflow" in sys.modules:
         calls.append((start(HRFLOW), tick))
+    if "twilio.rest" in sys.modules:
+        calls.append((start(TWILIO), tick))
     failing = start(FAILING)
     for _ in range(ROUNDS):
         for call, trigger in calls:

@@ -9,7 +9,9 @@
 //! by name: [`Durability::Written`].
 
 mod accounts;
+mod background;
 mod blobs;
+mod blocks;
 mod checkpoint;
 mod compaction;
 mod desk;
@@ -40,6 +42,8 @@ mod segments;
 mod settings;
 mod shared;
 mod sidecar;
+#[cfg(test)]
+mod sidecar_tests;
 mod snapshot;
 mod space;
 mod statistics;

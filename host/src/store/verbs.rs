@@ -278,7 +278,7 @@ impl Store for EmbeddedStore {
         let mut pruned = Pruned { runs: self.raise_floors(retention.workflows.clone()).await?, bytes: 0 };
         let (carried, is_carried) = oneshot::channel();
         let (before, bytes_max) = (retention.statistics_before, retention.statistics_bytes_max);
-        self.blocking(move |shared| {
+        self.in_background(move |shared| {
             // What is about to go is counted first.
             match statistics::flush(shared) {
                 Err(error) if !error.is_full() => return Err(error),
@@ -289,7 +289,7 @@ impl Store for EmbeddedStore {
         .await?;
         // Looking through the rows of the open segment takes a while: not on the writer.
         let ends_open = self
-            .blocking(|shared| {
+            .in_background(|shared| {
                 let (hidden, bytes) = (shared.segments.hidden(), shared.options.segment_bytes);
                 let open = shared.segments.list().into_iter().next();
                 let ends = open.filter(|open| {
@@ -302,7 +302,7 @@ impl Store for EmbeddedStore {
             self.ask(move |writer, reply| writer.prune(&retention, ends_open, carried, reply)).await?;
         is_carried.await.unwrap_or_else(|_| Err(self.ended()))?;
         let deleted = self
-            .blocking(move |shared| {
+            .in_background(move |shared| {
                 let hidden = shared.segments.hidden();
                 let shown = victims.iter().flat_map(|segment| segment.shown(&hidden));
                 let runs = shown.map(|(_, portion)| portion.runs).sum();

@@ -10,9 +10,10 @@ use prometheus_client::registry::Registry;
 use super::add;
 
 /// The codes that tell somebody at work, which are there before they count.
-const WATCHED: [&str; 7] = [
+const WATCHED: [&str; 8] = [
     "address-rate",
     "endpoint-rate",
+    "owner-rate",
     "signature-missing",
     "signature-malformed",
     "signature-expired",

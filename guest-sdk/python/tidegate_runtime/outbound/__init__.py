@@ -2,8 +2,9 @@
 
 `http.client` is where `urllib.request`, `urllib3`, `requests` and all that is built on
 them meet the network. `client` replaces the part of it that writes to and reads from
-a socket; `pools` and `adapters` mend what urllib3 and requests do around that. DNS,
-connections, TLS, pooling and the policy on addresses are the host's.
+a socket; `whole` hands urllib3's usual requests over without serialising them; `pools`
+and `requests_` mend what urllib3 and requests do around that. DNS, connections, TLS,
+pooling and the policy on addresses are the host's.
 """
 
 

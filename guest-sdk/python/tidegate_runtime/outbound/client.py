@@ -16,6 +16,18 @@ _DROPPED = frozenset(("transfer-encoding", "connection", "keep-alive", "proxy-co
 _REASONS = {status.value: status.phrase for status in http.HTTPStatus}
 
 
+class Message(http.client.HTTPMessage):
+    """Headers that the host has parsed, so that reading them is no work."""
+
+    def items(self):
+        return list(self._headers)
+
+
+# To the program it is what the standard library makes.
+Message.__module__, Message.__qualname__ = "http.client", "HTTPMessage"
+Message.__name__ = "HTTPMessage"
+
+
 def install():
     http.client.HTTPConnection.connect = _connect
     http.client.HTTPSConnection.connect = _connect_tls
@@ -83,7 +95,7 @@ def _begin_response(self):
     if self.headers is not None:
         return
     status, pairs = body.head()
-    message = http.client.HTTPMessage()
+    message = Message()
     length = None
     for name, value in pairs:
         if name in _DROPPED:

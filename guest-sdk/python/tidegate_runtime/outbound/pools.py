@@ -1,8 +1,10 @@
 """urllib3 over `client`: its own connect, and its own names for what can go wrong."""
 
+import queue
 import socket
 import sys
 
+from . import whole
 from .errors import ConnectTimeout
 from .wire import PROXIES, Wire
 
@@ -20,6 +22,9 @@ def install():
     for kind in (plain, secure):
         kind._tidegate_scheme = "http" if kind is plain else "https"
     secure.connect = _connect
+    pool.ConnectionPool.QueueCls = _Kept
+    pool._close_pool_connections = _close_all
+    whole.install(connection)
     _translate(plain, "request")
     _translate(plain, "getresponse")
     if hasattr(plain, "request_chunked"):
@@ -28,6 +33,33 @@ def install():
     for module in (connection, pool, sys.modules.get("urllib3.util.connection")):
         if module is not None and hasattr(module, "HAS_IPV6"):
             module.HAS_IPV6 = False
+
+
+class _Kept(queue.LifoQueue):
+    """A pool's connections. There are no threads, so that nobody else is at it."""
+
+    def put(self, item, block=True, timeout=None):
+        if self.is_shutdown or 0 < self.maxsize <= len(self.queue):
+            super().put(item, block, timeout)
+            return
+        self.queue.append(item)
+        self.unfinished_tasks += 1
+
+    def get(self, block=True, timeout=None):
+        if self.queue:
+            return self.queue.pop()
+        if not block and not self.is_shutdown:
+            raise queue.Empty
+        return super().get(block, timeout)
+
+
+def _close_all(kept):
+    """Closes the connections of a pool that is given up."""
+    connections = kept.queue[::-1]
+    kept.queue.clear()
+    for connection in connections:
+        if connection:
+            connection.close()
 
 
 def _connect(self):

@@ -50,6 +50,18 @@ class Wire:
             chunked or length > 0, self.timeout,
         )  # fmt: skip
 
+    def send_whole(self, method, target, headers, body):
+        """Sends a request at once. `headers` are pairs of str and bytes, `body` is bytes or
+        `None`."""
+        self._chunks, self._left = None, 0
+        self._exchange = Exchange(
+            method, self._scheme, self._host, self._port, target, headers,
+            bool(body), self.timeout,
+        )  # fmt: skip
+        if body:
+            self._exchange.write(body, self.timeout)
+            self._exchange.finish()
+
     @property
     def framed(self):
         """Whether what is sent as body has chunk framing that is to be taken off."""

@@ -45,6 +45,11 @@ def install(library, program):
     sys.dont_write_bytecode = True
 
 
+def is_untouched():
+    """Whether the program has put nothing into ``/tmp``."""
+    return not _volume.root.data
+
+
 def open_(
     file,
     mode="r",

@@ -26,11 +26,12 @@ pub(in crate::server) mod samples;
 pub(in crate::server) mod schedules;
 pub(in crate::server) mod settings;
 pub(in crate::server) mod statistics;
+mod strict;
 pub(in crate::server) mod versions;
 pub(in crate::server) mod view;
 pub(in crate::server) mod workflows;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use axum::Router;
@@ -65,6 +66,11 @@ type Shared = axum::extract::State<Arc<Api>>;
 /// The client's address, in a request's extensions.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Peer(pub(super) SocketAddr);
+
+/// Where a request comes from, in its extensions: the connection's other end, or who a trusted
+/// proxy says that it is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Client(pub(super) IpAddr);
 
 /// The route that answered, in a response's extensions: a pattern for counters, never a
 /// path.
@@ -132,6 +138,8 @@ fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(queue::redrive))
         .routes(routes!(events::events))
         .routes(routes!(accounts::sign_in, accounts::sign_out))
+        .routes(routes!(accounts::sign_in_ways))
+        .routes(routes!(accounts::prove))
         .routes(routes!(accounts::me))
         .routes(routes!(accounts::set_own_password))
         .routes(routes!(accounts::tokens, accounts::create_token))

@@ -36,9 +36,9 @@ const TEST_SCHEDULE: &str = "test";
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(in crate::server) struct RunParams {
-    /// Statuses, separated by commas; all when it is left out.
+    /// Statuses, separated by commas; all when it is left out or empty.
     #[param(
-        pattern = "^(queued|running|succeeded|failed|interrupted|cancelled)(,(queued|running|succeeded|failed|interrupted|cancelled))*$"
+        pattern = "^((queued|running|succeeded|failed|interrupted|cancelled)(,(queued|running|succeeded|failed|interrupted|cancelled))*)?$"
     )]
     pub(in crate::server) status: Option<String>,
     /// `catch`, `pull`, `test` or `replay`.
@@ -50,10 +50,10 @@ pub(in crate::server) struct RunParams {
     /// Runs accepted before this instant (RFC 3339).
     #[param(value_type = Option<String>, format = DateTime)]
     pub(in crate::server) until: Option<Timestamp>,
-    /// Runs with this text in their log, their error or its trace; ASCII letters match in
+    /// Runs with this text in their log, their error or its trace, unless it is empty; ASCII letters match in
     /// either case. A page reads about 8 MiB of records at most: it may not be full, or be
     /// empty, and have a `next` all the same; `searched` says how far it came.
-    #[param(min_length = 1, max_length = 256)]
+    #[param(max_length = 256)]
     pub(in crate::server) text: Option<String>,
     /// Runs of a page, 1 to 500; 50 when it is left out. Runs that have not ended come on
     /// top of it: all that run, and at most as many that wait in the queue.

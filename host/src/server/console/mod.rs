@@ -12,6 +12,7 @@ mod guard;
 mod icons;
 mod pages;
 mod parts;
+mod proof;
 mod session;
 mod shell;
 mod text;
@@ -26,11 +27,12 @@ use axum::routing::{get, post};
 use maud::Markup;
 
 use self::pages::{
-    account, admin, audit, create, dead, function, host, monitoring, overview, run, runs, schedules,
-    settings, sign_in, users, versions, workflows,
+    account, admin, audit, configuration, create, dead, function, host, monitoring, oidc, overview, run,
+    runs, samples, schedules, settings, sign_in, users, versions, workflows,
 };
-use self::pages::{configuration, samples};
 use super::api::Api;
+use crate::accounts::OIDC_PATH;
+use crate::oidc::CALLBACK_PATH;
 
 /// What pages work with.
 struct Console {
@@ -84,6 +86,8 @@ pub(super) fn routes(api: Arc<Api>) -> Router<Arc<Api>> {
         .route_layer(middleware::from_fn_with_state(console.clone(), guard::need_session));
     Router::new()
         .route("/sign-in", get(sign_in::form).post(sign_in::sign_in))
+        .route(OIDC_PATH, get(oidc::begin))
+        .route(CALLBACK_PATH, get(oidc::finish))
         .route("/static/{file}", get(assets::serve))
         .merge(signed_in)
         .route_layer(middleware::from_fn(guard::protect))

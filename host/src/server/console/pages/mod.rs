@@ -10,6 +10,7 @@ pub(super) mod function;
 pub(super) mod history;
 pub(super) mod host;
 pub(super) mod monitoring;
+pub(super) mod oidc;
 pub(super) mod overview;
 pub(super) mod run;
 pub(super) mod runs;
