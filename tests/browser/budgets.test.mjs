@@ -14,7 +14,10 @@ const CHART_BYTES_MAX = 75_000;
 
 let host;
 let browser;
-before(async () => { [host, browser] = await Promise.all([startHost(), startBrowser()]); });
+before(async () => {
+  [host, browser] = await Promise.all([startHost(), startBrowser()]);
+  await host.api("POST", "/api/v1/workflows", {name: "one", kind: "catch"});
+});
 after(async () => { await browser?.close(); await host?.stop(); });
 
 /// Loads a page with an empty cache: its bytes, its requests, and when something was painted.
@@ -35,7 +38,6 @@ async function load(page, path) {
 }
 
 test("pages are light, ask nobody else, and let no inline script run", async (context) => {
-  await host.api("POST", "/api/v1/workflows", {name: "one", kind: "catch"});
   const page = await signedIn(browser, host);
   const editors = ["/workflows/one/function"];
   const charts = ["/workflows/one/monitoring?range=15m", "/monitoring?range=15m"];

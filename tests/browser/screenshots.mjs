@@ -2,7 +2,7 @@
 import {mkdirSync, readFileSync} from "node:fs";
 import {dirname, join} from "node:path";
 import {fileURLToPath} from "node:url";
-import {signedIn, startBrowser, startHost} from "./host.mjs";
+import {paste, signedIn, startBrowser, startHost} from "./host.mjs";
 
 const out = process.argv[2];
 const examples = join(dirname(fileURLToPath(import.meta.url)), "../../examples");
@@ -80,5 +80,30 @@ for (const [look, options] of Object.entries(looks)) {
   await page.screenshot({path: join(out, `sign-in-${look}.png`)});
   await page.context().close();
 }
+
+// The ones of the README (host/console/screenshots): what fits on a screen.
+mkdirSync(join(out, "readme"), {recursive: true});
+const shown = async (name, options, path, prepare) => {
+  const page = await signedIn(browser, host, options);
+  await page.goto(path);
+  await prepare(page);
+  await page.screenshot({path: join(out, "readme", `${name}.png`)});
+  await page.context().close();
+};
+await shown("function", {}, "/workflows/new-applications/function", async (page) => {
+  await page.locator(".editor-place").evaluate((place) => { place.style.height = "380px"; });
+  const source = read("python-catch/workflow.py");
+  const at = source.indexOf("def workflow(");
+  await paste(page, source.slice(at).replace("if missing:", "if missing"));
+  await page.getByRole("button", {name: "Deploy", exact: true}).click();
+  await page.locator(".cm-lint-marker-error").waitFor();
+});
+await shown("run", {}, `/runs/${bad}`, (page) => page.locator(".place").first().waitFor());
+await shown("monitoring", {colorScheme: "dark"}, "/monitoring?range=15m", async (page) => {
+  await page.locator(".chart canvas").first().waitFor();
+  const plot = page.locator(".chart .u-over").first();
+  const {width, height} = await plot.boundingBox();
+  await plot.hover({position: {x: width - 12, y: height / 2}});
+});
 await browser.close();
 await host.stop();

@@ -74,6 +74,8 @@ fn limits(config: &Config) -> Markup {
     let time = |ms: u64| text::millis(ms as f64);
     let size = |bytes: u64| text::bytes(bytes);
     let count = |number: u64| text::count(number);
+    // 0 is no limit.
+    let rate = |number: u32| if number == 0 { "any".to_owned() } else { count(number.into()) };
     let Config { engine, run, server, egress, schedule, queue, store, .. } = config;
     let groups: [(&str, Vec<Row>); 5] = [
         (
@@ -116,12 +118,12 @@ fn limits(config: &Config) -> Markup {
                 ("Upload", size(server.upload_bytes_max as u64), "server.upload_bytes_max"),
                 (
                     "Requests of an address in a second",
-                    count(server.address_rate_per_s_max.into()),
+                    rate(server.address_rate_per_s_max),
                     "server.address_rate_per_s_max",
                 ),
                 (
                     "Requests to an endpoint in a second",
-                    count(server.endpoint_rate_per_s_max.into()),
+                    rate(server.endpoint_rate_per_s_max),
                     "server.endpoint_rate_per_s_max",
                 ),
             ],
