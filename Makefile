@@ -102,6 +102,10 @@ bench: build guests runtime ## Measure beside the peers, in one run (BENCH="--he
 		--output $(CARGO_TARGET_DIR)/bench/$$(date -u +%Y-%m-%dT%H%M%SZ).json $(BENCH)
 	@echo 'scripts/figures RESULTS.json writes the figures into SPECIFICATION.md'
 
+.PHONY: bench-store
+bench-store: ## Measure the store alone: ten minutes of durable runs, listings, retention (about 15 minutes)
+	@cargo run --release --locked --package tidegate --example store_bench -- 7000000 600
+
 .PHONY: fuzz
 # How often each target does what it does in the tests, and the first seed.
 FUZZ_TIMES ?= 100
@@ -109,7 +113,7 @@ FUZZ_SEED ?= 1000000
 fuzz: setup guests ## Run the fuzz targets for hours (FUZZ_TIMES=100 is how often, FUZZ_SEED where it begins)
 	$(call say,"Fuzzing; a seed that fails is named and belongs into tests/fuzz/seeds")
 	@TIDEGATE_FUZZ_TIMES=$(FUZZ_TIMES) TIDEGATE_FUZZ_SEED=$(FUZZ_SEED) \
-		cargo test --locked --package tidegate --test it -- fuzz:: schema::
+		cargo test --locked --package tidegate --lib --test it -- fuzz:: schema:: sequences:: generated::
 
 .PHONY: sbom
 sbom: ## Write the bill of materials (CycloneDX) of the release binary

@@ -172,6 +172,7 @@ fn call(rig: &Rig) -> Call {
         traceparent: None,
         memory: None,
         destinations: None,
+        outbound: Default::default(),
         limits: LIMITS,
     }
 }

@@ -20,7 +20,7 @@ use utoipa::ToSchema;
 pub use self::actor::{Account, Actor, Via};
 pub use self::authorize::{Action, Decision, Object, Relation, authorize};
 pub use self::secret::{Secret, SecretKind};
-pub use self::session::{OneTimeLink, Session, SignInMeans};
+pub use self::session::{Identity, OneTimeLink, Session, SignInMeans};
 pub use self::token::{Scope, Scopes, Token, TokenId};
 use crate::workflow::{Revision, id128};
 
@@ -205,6 +205,9 @@ pub struct User {
     /// `None` for a user who signs in by other means.
     #[serde(default)]
     pub password: Option<PasswordHash>,
+    /// Who it is at the sign-in provider; `None` for a user who never signed in by one.
+    #[serde(default)]
+    pub identity: Option<Identity>,
     /// A disabled user can do nothing, with no session and no token.
     #[serde(default)]
     pub disabled: bool,

@@ -9,6 +9,7 @@
 
 mod attempts;
 mod error;
+mod external;
 mod hashing;
 mod memory;
 mod tokens;
@@ -25,6 +26,7 @@ use tokio_util::task::TaskTracker;
 
 use self::attempts::Attempts;
 pub use self::error::AccountError;
+pub use self::external::Admitted;
 use self::hashing::Hashing;
 use self::memory::Memory;
 pub use self::tokens::{NewToken, TokenSpec};
@@ -43,8 +45,14 @@ pub const COOKIE: &str = "__Host-tidegate";
 /// The cookie where the connection is of this machine itself and has no TLS, for which some
 /// browsers refuse the other one.
 pub const COOKIE_LOOPBACK: &str = "tidegate-loopback";
+/// The cookie that ties a sign-in by the provider to its browser, until it is back.
+pub const COOKIE_OIDC: &str = "__Host-tidegate-oidc";
+/// The same on a connection of this machine itself.
+pub const COOKIE_OIDC_LOOPBACK: &str = "tidegate-oidc-loopback";
 /// The page that one-time links lead to; the secret is its query's `link`.
 pub const SIGN_IN_PATH: &str = "/sign-in";
+/// The page that sends browsers to the sign-in provider.
+pub const OIDC_PATH: &str = "/sign-in/oidc";
 
 /// Times of use are kept when they changed by more than this: not each request is a write.
 const SEEN_COARSE: SignedDuration = SignedDuration::from_mins(5);
@@ -185,7 +193,7 @@ impl Accounts {
                 return None;
             }
             let user = memory.enabled(session.user)?;
-            let via = Via::Session { digest, means: session.means };
+            let via = Via::Session { digest, means: session.means, proven_at: session.proven_at() };
             (session.clone(), actor(user, Scopes::ALL, via))
         };
         if now.duration_since(session.seen_at) > SEEN_COARSE {
@@ -297,7 +305,8 @@ impl Accounts {
     ) -> Result<NewSession, AccountError> {
         let (secret, now) = (Secret::random(SecretKind::Session), Timestamp::now());
         let digest = secret.digest();
-        let session = Session { digest, user: user.id, means, created_at: now, seen_at: now };
+        let session =
+            Session { digest, user: user.id, means, created_at: now, seen_at: now, proven_at: None };
         let mut changes = vec![AccountChange::PutSession(session)];
         changes.extend(link.map(AccountChange::DeleteLink));
         let _gate = self.gate.lock().await;
@@ -310,9 +319,35 @@ impl Accounts {
         ending.dedup();
         changes.extend(ending.into_iter().map(AccountChange::DeleteSession));
         self.commit_gated(changes).await?;
-        let actor = actor(user, Scopes::ALL, Via::Session { digest, means });
+        let actor = actor(user, Scopes::ALL, Via::Session { digest, means, proven_at: now });
         let expires_at = now.checked_add(self.absolute()).unwrap_or(Timestamp::MAX);
         Ok(NewSession { secret, actor, expires_at })
+    }
+
+    /// Whether an actor may do what an old session may not do alone: it has no session, or its
+    /// user has proved to be who it is within `accounts.proof_s`.
+    pub fn is_proven(&self, actor: &Actor) -> bool {
+        let Some(Account { via: Via::Session { proven_at, .. }, .. }) = actor.account() else { return true };
+        let lasts = SignedDuration::from_secs(i64::from(self.config.proof_s));
+        lasts.is_zero() || Timestamp::now().duration_since(*proven_at) < lasts
+    }
+
+    /// Keeps that the user of a session has just proved again to be who it is, and says who.
+    ///
+    /// # Errors
+    /// [`AccountError::Missing`]: the session is over.
+    pub async fn prove(&self, session: Digest) -> Result<Login, AccountError> {
+        let _gate = self.gate.lock().await;
+        let (session, login) = {
+            let memory = self.read();
+            let session = memory.session(&session).cloned();
+            let user = session.as_ref().and_then(|session| memory.enabled(session.user));
+            let login = user.map(|user| user.login.clone());
+            session.zip(login).ok_or_else(|| AccountError::Missing { what: "the session".to_owned() })?
+        };
+        let proven = Session { proven_at: Some(Timestamp::now()), ..session };
+        self.commit_gated(vec![AccountChange::PutSession(proven)]).await?;
+        Ok(login)
     }
 
     /// Ends a session. One that is over already is no error.

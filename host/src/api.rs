@@ -9,10 +9,12 @@ mod audit;
 mod backup;
 mod errors;
 mod fusion;
+mod history;
 mod host;
 mod keys;
 mod queue;
 mod runs;
+mod samples;
 mod schedules;
 mod settings;
 mod statistics;
@@ -23,13 +25,14 @@ use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
 pub use self::accounts::{
-    CreateToken, CreateUser, CreatedToken, LinkView, MeView, PatchUser, PutPassword, SessionView, TokenList,
-    TokenView, UserList, UserView,
+    CreateToken, CreateUser, CreatedToken, LinkView, MeView, PatchUser, ProveSession, ProviderView,
+    PutPassword, SessionView, SignInView, TokenList, TokenView, UserList, UserView,
 };
 pub use self::audit::AuditList;
 pub use self::backup::{BACKUP_FORMAT, BACKUP_MANIFEST, BackupFile, BackupManifest};
 pub use self::errors::{Diagnostic, ErrorBody, RunError};
 pub use self::fusion::Fusion;
+pub use self::history::{HistoryPoint, HistoryView};
 pub use self::host::{About, HealthView, PackageView, RuntimeList, RuntimeView, SlotFigures};
 pub use self::keys::{KeyUse, KeyView};
 pub use self::queue::{
@@ -37,6 +40,7 @@ pub use self::queue::{
     ReplayedMany, SkippedReplay,
 };
 pub use self::runs::{EventsLost, RunDetail, RunEvent, RunList, RunLog, RunView, Searched, TestRequest};
+pub use self::samples::{SampleList, SampleView};
 pub use self::schedules::{
     MissedWord, OverrunView, PolicyView, ScheduleRule, ScheduleSpec, ScheduleView, StretchView, TickList,
     TickView,

@@ -1,6 +1,7 @@
 //! The host put together: opens the parts in their order, serves, and takes them down
 //! again in the opposite order.
 
+mod history;
 mod keys;
 
 use std::net::SocketAddr;
@@ -24,6 +25,7 @@ use crate::engine::egress::{Egress, EgressError};
 use crate::engine::{Compiler, Engine, EngineError, EngineOptions};
 use crate::invoker::Invoker;
 use crate::keys::{KeySource, KeysError, Loaded};
+use crate::oidc::{Oidc, OidcConfigError};
 use crate::otlp::{Exporter, ExporterOptions};
 use crate::programs::Programs;
 use crate::pulls::InvokedPulls;
@@ -65,6 +67,9 @@ pub enum AppError {
     /// The way out.
     #[error(transparent)]
     Egress(#[from] EgressError),
+    /// The sign-in provider.
+    #[error(transparent)]
+    Oidc(#[from] OidcConfigError),
     /// An address is no address.
     #[error("{key} is {value:?}, which is no address with a port")]
     Address {
@@ -128,6 +133,9 @@ impl AppError {
                     .to_owned(),
             ),
             AppError::Keys(error) => Some(error.hint()),
+            AppError::Oidc(_) => {
+                Some("`tidegate serve --print-config` explains each key of [oidc]; an empty issuer turns it off".to_owned())
+            }
             AppError::Store(StoreError::Key { .. }) => Some(
                 "bring that key back from its backup, below the current one, or name its place with keys.file"
                     .to_owned(),
@@ -147,6 +155,8 @@ pub struct Urls {
     pub api: SocketAddr,
     /// The catch endpoints; the same as `api` when they share it.
     pub catch: SocketAddr,
+    /// The URL of the console and the API, without a slash at its end.
+    pub url: String,
     /// The URL before `/catch/`, without a slash at its end.
     pub catch_url: String,
 }
@@ -165,6 +175,8 @@ pub struct App {
     pub data: DataFolder,
     /// Users, tokens and sessions.
     pub accounts: Arc<Accounts>,
+    /// Sign-in by a provider, where one is configured.
+    pub oidc: Option<Oidc>,
     /// Who changed what.
     pub audit: Arc<AuditLog>,
     /// Where it listens.
@@ -320,12 +332,18 @@ pub async fn serve(
     drop(inherited);
     let listeners = Listeners { api, catch };
     let urls = urls_of(&config, &listeners)?;
+    let oidc = Oidc::new(&config.oidc, &urls.url)?;
 
     let Loaded { ring, made } = keys.load(data.path(), store::is_encrypted(data.path())).await?;
     let options = EmbeddedOptions::from_config(&config, Arc::new(ring.clone()));
     let store: Arc<dyn Store> = EmbeddedStore::open(data.path(), options)?;
     // A rotation that a crash cut short, or that another source of the key asks for.
-    let keys = Keys { source: keys, ring: tokio::sync::Mutex::new(ring), data: data.path().to_owned() };
+    let keys = Keys {
+        source: keys,
+        ring: tokio::sync::Mutex::new(ring),
+        data: data.clone(),
+        has_audit_key: config.audit.key_file.is_empty(),
+    };
     keys.rewrap(&*store).await?;
     let core = Core::open(config.clone(), store, &data, program, vec![urls.api, urls.catch]).await?;
     // Behind what reads the configuration: what is wrong there leaves nothing behind.
@@ -335,7 +353,7 @@ pub async fn serve(
         core.store.close().await?;
         return Err(AppError::NoAccounts { address: urls.api });
     }
-    let key = data.audit_key(&config.audit.key_file)?;
+    let key = data.audit_key(&config.audit.key_file, &*keys.ring.lock().await)?;
     let audit = Arc::new(AuditLog::open(data.path(), key, config.audit.days, config.audit.bytes_max)?);
     audit.append(Event::of_host("host.start"))?;
     let (queue, pulls) = queue_and_pulls(&core);
@@ -353,6 +371,7 @@ pub async fn serve(
         keys,
         data: data.clone(),
         accounts,
+        oidc,
         audit,
         urls,
         started_at: Timestamp::now(),
@@ -365,6 +384,7 @@ pub async fn serve(
     ready(&Started { urls: &app.urls, link: link.as_ref(), key_made: made.as_deref() });
     let housekeeping = tokio::spawn(keep_house(app.clone(), shutdown.clone()));
     let ticking = tokio::spawn(app.scheduler.clone().run(shutdown.clone()));
+    let noting = tokio::spawn(history::keep(app.clone(), shutdown.clone()));
     let queueing = tokio::spawn(app.queue.clone().run(shutdown.clone()));
     server::serve(app.clone(), listeners, shutdown).await;
 
@@ -373,7 +393,7 @@ pub async fn serve(
     // All end with the same token, scheduler and queue when their runs are settled. A panic
     // in them was logged when it happened.
     let settled = async {
-        let _ = tokio::join!(housekeeping, ticking, queueing);
+        let _ = tokio::join!(housekeeping, ticking, queueing, noting);
         app.queue.settled().await;
     };
     let patience = SETTLE_TIME_MAX.min(Config::ms(app.config.server.drain_ms));
@@ -429,11 +449,15 @@ fn urls_of(config: &Config, listeners: &Listeners) -> Result<Urls, AppError> {
     };
     let api = bound(&listeners.api)?;
     let catch = listeners.catch.as_ref().map_or(Ok(api), bound)?;
+    let url = match config.server.url.trim_end_matches('/') {
+        "" => format!("http://{api}"),
+        url => url.to_owned(),
+    };
     let catch_url = match config.server.catch_url.trim_end_matches('/') {
         "" => format!("http://{catch}"),
         url => url.to_owned(),
     };
-    Ok(Urls { api, catch, catch_url })
+    Ok(Urls { api, catch, url, catch_url })
 }
 
 /// Applies retention and collects garbage from time to time.

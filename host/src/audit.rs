@@ -4,7 +4,8 @@
 //! HMAC-SHA256 over itself and the entry before it, and the file `HEAD` says, under the same
 //! key, where the chain begins and ends: a flipped byte, and an entry that was removed,
 //! added or swapped, is found by [`AuditLog::verify`]. Whoever has the key can forge all of
-//! it; it is the file `audit.key`, or the one that `audit.key_file` names.
+//! it; it is in the file `audit.key`, encrypted with the master key, or in the one that
+//! `audit.key_file` names.
 //!
 //! No values are ever written: names of settings, not what they are set to.
 
@@ -111,6 +112,9 @@ pub struct AuditVerification {
     pub last: u64,
     /// The first thing that is wrong, and where; `None` when nothing is.
     pub problem: Option<String>,
+    /// Where the key is that entries are signed with: whoever has it can forge them.
+    #[serde(default)]
+    pub key: String,
 }
 
 /// The log, open for appending.
@@ -257,9 +261,16 @@ impl AuditLog {
         let (head, _) = HeadFile::read(&self.folder.join(HEAD_FILE), &self.key);
         let Some(head) = head.or_else(|| (open.head.last_seq == 0).then(Head::default)) else {
             let problem = Some("HEAD: it is not as it was written".to_owned());
-            return Ok(AuditVerification { entries: 0, first: 0, last: open.head.last_seq, problem });
+            let last = open.head.last_seq;
+            return Ok(AuditVerification { entries: 0, first: 0, last, problem, key: String::new() });
         };
-        let mut checked = AuditVerification { entries: 0, first: 0, last: head.last_seq, problem: None };
+        let mut checked = AuditVerification {
+            entries: 0,
+            first: 0,
+            last: head.last_seq,
+            problem: None,
+            key: String::new(),
+        };
         let (mut before, mut seq) = (head.before_first, head.before_first_seq);
         for number in head.first_file..=open.number {
             let name = format!("{number:08}.jsonl");

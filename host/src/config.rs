@@ -13,8 +13,8 @@ use std::time::Duration;
 use toml::{Table, Value};
 
 pub use self::keys::{
-    Accounts, Audit, Config, Egress, Engine, Keys, Log, LogFormat, Owner, Queue, Record, Reset, Run, Runtime,
-    Schedule, Server, Store, Telemetry,
+    Accounts, Audit, Config, Egress, Engine, Keys, Log, LogFormat, Oidc, Owner, Queue, Record, Reset, Run,
+    Runtime, Schedule, Server, Store, Telemetry,
 };
 use crate::schedule::{BACKFILL_MAX, JITTER_MS_MAX, START_DEADLINE_MS_MIN};
 
@@ -198,6 +198,7 @@ impl Config {
             return Err(origins.value_error("server.trusted_proxies", reason));
         }
         at_least("server.address_burst_max", self.server.address_burst_max.into(), 1)?;
+        at_least("owner.burst_max", self.owner.burst_max.into(), 1)?;
         at_least("server.endpoint_burst_max", self.server.endpoint_burst_max.into(), 1)?;
         at_least("server.connections_max", self.server.connections_max as u64, 1)?;
         at_least("server.header_timeout_ms", self.server.header_timeout_ms, 1)?;
@@ -241,6 +242,9 @@ impl Config {
         ] {
             at_least(key, value, 1)?;
         }
+        at_least("oidc.timeout_ms", self.oidc.timeout_ms, 1)?;
+        at_most("oidc.timeout_ms", self.oidc.timeout_ms, 60_000)?;
+        at_most("oidc.clock_skew_s", self.oidc.clock_skew_s.into(), 600)?;
         at_least("egress.concurrent_max", self.egress.concurrent_max.into(), 1)?;
         at_least("egress.connections_max", self.egress.connections_max as u64, 1)?;
         at_least("store.flush_ms", self.store.flush_ms, 1)?;

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::engine::KEY_BYTES;
+use crate::keys::{KeyRing, WrappedKey};
 
 /// The file with the operator's token.
 pub const TOKEN_FILE: &str = "admin.token";
@@ -16,6 +17,8 @@ pub const TOKEN_FILE: &str = "admin.token";
 pub const HOST_FILE: &str = "host.json";
 /// The file with the key that audit entries are signed with.
 pub const AUDIT_KEY_FILE: &str = "audit.key";
+/// What the audit key is encrypted for.
+const AUDIT_PURPOSE: &str = "audit";
 const ARTEFACT_KEY_FILE: &str = "artefact.key";
 
 /// Tokens begin with this, so that a leaked one is recognised.
@@ -107,29 +110,64 @@ impl DataFolder {
     }
 
     /// The key that audit entries are signed with: what `file` holds, or where that is
-    /// empty, one in the data folder, made at the first start (0600).
+    /// empty, one in the data folder, made at the first start (0600) and encrypted there with
+    /// the current master key. One that lies there as it is, as earlier builds kept it, or that
+    /// another master key encrypts, is written anew; the chain goes on with it.
     ///
     /// # Errors
-    /// When it can be neither read nor made, or has another size than 32 bytes.
-    pub fn audit_key(&self, file: &str) -> Result<[u8; 32], DataError> {
-        let (path, bytes) = match file {
-            "" => {
-                let fresh: [u8; 32] = rand::random();
-                (self.path.join(AUDIT_KEY_FILE), self.read_or_make(AUDIT_KEY_FILE, &fresh)?)
-            }
-            file => {
-                let path = PathBuf::from(file);
-                let failed =
-                    |source| DataError { action: "reading the audit key", path: path.clone(), source };
-                let bytes = std::fs::read(&path).map_err(failed)?;
-                (path, bytes)
-            }
+    /// When it can be neither read nor made, has another size than 32 bytes, or the master key
+    /// that encrypts it is not in the ring.
+    pub fn audit_key(&self, file: &str, ring: &KeyRing) -> Result<[u8; KEY_BYTES], DataError> {
+        let path = match file {
+            "" => self.path.join(AUDIT_KEY_FILE),
+            file => PathBuf::from(file),
         };
-        bytes.try_into().map_err(|_| DataError {
-            action: "reading the audit key",
-            path,
-            source: std::io::Error::new(ErrorKind::InvalidData, "the key does not have 32 bytes"),
-        })
+        let failed = |action| {
+            let path = path.clone();
+            move |source| DataError { action, path, source }
+        };
+        let invalid = |reason: &dyn std::fmt::Display| {
+            failed("reading the audit key")(std::io::Error::new(ErrorKind::InvalidData, reason.to_string()))
+        };
+        let kept = match std::fs::read(&path) {
+            Ok(bytes) => Some(bytes),
+            Err(error) if error.kind() == ErrorKind::NotFound && file.is_empty() => None,
+            Err(error) => return Err(failed("reading the audit key")(error)),
+        };
+        if !file.is_empty() {
+            let bytes = kept.unwrap_or_default();
+            return bytes.try_into().map_err(|_| invalid(&"the key does not have 32 bytes"));
+        }
+        let (key, is_current) = match kept {
+            None => (rand::random(), false),
+            Some(bytes) => match <[u8; KEY_BYTES]>::try_from(bytes.as_slice()) {
+                Ok(key) => {
+                    tracing::warn!(
+                        "the audit key lay in the data folder as it was, and is encrypted from now on: backups from before hold it"
+                    );
+                    (key, false)
+                }
+                Err(_) => {
+                    let sealed: WrappedKey = serde_json::from_slice(&bytes)
+                        .map_err(|_| invalid(&"it is neither a key nor an encrypted one"))?;
+                    let key = ring.open_key(AUDIT_PURPOSE, &sealed).map_err(|error| invalid(&error))?;
+                    (key, ring.current() == Some(sealed.key))
+                }
+            },
+        };
+        if !is_current {
+            let sealed = ring.seal_key(AUDIT_PURPOSE, &key).map_err(|error| invalid(&error))?;
+            let text = serde_json::to_vec(&sealed).map_err(|error| failed("writing")(error.into()))?;
+            let write = || {
+                let mut file = tempfile::NamedTempFile::new_in(&self.path)?;
+                file.write_all(&text)?;
+                file.as_file().sync_all()?;
+                file.persist(&path).map_err(|error| error.error)?;
+                File::open(&self.path)?.sync_all()
+            };
+            write().map_err(failed("writing"))?;
+        }
+        Ok(key)
     }
 
     /// Says where the host is.
@@ -180,6 +218,38 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+    use crate::keys::{KeyOrigin, MasterKey};
+
+    #[test]
+    fn the_audit_key_is_encrypted_and_follows_the_master_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = DataFolder::create(&folder.path().join("data")).unwrap();
+        let path = data.path().join(AUDIT_KEY_FILE);
+        let (old, new) = (MasterKey::random(), MasterKey::random());
+        let ring =
+            |keys: &[&MasterKey]| KeyRing::new(keys.iter().copied().cloned().collect(), KeyOrigin::Local);
+        // As an earlier build left it.
+        std::fs::write(&path, [7; KEY_BYTES]).unwrap();
+        assert_eq!(data.audit_key("", &ring(&[&old])).unwrap(), [7; KEY_BYTES]);
+        let first = std::fs::read(&path).unwrap();
+        assert!(!first.windows(KEY_BYTES).any(|window| window == [7; KEY_BYTES]));
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(data.audit_key("", &ring(&[&old])).unwrap(), [7; KEY_BYTES]);
+        assert_eq!(std::fs::read(&path).unwrap(), first, "it is written once");
+        // Another master key encrypts it, and alone is enough from then on.
+        assert_eq!(data.audit_key("", &ring(&[&new, &old])).unwrap(), [7; KEY_BYTES]);
+        assert_eq!(data.audit_key("", &ring(&[&new])).unwrap(), [7; KEY_BYTES]);
+        let error = data.audit_key("", &ring(&[&old])).unwrap_err();
+        assert!(error.source.to_string().contains("is not here"), "{error:?}");
+        std::fs::write(&path, b"short").unwrap();
+        assert!(data.audit_key("", &ring(&[&old])).is_err());
+        std::fs::remove_file(&path).unwrap();
+        let made = data.audit_key("", &ring(&[&old])).unwrap();
+        assert_eq!(data.audit_key("", &ring(&[&old])).unwrap(), made);
+        let own = folder.path().join("own");
+        std::fs::write(&own, [9; KEY_BYTES]).unwrap();
+        assert_eq!(data.audit_key(own.to_str().unwrap(), &KeyRing::none()).unwrap(), [9; KEY_BYTES]);
+    }
 
     #[test]
     fn secrets_are_made_once_and_for_the_owner_alone() {

@@ -34,6 +34,7 @@ use self::turns::Turns;
 use crate::answer::{self, Answer};
 use crate::api::{RunEvent, RunView};
 use crate::config::{self, Config};
+use crate::engine::egress::OutboundLimits;
 use crate::engine::{Call, CallLimits, Engine, Input, Outcome, Remains, Report, remark};
 use crate::programs::Programs;
 use crate::registry::{Entry, Registry};
@@ -325,7 +326,10 @@ impl Invoker {
         });
         let trace = run.trace.clone();
         let (ready, call) = match self.prepare(entry, invocation, trace, committer.clone()).await {
-            Ok((ready, call)) => (ready, Call { memory: turn.memory(), ..call }),
+            Ok((ready, call)) => {
+                let outbound = OutboundLimits { owner: turn.egress(), ..call.outbound };
+                (ready, Call { memory: turn.memory(), outbound, ..call })
+            }
             Err(fault) => return (self.unsuccessful(entry, run, fault, Vec::new()).await, None),
         };
         run.settings_read = call.settings.entries.keys().cloned().collect();
@@ -392,6 +396,12 @@ impl Invoker {
             traceparent: trace.map(|trace| trace.header()),
             memory: None,
             destinations: entry.workflow.egress.clone(),
+            outbound: OutboundLimits {
+                requests_max: own.egress_requests_max,
+                concurrent_max: own.egress_concurrent_max,
+                bytes_max: own.egress_bytes_max,
+                owner: None,
+            },
             limits: CallLimits {
                 deadline: Duration::from_millis(own.deadline_ms.unwrap_or(engine.deadline_ms)),
                 cpu_max: Duration::from_millis(own.cpu_ms_max.unwrap_or(engine.cpu_ms_max)),

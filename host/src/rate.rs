@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 const NANOS_PER_S: u64 = 1_000_000_000;
+const NANOS_PER_MINUTE: u64 = 60 * NANOS_PER_S;
 
 /// Instants are counted from the process's first use of a rate.
 static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
@@ -20,6 +21,12 @@ pub struct Rate {
     interval: u64,
     /// Nanoseconds that an event may come too early.
     tolerance: u64,
+}
+
+/// So much a minute, of which all may be taken at once after a minute's pause.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Allowance {
+    per_minute: u64,
 }
 
 /// The state of one thing that has a rate: its theoretical arrival time. 0 when nothing
@@ -50,7 +57,49 @@ impl Rate {
     }
 }
 
+impl Allowance {
+    /// So much a minute. `None` for 0, which stands for no limit.
+    pub fn per_minute(amount: u64) -> Option<Self> {
+        (amount > 0).then_some(Self { per_minute: amount })
+    }
+
+    /// The state behind an amount that is taken `now`, by the state before it. It comes back
+    /// evenly.
+    ///
+    /// # Errors
+    /// How long to wait until so much is there; the state stays then.
+    pub fn after(self, state: u64, now: u64, amount: u64) -> Result<u64, Duration> {
+        let cost = u128::from(amount) * u128::from(NANOS_PER_MINUTE) / u128::from(self.per_minute);
+        let next = u128::from(state.max(now)) + cost;
+        let full = u128::from(now) + u128::from(NANOS_PER_MINUTE);
+        match u64::try_from(next) {
+            Ok(state) if next <= full => Ok(state),
+            _ => Err(Duration::from_nanos(u64::try_from(next - full.min(next)).unwrap_or(u64::MAX))),
+        }
+    }
+}
+
 impl Meter {
+    /// Takes an amount now.
+    ///
+    /// # Errors
+    /// How long to wait until so much is there.
+    pub fn take_of(&self, allowance: Allowance, amount: u64) -> Result<(), Duration> {
+        let now = now();
+        self.step(|state| allowance.after(state, now, amount))
+    }
+
+    fn step(&self, after: impl Fn(u64) -> Result<u64, Duration>) -> Result<(), Duration> {
+        let mut state = self.0.load(Ordering::Relaxed);
+        loop {
+            let next = after(state)?;
+            match self.0.compare_exchange_weak(state, next, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return Ok(()),
+                Err(seen) => state = seen,
+            }
+        }
+    }
+
     /// Counts an event that happens now.
     ///
     /// # Errors
@@ -60,14 +109,7 @@ impl Meter {
     }
 
     fn take_at(&self, rate: Rate, now: u64) -> Result<(), Duration> {
-        let mut state = self.0.load(Ordering::Relaxed);
-        loop {
-            let next = rate.after(state, now)?;
-            match self.0.compare_exchange_weak(state, next, Ordering::Relaxed, Ordering::Relaxed) {
-                Ok(_) => return Ok(()),
-                Err(seen) => state = seen,
-            }
-        }
+        self.step(|state| rate.after(state, now))
     }
 }
 
@@ -125,5 +167,23 @@ mod tests {
             threads.into_iter().map(|thread| thread.join().unwrap()).sum()
         });
         assert_eq!(taken, 500);
+    }
+
+    #[test]
+    fn an_allowance_is_taken_to_the_last_and_comes_back_evenly() {
+        let allowance = Allowance::per_minute(60).unwrap();
+        let second = |seconds: u64| seconds * NANOS_PER_S;
+        let empty = allowance.after(0, second(100), 60).unwrap();
+        assert_eq!(allowance.after(empty, second(100), 1), Err(Duration::from_secs(1)));
+        assert_eq!(allowance.after(empty, second(100), 0), Ok(empty));
+        let later = allowance.after(empty, second(110), 10).unwrap();
+        assert_eq!(allowance.after(later, second(110), 1), Err(Duration::from_secs(1)));
+        // After hours there is one minute's worth.
+        assert!(allowance.after(later, second(9000), 60).is_ok());
+        assert!(allowance.after(later, second(9000), 61).is_err());
+        assert!(allowance.after(later, second(9000), u64::MAX).is_err());
+        assert_eq!(Allowance::per_minute(0), None);
+        let wide = Allowance::per_minute(u64::MAX).unwrap();
+        assert!(wide.after(0, 0, u64::MAX).is_ok());
     }
 }

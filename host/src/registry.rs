@@ -6,6 +6,7 @@
 mod checks;
 mod entry;
 mod error;
+mod samples;
 mod schedules;
 mod settings;
 
@@ -82,6 +83,7 @@ impl Registry {
                 permits: Arc::new(Semaphore::new(permits_max as usize)),
                 permits_max: AtomicU32::new(permits_max),
                 meter: Default::default(),
+                pace: Arc::default(),
             })
         });
         let before = live.permits_max.swap(permits_max, Ordering::Relaxed);
@@ -157,6 +159,7 @@ impl Registry {
             schedules: Vec::new(),
             limits: request.limits,
             retry: request.retry,
+            samples: Vec::new(),
             active_version: None,
             created_at: now,
             updated_at: now,

@@ -4,10 +4,13 @@
 //! Rollups add up: those of two minutes, of two workflows, or of two parts of a minute
 //! make one that is as exact as each of them.
 
+mod host;
+
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
+pub use self::host::HostFigures;
 use crate::run::{FaultKind, Run, Status};
 use crate::workflow::WorkflowId;
 

@@ -9,6 +9,7 @@ mod id;
 mod mask;
 mod owner;
 mod retry;
+mod sample;
 mod seal;
 mod secret;
 mod settings;
@@ -29,10 +30,12 @@ pub(crate) use self::id::{id128, ordered};
 pub use self::mask::{Found, Mask};
 pub use self::owner::OwnerId;
 pub use self::retry::RetryPolicy;
+pub use self::sample::{SAMPLE_NAME_BYTES_MAX, SAMPLES_BYTES_MAX, SAMPLES_MAX, Sample, SampleError};
 pub use self::seal::{Place, SEAL_HOSTS_MAX, Seal, SealHost, SealHostError};
 pub use self::secret::Secret;
 pub use self::settings::{Setting, SettingChange, SettingWriter, Settings, Visibility};
 pub use self::signature::{SIGNATURE_SECRETS_MAX, SIGNATURE_TOLERANCE_S_MAX, Signature, SignatureScheme};
+use crate::rate::Rate;
 use crate::schedule::Schedule;
 
 /// Longest name of a workflow, in bytes: one DNS label (RFC 1035 section 2.3.4).
@@ -241,6 +244,9 @@ pub struct Workflow {
     /// Whether and when failed work is tried again.
     #[serde(default)]
     pub retry: RetryPolicy,
+    /// Requests for tests of it, by their names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub samples: Vec<Sample>,
     /// The version that runs; `None` until the first deploy.
     #[serde(default)]
     pub active_version: Option<u32>,
@@ -309,6 +315,16 @@ pub struct LimitOverrides {
     pub log_bytes_max: Option<u64>,
     /// Bytes of a reply.
     pub reply_bytes_max: Option<u64>,
+    /// Requests a second to its endpoint.
+    pub rate_per_s_max: Option<u32>,
+    /// Requests at once after a pause, as many as `rate_per_s_max` where it is left out.
+    pub burst_max: Option<u32>,
+    /// Requests that one run sends.
+    pub egress_requests_max: Option<u32>,
+    /// Requests that one run sends at the same time.
+    pub egress_concurrent_max: Option<u32>,
+    /// Bytes that one run sends and receives.
+    pub egress_bytes_max: Option<u64>,
     /// Days that its runs are kept.
     pub retention_days: Option<u32>,
     /// Runs that are kept, the newest.
@@ -318,6 +334,12 @@ pub struct LimitOverrides {
 }
 
 impl LimitOverrides {
+    /// How often its endpoint may be called; `None` for as often as any.
+    pub fn rate(&self) -> Option<Rate> {
+        let per_s = self.rate_per_s_max?;
+        Rate::new(per_s, self.burst_max.unwrap_or(per_s))
+    }
+
     /// Whether it keeps less of its runs than the host does.
     pub fn has_retention(&self) -> bool {
         self.retention_days.is_some()

@@ -67,6 +67,11 @@ test("no string becomes script or markup, in any field or in what a guest says",
   await host.api("POST", `/api/v1/workflows/w-0/versions?message=${message}`, GUEST, "text/x-python");
   const patch = Object.fromEntries(STRINGS.map((text, at) => [`${text.slice(0, 100)}${at}`, text]));
   await host.api("PATCH", "/api/v1/workflows/w-0/settings?visibility=plain", patch);
+  // Names of kept requests, and what is in them.
+  for (const [at, text] of STRINGS.slice(0, 20).entries()) {
+    const name = encodeURIComponent(text.replace(/[\u0000-\u001f\u2028-\u202e]/g, "").slice(0, 90) + at);
+    await host.api("PUT", `/api/v1/workflows/w-0/samples/${name}`, {path: "/", headers: {"x-said": STRINGS[8]}, body: text});
+  }
   const call = (body) => fetch(created.url, {method: "POST", headers: {"content-type": "application/json", "x-said": STRINGS[9]}, body: JSON.stringify(body)});
   const good = (await call({said: STRINGS})).headers.get("tidegate-run");
   const bad = [];
@@ -75,11 +80,25 @@ test("no string becomes script or markup, in any field or in what a guest says",
   await page.locator("#q").fill(STRINGS[0]);
   await page.locator("#list").getByText(/workflows, of 50 in all$/).waitFor();
   const paths = ["/workflows", "/workflows/w-0", "/workflows/w-0/function", "/workflows/w-0/settings", "/workflows/w-0/runs",
-    "/workflows/w-0/versions", "/workflows/w-0/versions/1", "/workflows/w-0/monitoring?range=15m", "/runs", "/monitoring?range=15m", "/host", `/runs/${good}`,
+    "/workflows/w-0/versions", "/workflows/w-0/versions/1", "/workflows/w-0/monitoring?range=15m", "/workflows/w-0/configuration", "/audit", "/dead", "/admin", "/users", "/runs", "/monitoring?range=15m", "/host", `/runs/${good}`,
     ...bad.map((run) => `/runs/${run}`), ...STRINGS.map((_, at) => `/workflows/w-${at}`),
     ...STRINGS.map((text) => `/workflows?q=${encodeURIComponent(text)}`),
     ...STRINGS.map((text) => `/workflows/w-0/settings?name=${encodeURIComponent(text)}&value=${encodeURIComponent(text)}#set`)];
   for (const path of paths) await clean(page, path);
+
+  // What is typed into a form comes back with what is wrong with it.
+  for (const text of STRINGS.slice(0, 12)) {
+    await page.goto("/workflows/w-0/configuration");
+    await page.getByLabel("Time of a run", {exact: true}).fill(text);
+    await page.getByRole("button", {name: "Save: Limits"}).click();
+    await page.locator(".alert.bad").waitFor();
+    assert.equal(await page.getByLabel("Time of a run", {exact: true}).inputValue(), text);
+    assert.equal(await page.evaluate(() => globalThis.pwned), undefined);
+    await page.getByLabel("Destinations", {exact: true}).fill(text);
+    await page.getByRole("button", {name: "Save: Outbound requests"}).click();
+    await page.locator(".alert.bad").waitFor();
+    assert.equal(await page.evaluate(() => globalThis.pwned), undefined);
+  }
 
   // What the log and the settings show is the text itself.
   await page.goto(`/runs/${good}`);

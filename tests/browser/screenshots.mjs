@@ -40,12 +40,24 @@ const call = async (name, body) => {
 let good;
 for (let at = 0; at < 40; at += 1) good = await call("new-applications", at % 4 ? request.body : {nonsense: at});
 good = await call("new-applications", request.body);
+await host.api("PUT", "/api/v1/workflows/new-applications/samples/a%20good%20one", request);
+await host.api("PATCH", "/api/v1/workflows/new-applications", {
+  egress: [{host: "api.hrflow.ai", path_prefix: "/v1", methods: ["GET", "PUT"]}, {host: "*.company.com"}], limits: {deadline_ms: 10000},
+});
+// Work that is given up.
+const {url: endpoint} = await host.api("GET", "/api/v1/workflows/sms-on-profile");
+const later = {"content-type": "application/json", prefer: "respond-async"};
+for (let at = 0; at < 2; at += 1) {
+  await fetch(endpoint, {method: "POST", headers: later, body: JSON.stringify(JSON.parse(read("sms-on-profile/request.json")).body)});
+}
+while ((await host.api("GET", "/api/v1/dead")).dead.length < 2) await new Promise((resolve) => setImmediate(resolve));
 const bad = await call("sms-on-profile", JSON.parse(read("sms-on-profile/request.json")).body);
 
 const pages = {
   "workflows": "/workflows", "create": "/create", "create-pull": "/create/blank-pull",
   "overview-catch": "/workflows/new-applications", "overview-pull": "/workflows/interview-reminders",
   "function": "/workflows/new-applications/function", "settings": "/workflows/new-applications/settings",
+  "configuration": "/workflows/new-applications/configuration", "schedule": "/workflows/interview-reminders?edit=regular#schedule",
   "versions": "/workflows/new-applications/versions", "version": "/workflows/new-applications/versions/2",
   "debugger": "/workflows/new-applications/runs", "run": `/runs/${good}`, "run-failed": `/runs/${bad}`,
   "monitoring-workflow": "/workflows/interview-reminders/monitoring?range=15m",

@@ -1,5 +1,6 @@
 // A new user's way through the console, on a desktop, on a phone and in the dark.
 import assert from "node:assert/strict";
+import {createHmac} from "node:crypto";
 import {after, before, test} from "node:test";
 import {check} from "./checks.mjs";
 import {paste, signedIn, startBrowser, startHost} from "./host.mjs";
@@ -34,6 +35,48 @@ async function deploy(page, code) {
 
 async function confirm(page, name) {
   await page.getByRole("dialog").getByRole("button", {name}).click();
+}
+
+/// How a workflow is set up, with what is wrong at its field.
+async function configure(page, name, url) {
+  await page.goto(`/workflows/${name}/configuration`);
+  await check(page, "the configuration");
+  await page.getByLabel("Time of a run", {exact: true}).fill("30");
+  await page.getByRole("button", {name: "Save: Limits"}).click();
+  await page.locator(`[id="limits.deadline_ms-about"] .wrong`).getByText(/no unit/).waitFor();
+  assert.equal(await page.getByLabel("Time of a run", {exact: true}).inputValue(), "30");
+  await check(page, "the configuration with an error");
+  const save = async (part) => {
+    await page.getByRole("button", {name: `Save: ${part}`}).click();
+    await page.getByText(`${part}: saved.`).waitFor();
+  };
+  await page.getByLabel("Time of a run", {exact: true}).fill("20s");
+  await save("Limits");
+  assert.equal(await page.getByLabel("Time of a run", {exact: true}).inputValue(), "20s");
+  await page.getByLabel("Destinations", {exact: true}).fill("GET,POST api.company.com/v1");
+  await save("Outbound requests");
+  assert.ok(await page.getByLabel("Only to the destinations below").isChecked());
+  await page.getByLabel("Attempts").fill("3");
+  await save("Trying again");
+  await page.getByLabel("PUT", {exact: true}).check();
+  await page.getByLabel("Origins of browsers").fill("https://www.company.com");
+  await save("Endpoint");
+  await page.getByLabel("Description").fill("Says hello");
+  await save("Details");
+  await page.getByLabel("Private").check();
+  await save("Access");
+  await page.getByLabel("Who signs").selectOption({label: "GitHub"});
+  await page.getByLabel("Secret", {exact: true}).fill("xyzzy-signing");
+  await save("Signed requests");
+  assert.ok(!(await page.content()).includes("xyzzy-signing"));
+  const body = '{"name": "Eve"}';
+  const json = {"content-type": "application/json"};
+  assert.equal((await fetch(url, {method: "PUT", headers: json, body})).status, 401);
+  const sign = createHmac("sha256", "xyzzy-signing").update(body).digest("hex");
+  assert.equal((await fetch(url, {method: "PUT", headers: {...json, "x-hub-signature-256": `sha256=${sign}`}, body})).status, 200);
+  await page.getByLabel("Who signs").selectOption({label: "Not signed: whoever knows the URL"});
+  await save("Signed requests");
+  assert.equal((await fetch(url, {method: "POST", headers: json, body})).status, 200);
 }
 
 async function walk(page, catchName, pullName) {
@@ -72,6 +115,22 @@ async function walk(page, catchName, pullName) {
   await page.locator("#tested").getByText("greeting Grace").waitFor();
   await check(page, "the function page with a test");
 
+  // The request is kept, and taken over again.
+  await page.getByLabel("Name to keep this request under").fill("grace");
+  await page.getByRole("button", {name: "Keep", exact: true}).click();
+  await page.getByText("grace is kept.").waitFor();
+  await page.reload();
+  await page.getByLabel("Request", {exact: true}).selectOption({label: "grace"});
+  await page.waitForFunction(() => document.querySelector("#body").value.includes("Grace"));
+  await page.getByRole("button", {name: "Forget grace"}).waitFor();
+  await check(page, "the function page with a kept request");
+
+  // A component that is none says why, and the version that runs stays.
+  await page.getByText("Upload a component instead").click();
+  await page.getByLabel("Component file").setInputFiles({name: "x.wasm", mimeType: "application/wasm", buffer: Buffer.from("no wasm")});
+  await page.getByRole("button", {name: "Upload and deploy"}).click();
+  await page.locator("#deployed").getByText("The version that ran before still runs.").waitFor();
+
   // A call, seen as it happens.
   await page.getByRole("link", {name: "Debugger"}).click();
   await page.locator(".live-mark.on").waitFor();
@@ -91,6 +150,25 @@ async function walk(page, catchName, pullName) {
   assert.notEqual(new URL(page.url()).pathname, `/runs/${run}`);
   await page.getByRole("button", {name: "Run again"}).click();
   await page.getByText(", again after").waitFor();
+
+  // The same request from its run, for a test.
+  await page.getByRole("link", {name: "Take it over for a test"}).click();
+  await page.waitForFunction(() => document.querySelector("#body")?.value.includes("Joan"));
+
+  // One that fails, and all that failed again.
+  const failed = await fetch(url, {method: "POST", headers: {"content-type": "application/json"}, body: "{}"});
+  assert.equal(failed.status, 502);
+  await page.goto(`/workflows/${catchName}/runs?status=failed`);
+  await page.getByRole("button", {name: "Run all failed ones again"}).click();
+  await confirm(page, "Run all failed ones again");
+  await page.getByText("1 run is queued to be run again.").waitFor();
+  await page.getByRole("row", {name: /failed.*replay/i}).waitFor();
+  await check(page, "the debugger with runs that are run again");
+  await page.getByText("Between two instants").click();
+  await page.getByLabel("until").fill("2001-01-01T00:00:00");
+  await page.getByText("No run passes these filters.").waitFor();
+
+  await configure(page, catchName, url);
 
   // A secret, which nobody sees again.
   await page.goto(`/workflows/${catchName}/settings`);
@@ -134,11 +212,38 @@ async function walk(page, catchName, pullName) {
   await page.getByRole("row", {name: /succeeded.*pull/}).first().waitFor();
   await page.goto(`/workflows/${pullName}`);
   await check(page, "the overview of a pull");
+
+  // Its schedule is changed: what happens when it cannot run on time.
+  await page.getByRole("link", {name: "Change the schedule default"}).click();
+  await page.getByLabel("The run before still goes on").waitFor({state: "attached"});
+  await page.getByText("When it cannot run on time").click();
+  await page.getByLabel("The run before still goes on").selectOption({label: "Run beside it"});
+  await page.getByLabel("Spread").fill("5s");
+  await page.locator(".coming .wrong").waitFor();
+  await page.getByRole("button", {name: "Save the schedule"}).click();
+  await page.getByText(/jitter is at most/).first().waitFor();
+  await check(page, "the overview with a schedule that is wrong");
+  await page.getByLabel("Spread").fill("500ms");
+  await page.getByRole("button", {name: "Save the schedule"}).click();
+  await page.getByText("The schedule is saved.").waitFor();
+  await page.getByText(/runs beside a run that still goes.*500ms/i).waitFor();
+
   await page.getByRole("button", {name: "Run now"}).click();
   await page.locator(".log").getByText(/^tick \d/).waitFor();
   await page.goto(`/workflows/${pullName}/monitoring?range=15m`);
   await page.locator(".chart canvas").first().waitFor();
   await check(page, "the monitoring of a pull");
+  await page.locator(".chart .u-over").first().hover();
+  await page.waitForFunction(() => /\d/.test(document.querySelector(".chart .u-legend .u-value").textContent));
+
+  // The list, in every order.
+  for (const order of ["Last run", "Least successful", "Next due", "Changed last", "Newest first", "By name"]) {
+    await page.goto("/workflows");
+    await page.getByLabel("Order").selectOption({label: order});
+    await page.waitForURL(order === "By name" ? "**/workflows*" : "**/workflows?*sort=*");
+    await page.getByRole("link", {name: catchName, exact: true}).waitFor();
+  }
+  await check(page, "the list with workflows");
 
   // Paused, and archived.
   for (const name of [catchName, pullName]) {

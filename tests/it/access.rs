@@ -36,7 +36,7 @@ enum For {
 fn rules() -> BTreeMap<&'static str, (For, &'static str)> {
     let lists: &[(For, &str, &[&str])] = &[
         // The host's metrics are open to this machine, where the test runs.
-        (For::Anybody, "", &["root", "isAlive", "isReady", "readDocument", "readMetrics"]),
+        (For::Anybody, "", &["root", "isAlive", "isReady", "readDocument", "readMetrics", "showSignIn"]),
         (
             For::Users,
             "read",
@@ -46,6 +46,7 @@ fn rules() -> BTreeMap<&'static str, (For, &'static str)> {
                 "previewSchedule",
                 "signOut",
                 "showMe",
+                "proveSession",
                 "listWorkflows",
                 "listRuns",
                 "listDeadLetters",

@@ -228,7 +228,8 @@ fn audit_log_says_who_did_what_and_never_a_value() {
     // It goes on after kill -9, and a change of it is found.
     host.kill_and_restart();
     let verified = host.get("/api/v1/audit/verification").expect(200).json();
-    assert_eq!(verified, json!({ "entries": 11, "first": 1, "last": 11, "problem": null }));
+    let key = "audit.key in the data folder, encrypted with the master key";
+    assert_eq!(verified, json!({ "entries": 11, "first": 1, "last": 11, "problem": null, "key": key }));
     let path = host.data().join("audit/00000001.jsonl");
     let kept = std::fs::read_to_string(&path).unwrap();
     std::fs::write(&path, kept.replace("\"who\":\"ada\"", "\"who\":\"eve\"")).unwrap();
@@ -252,4 +253,152 @@ fn accounts_and_audit_log_are_the_same_after_a_crash() {
         let tokens = host.get("/api/v1/tokens?user=ada").json();
         tokens["tokens"][0]["used_at"].is_string().then_some(())
     });
+}
+
+/// Whether a session is too old for what needs a proof.
+fn is_old(host: &Host, cookie: &str) -> bool {
+    let path = "/api/v1/workflows/w/settings?visibility=plain";
+    let asked = Request::new("PATCH", path).header("cookie", cookie).json(&json!({})).send(host.api);
+    if asked.status == 403 {
+        assert_eq!(asked.field("code"), "proof-needed");
+        return true;
+    }
+    asked.expect(200);
+    false
+}
+
+fn has_workflow(host: &Host, cookie: &str) {
+    let workflow = json!({ "name": "w", "kind": "catch" });
+    Request::new("POST", "/api/v1/workflows")
+        .header("cookie", cookie)
+        .json(&workflow)
+        .send(host.api)
+        .expect(201);
+}
+
+fn prove(host: &Host, cookie: &str, password: &str) -> Reply {
+    let proof = json!({ "password": password });
+    Request::new("POST", "/api/v1/session/proof").header("cookie", cookie).json(&proof).send(host.api)
+}
+
+#[test]
+fn old_session_changes_accounts_only_after_a_proof() {
+    let host = Host::with(&[("accounts.proof_s", "2"), ("accounts.sign_in_attempts_max", "100")]);
+    let admin = json!({ "login": "ada", "password": PASSWORD, "role": "admin" });
+    host.tell("POST", "/api/v1/users", &admin).expect(201);
+    let cookie = cookie(&sign_in(&host, "ada", PASSWORD).expect(201));
+    has_workflow(&host, &cookie);
+    wait::until("the session is old", || is_old(&host, &cookie));
+    let with = |method: &str, path: &str| Request::new(method, path).header("cookie", &cookie);
+    for (method, path, body) in [
+        ("POST", "/api/v1/tokens", Some(json!({}))),
+        ("GET", "/api/v1/backup", None),
+        ("POST", "/api/v1/keys/rotate", None),
+        ("POST", "/api/v1/users", Some(json!({ "login": "eve" }))),
+        ("PATCH", "/api/v1/users/ada", Some(json!({ "role": "member" }))),
+        ("PUT", "/api/v1/users/ada/password", Some(json!({ "password": "another password" }))),
+        ("POST", "/api/v1/users/ada/link", None),
+        ("PUT", "/api/v1/workflows/w/settings/A", Some(json!({ "value": 1, "visibility": "plain" }))),
+        ("PATCH", "/api/v1/workflows/w/settings?visibility=plain", Some(json!({ "A": 1 }))),
+    ] {
+        let request = with(method, path);
+        let request = body.map_or(with(method, path), |body| request.json(&body));
+        assert_eq!(request.send(host.api).expect(403).field("code"), "proof-needed", "{method} {path}");
+    }
+    // What takes nothing over goes on, and so does whoever has a token.
+    with("GET", "/api/v1/tokens").send(host.api).expect(200);
+    let secret = json!({ "value": 1, "visibility": "secret" });
+    with("PUT", "/api/v1/workflows/w/settings/A").json(&secret).send(host.api).expect(200);
+    host.tell("POST", "/api/v1/users", &json!({ "login": "eve" })).expect(201);
+
+    assert_eq!(prove(&host, &cookie, "wrong").expect(401).field("code"), "wrong-password");
+    assert!(is_old(&host, &cookie));
+    // A busy machine may let the proof grow old before it is used.
+    wait::until("the session is proved", || {
+        prove(&host, &cookie, PASSWORD).expect(204);
+        !is_old(&host, &cookie)
+    });
+    assert_eq!(
+        host.tell("POST", "/api/v1/session/proof", &json!({ "password": "x" })).expect(409).field("code"),
+        "no-session"
+    );
+    let words: Vec<Value> =
+        audit(&host).into_iter().filter(|entry| entry["what"] == "session.prove").collect();
+    assert!(words.iter().any(|entry| entry["status"] == 401 && entry["who"] == "ada"));
+    assert!(words.iter().any(|entry| entry["status"] == 204));
+}
+
+#[test]
+fn console_asks_for_the_password_and_goes_on_with_the_form() {
+    let host = Host::with(&[("accounts.proof_s", "2"), ("accounts.sign_in_attempts_max", "100")]);
+    add(&host, "ada");
+    let cookie = cookie(&sign_in(&host, "ada", PASSWORD).expect(201));
+    let post = |form: &str| {
+        Request::new("POST", "/account")
+            .header("cookie", &cookie)
+            .header("sec-fetch-site", "same-origin")
+            .body("application/x-www-form-urlencoded", form)
+            .send(host.api)
+            .expect(200)
+            .text()
+    };
+    let tokens =
+        || host.get("/api/v1/tokens?user=ada").expect(200).json()["tokens"].as_array().unwrap().len();
+    let form = "action=token&label=a%22%3Cb&scope=read&days=30";
+    has_workflow(&host, &cookie);
+    wait::until("the session is old", || is_old(&host, &cookie));
+    let (before, asked) = (tokens(), post(form));
+    assert!(asked.contains("Is it you?"), "{asked}");
+    for hidden in
+        [r#"name="label" value="a&quot;&lt;b""#, r#"name="action" value="token""#, r#"name="_proof""#]
+    {
+        assert!(asked.contains(hidden), "{hidden}: {asked}");
+    }
+    let wrong =
+        Request::new("POST", "/account").header("cookie", &cookie).header("sec-fetch-site", "same-origin");
+    let wrong =
+        wrong.body("application/x-www-form-urlencoded", format!("{form}&_proof=guess")).send(host.api);
+    let shown = wrong.expect(401).text();
+    assert!(shown.contains("Is it you?") && !shown.contains("guess"), "{shown}");
+    assert_eq!(tokens(), before);
+    let page = post(&format!("{form}&_proof={}", PASSWORD.replace(' ', "+")));
+    assert!(page.contains("The token is made"), "{page}");
+    assert_eq!(tokens(), before + 1);
+}
+
+#[test]
+fn guesses_are_counted_by_the_address_that_a_trusted_proxy_names() {
+    let settings =
+        [("accounts.sign_in_attempts_max", "2"), ("server.trusted_proxies", "127.0.0.1,10.0.0.0/8")];
+    let host = Host::with(&settings);
+    add(&host, "ada");
+    let guess = |forwarded: &str, password: &str| {
+        Request::new("POST", "/api/v1/session")
+            .header("authorization", &basic("ada", password))
+            .header("x-forwarded-for", forwarded)
+            .send(host.api)
+            .status
+    };
+    assert_eq!([guess("203.0.113.7", "a"), guess("203.0.113.7, 10.0.0.1", "a")], [401, 401]);
+    assert_eq!(guess("203.0.113.7", PASSWORD), 429);
+    // What stands left of it is the caller's word.
+    assert_eq!(guess("198.51.100.1, 203.0.113.7", PASSWORD), 429);
+    assert_eq!(guess("198.51.100.1", PASSWORD), 201);
+    let from = |status: u16| {
+        let entry = audit(&host)
+            .into_iter()
+            .find(|entry| entry["what"] == "session.begin" && entry["status"] == status);
+        entry.unwrap()["address"].clone()
+    };
+    assert_eq!((from(401), from(201)), (json!("203.0.113.7"), json!("198.51.100.1")));
+
+    // A proxy that is not trusted is one caller, whoever it names.
+    let host =
+        Host::with(&[("accounts.sign_in_attempts_max", "2"), ("server.trusted_proxies", "10.0.0.0/8")]);
+    add(&host, "ada");
+    let guess = |forwarded: &str| {
+        let request = Request::new("POST", "/api/v1/session").header("authorization", &basic("ada", "guess"));
+        request.header("x-forwarded-for", forwarded).send(host.api).status
+    };
+    assert_eq!([guess("1.1.1.1"), guess("2.2.2.2"), guess("3.3.3.3")], [401, 401, 429]);
 }

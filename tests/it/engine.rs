@@ -97,6 +97,7 @@ impl Host {
             traceparent: None,
             memory: None,
             destinations: None,
+            outbound: Default::default(),
             limits,
         };
         CallBuilder { host: self, program, call }

@@ -59,6 +59,33 @@ fn ten_times_the_capacity_is_answered_or_refused_and_nothing_is_lost() {
     host.call(&slow, &json!({ "seconds": 0 })).expect(200);
 }
 
+#[test]
+fn who_would_wait_in_vain_is_refused_at_once_and_others_are_answered() {
+    let limits = [("run.concurrency_max", "1"), ("engine.queue_ms", "4000")];
+    let host = Host::with(&limits);
+    let slow = host.deploy("slow", "catch", "slow-host-call");
+    // What the host learns of it: a run takes two seconds. So the third who waits waits for
+    // four, which is more than three quarters of what anybody waits for.
+    let request = Request::new("POST", &slow.path).json(&json!({ "seconds": 2 })).bytes();
+    Connection::open(host.client().catch).send(&request).reply().expect("an answer");
+    let made = AtomicUsize::new(CALLS - 2 * CALLERS);
+    let outcomes: Vec<Outcomes> = std::thread::scope(|scope| {
+        let callers: Vec<_> =
+            (0..CALLERS).map(|_| scope.spawn(|| call(&host.client(), &request, &made).0)).collect();
+        callers.into_iter().map(|caller| caller.join().unwrap()).collect()
+    });
+    let sum = |status| -> usize {
+        let all = outcomes.iter().flatten().filter(|((own, _), _)| *own == status);
+        all.map(|(_, count)| *count).sum()
+    };
+    assert!(sum(200) > 0 && sum(503) > 0, "{outcomes:?}");
+    assert_eq!(sum(200) + sum(503), 2 * CALLERS);
+    let refused = host.get("/api/v1/runs?status=cancelled&limit=500").expect(200).json();
+    let messages = refused["runs"].as_array().unwrap().iter().map(|run| run["message"].to_string());
+    let in_vain = messages.filter(|message| message.contains("which is going to take about")).count();
+    assert!(in_vain > 0, "{refused}");
+}
+
 /// Calls one time after the other until enough are made; returns what came of it, and the runs that were answered.
 fn call(client: &Client, request: &[u8], made: &AtomicUsize) -> (Outcomes, Vec<String>) {
     let mut connection = Connection::open(client.catch);

@@ -2,7 +2,6 @@
 //!
 //! The programs and what is expected of them are data: `tests/python`.
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tidegate::api::Diagnostic;
@@ -11,7 +10,7 @@ use tidegate::run::Fault;
 use tidegate::workflow::Kind;
 
 use crate::support::python;
-use crate::support::python_host::{Host, Ran, Server, changed, limits, request, tick};
+use crate::support::python_host::{Host, Ran, SecureServer, Server, changed, limits, request, tick};
 
 /// A program of `tests/python/programs` and what must come of it.
 #[derive(Deserialize)]
@@ -254,25 +253,7 @@ fn has(found: &Diagnostic, file: &str, wanted: &Value) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn https_is_encrypted_and_verified_by_the_host() {
-    let key = KeyPair::generate().unwrap();
-    let mut params = CertificateParams::default();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let authority = params.self_signed(&key).unwrap();
-    let issuer = Issuer::new(params, key);
-    let server_key = KeyPair::generate().unwrap();
-    let server = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
-    let server = server.signed_by(&server_key, &issuer).unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    let file = |name: &str, text: String| {
-        let path = folder.path().join(name);
-        std::fs::write(&path, text).unwrap();
-        path
-    };
-    let ca_file = file("ca.pem", authority.pem());
-    let server = Server::start(
-        "server.py",
-        &[&file("server.pem", server.pem()), &file("server.key", server_key.serialize_pem())],
-    );
+    let SecureServer { server, ca_file, .. } = &SecureServer::start();
     let mut settings = Map::new();
     settings.insert("URL".to_owned(), format!("https://127.0.0.1:{}", server.port).into());
     let refused = json!(["SSLError", true]);

@@ -102,3 +102,61 @@ fn address_has_so_many_connections_at_a_time() {
     let reply = open[0].send(metrics).reply().unwrap();
     assert!(reply.text().contains("reason=\"address-connections\""), "{}", reply.text());
 }
+
+#[test]
+fn workflow_has_a_rate_of_its_own() {
+    let host = Host::start();
+    let (slow, other) = (host.deploy("slow", "catch", "hello"), host.deploy("other", "catch", "hello"));
+    let limit = |limits: serde_json::Value| {
+        host.tell("PATCH", "/api/v1/workflows/slow", &json!({ "limits": limits }))
+    };
+    let shown = limit(json!({ "rate_per_s_max": 1, "burst_max": 20 })).expect(200).json();
+    assert_eq!((&shown["limits"]["rate_per_s_max"], &shown["limits"]["burst_max"]), (&json!(1), &json!(20)));
+    let replies: Vec<Reply> = (0..200).map(|_| call(&host, &slow, "203.0.113.1")).collect();
+    let taken = replies.iter().filter(|reply| reply.status == 200).count();
+    // One more for each second that this takes.
+    assert!((20..190).contains(&taken) && replies[..20].iter().all(|reply| reply.status == 200), "{taken}");
+    let refused: Vec<&Reply> = replies.iter().filter(|reply| reply.status != 200).collect();
+    refused.iter().for_each(|reply| is_told_when_to_come_back(reply, "endpoint-rate"));
+    call(&host, &other, "203.0.113.1").expect(200);
+    let text = String::from_utf8(host.command(&["show", "slow"]).output().unwrap().stdout).unwrap();
+    assert!(text.contains("1 request a second, 20 at once"), "{text}");
+    // Without the limit it is called as often as anybody likes.
+    limit(json!({})).expect(200);
+    (0..50).for_each(|_| drop(call(&host, &slow, "203.0.113.1").expect(200)));
+    for (limits, wrong) in [
+        (json!({ "rate_per_s_max": 0 }), "limits.rate_per_s_max"),
+        (json!({ "rate_per_s_max": 1_000_001 }), "limits.rate_per_s_max"),
+        (json!({ "rate_per_s_max": 1, "burst_max": 0 }), "limits.burst_max"),
+        (json!({ "burst_max": 5 }), "limits.burst_max"),
+    ] {
+        let refused = limit(limits).expect(422);
+        assert!(refused.field("message").starts_with(wrong), "{}", refused.text());
+    }
+    let host = Host::with(&[("server.endpoint_rate_per_s_max", "10"), ("server.endpoint_burst_max", "20")]);
+    host.deploy("slow", "catch", "hello");
+    let limit = |limits: serde_json::Value| {
+        host.tell("PATCH", "/api/v1/workflows/slow", &json!({ "limits": limits }))
+    };
+    limit(json!({ "rate_per_s_max": 10, "burst_max": 20 })).expect(200);
+    limit(json!({ "rate_per_s_max": 11 })).expect(422);
+    limit(json!({ "rate_per_s_max": 10, "burst_max": 21 })).expect(422);
+}
+
+#[test]
+fn owners_workflows_have_a_rate_together() {
+    let host = Host::with(&[("owner.rate_per_s_max", "1"), ("owner.burst_max", "20")]);
+    let (one, two) = (host.deploy("one", "catch", "hello"), host.deploy("two", "catch", "hello"));
+    host.tell("POST", "/api/v1/users", &json!({ "login": "eve" })).expect(201);
+    let other = host.deploy("other", "catch", "hello");
+    host.tell("PATCH", "/api/v1/workflows/other", &json!({ "owner": "eve" })).expect(200);
+    let replies: Vec<Reply> =
+        (0..200).map(|n| call(&host, if n % 2 == 0 { &one } else { &two }, "203.0.113.1")).collect();
+    let taken = replies.iter().filter(|reply| reply.status == 200).count();
+    assert!((20..190).contains(&taken) && replies[..20].iter().all(|reply| reply.status == 200), "{taken}");
+    let refused: Vec<&Reply> = replies.iter().filter(|reply| reply.status != 200).collect();
+    refused.iter().for_each(|reply| is_told_when_to_come_back(reply, "owner-rate"));
+    let line = format!("tidegate_catch_refusals_total{{code=\"owner-rate\"}} {}", refused.len());
+    assert!(count(&host, &line), "{line}");
+    call(&host, &other, "203.0.113.1").expect(200);
+}

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::support::host::{Host, Workflow};
 use crate::support::http::Request;
+use crate::support::wait;
 
 fn test_run(host: &Host, workflow: &Workflow, request: &Value) -> Value {
     host.tell("POST", &format!("/api/v1/workflows/{}/runs", workflow.name), request).expect(200).json()
@@ -182,6 +183,26 @@ fn statistics_tell_rates_failures_and_percentiles() {
     assert_eq!(host.get(past).expect(200).json()["points"], json!([]));
     host.get("/api/v1/statistics?step_minutes=0").expect(400);
     host.get("/api/v1/workflows/none/statistics").expect(404);
+}
+
+#[test]
+fn history_tells_what_the_host_has_in_use() {
+    let host = Host::start();
+    host.deploy("hello", "catch", "hello");
+    // The first look is taken at the start.
+    let view = wait::for_some("a first point of the history", || {
+        let view = host.get("/api/v1/history").expect(200).json();
+        (view["points"] != json!([])).then_some(view)
+    });
+    let point = &view["points"][0];
+    assert!(point["free_bytes"].as_u64().unwrap() > 0 && point["instances_max"].as_u64().unwrap() > 0);
+    assert_eq!(
+        (&point["dead"], &point["refused"], &view["step_minutes"]),
+        (&json!(0), &json!(0), &json!(12))
+    );
+    host.get("/api/v1/history?step_minutes=0").expect(400);
+    let past = "/api/v1/history?from=2020-01-01T00:00:00Z&to=2020-01-02T00:00:00Z";
+    assert_eq!(host.get(past).expect(200).json()["points"], json!([]));
 }
 
 #[test]

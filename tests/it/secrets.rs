@@ -1,57 +1,47 @@
 //! Secrets of workflows on a host that serves: what no file, page or record holds, and what only
 //! the bound host gets.
 
+use std::collections::BTreeMap;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 
 use data_encoding::{BASE64, BASE64URL_NOPAD, HEXLOWER, HEXUPPER};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use serde_json::{Value, json};
 use sha2::Digest as _;
 
 use crate::support::host::{Host, Workflow};
 use crate::support::http::Request;
 use crate::support::python;
-use crate::support::python_host::Server;
+use crate::support::python_host::SecureServer;
+use crate::support::wait;
 
 const PLANTED: usize = 100;
 
 /// A host with the Python runtime, and a server with TLS that it trusts.
 struct World {
     host: Host,
-    server: Server,
-    _files: tempfile::TempDir,
+    secure: SecureServer,
 }
 
 impl World {
     fn start() -> Self {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let authority = params.self_signed(&key).unwrap();
-        let issuer = Issuer::new(params, key);
-        let server_key = KeyPair::generate().unwrap();
-        let server = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
-        let server = server.signed_by(&server_key, &issuer).unwrap();
-        let files = tempfile::tempdir().unwrap();
-        let file = |name: &str, text: String| {
-            let path = files.path().join(name);
-            std::fs::write(&path, text).unwrap();
-            path
-        };
-        let ca_file = file("ca.pem", authority.pem());
-        let server = Server::start(
-            "server.py",
-            &[&file("server.pem", server.pem()), &file("server.key", server_key.serialize_pem())],
-        );
+        let secure = SecureServer::start();
         let host = Host::with(&[
             ("egress.allow_private", "127.0.0.1"),
-            ("egress.ca_file", ca_file.to_str().unwrap()),
+            ("egress.ca_file", secure.ca_file.to_str().unwrap()),
             ("run.log_bytes_max", "1048576"),
         ]);
         let installed =
             host.request("PUT", "/api/v1/runtimes/python").body("application/wasm", python::runtime());
         installed.send(host.api).expect(201);
-        Self { host, server, _files: files }
+        Self { host, secure }
+    }
+
+    fn queue_figure(&self, name: &str) -> u64 {
+        let health = self.host.get("/metrics").expect(200).text();
+        let line = format!("tidegate_queue_{name} ");
+        let line = health.lines().find_map(|found| found.strip_prefix(&line)).map(str::to_owned);
+        line.unwrap_or_else(|| panic!("no tidegate_queue_{name} in {health}")).parse().unwrap()
     }
 
     fn deploy(&self, name: &str, source: &str) -> Workflow {
@@ -197,6 +187,15 @@ fn nothing_that_is_kept_or_shown_holds_a_secret(host: &Host, world: &World) {
         host.tell("POST", &format!("/api/v1/runs/{id}/replay"), &Value::Null).expect(200).text(),
     ));
 
+    let waiting = work_that_waits(host, &workflow, &secrets);
+    assert_eq!(world.queue_figure("waiting"), 1);
+    for run in waiting {
+        pages.push(("a run that waits", host.get(&format!("/api/v1/runs/{run}")).expect(200).text()));
+    }
+    pages.push(("the dead letters", host.get("/api/v1/dead").expect(200).text()));
+    pages.push(("the metrics then", host.get("/metrics").text()));
+    let console = pages_of_console(host);
+
     let backup = tempfile::tempdir().unwrap();
     let folder = backup.path().join("backup");
     let ended = host.command(&["backup", folder.to_str().unwrap()]).output().unwrap();
@@ -210,9 +209,10 @@ fn nothing_that_is_kept_or_shown_holds_a_secret(host: &Host, world: &World) {
     files(host.data(), &mut kept);
     files(&folder, &mut kept);
     assert!(kept.len() > 10, "{kept:?}");
-    let kept =
-        kept.into_iter().filter_map(|path| Some((path.display().to_string(), std::fs::read(&path).ok()?)));
-    let pages = pages.into_iter().map(|(name, text)| (name.to_owned(), text.into_bytes()));
+    let kept = kept.iter().filter_map(|path| Some((path.display().to_string(), std::fs::read(path).ok()?)));
+    assert!(kept.clone().any(|(path, _)| path.contains("/queue/")), "the waiting events are among them");
+    let pages = pages.into_iter().map(|(name, text)| (name.to_owned(), text)).chain(console);
+    let pages = pages.map(|(name, text)| (name, text.into_bytes()));
     let all: Vec<(String, Vec<u8>)> = kept.chain(pages).filter(|(_, bytes)| bytes.len() < 16 << 20).collect();
     for (name, bytes) in &all {
         // What all have in common is looked for first: most files hold nothing like it.
@@ -231,13 +231,96 @@ fn nothing_that_is_kept_or_shown_holds_a_secret(host: &Host, world: &World) {
     }
 }
 
+/// Has a dead letter and an event that waits for its next attempt, both of requests with
+/// secrets wherever one can stand. Returns the runs of the attempts that are known.
+fn work_that_waits(host: &Host, workflow: &Workflow, secrets: &[String]) -> Vec<String> {
+    let path = format!("/api/v1/workflows/{}", workflow.name);
+    let endpoint = json!({ "endpoint": { "callback_hosts": ["hooks.example"] } });
+    host.tell("PATCH", &path, &endpoint).expect(200);
+    let mut events = Vec::new();
+    for attempts in [1, 2] {
+        let retry = json!({ "attempts": attempts, "backoff_ms": 3_600_000, "backoff_max_ms": 3_600_000 });
+        host.tell("PATCH", &path, &json!({ "retry": retry })).expect(200);
+        let query: String = form_urlencoded::byte_serialize(secrets[5].as_bytes()).collect();
+        let reply = Request::new("POST", &format!("{}?token={query}", workflow.path))
+            .header("prefer", "respond-async")
+            .header("tidegate-callback", &format!("https://hooks.example/?token={query}"))
+            .header("x-secret", &secrets[6])
+            .json(&json!({ "fail": true, "echo": secrets[7], "again": secrets }))
+            .send(host.catch)
+            .expect(202);
+        let event = reply.field("run");
+        wait::until("the first attempt's end", || {
+            let run = host.get(&format!("/api/v1/runs/{event}")).expect(200).json();
+            run["status"] == "failed"
+        });
+        events.push(event);
+    }
+    let next = wait::for_some("the attempt that waits", || {
+        host.runs(workflow).into_iter().find(|run| run["status"] == "queued")
+    });
+    events.push(next["id"].as_str().unwrap().to_owned());
+    events
+}
+
+/// Every page of the console, with those that it leads to.
+fn pages_of_console(host: &Host) -> Vec<(String, String)> {
+    let admin = json!({ "login": "looks", "password": "correct horse battery", "role": "admin" });
+    host.tell("POST", "/api/v1/users", &admin).expect(201);
+    let signed_in = Request::new("POST", "/sign-in")
+        .header("sec-fetch-site", "same-origin")
+        .body("application/x-www-form-urlencoded", "login=looks&password=correct+horse+battery")
+        .send(host.api)
+        .expect(303);
+    let cookie = signed_in.header("set-cookie").unwrap().split(';').next().unwrap().to_owned();
+    let mut pages: BTreeMap<String, String> = BTreeMap::new();
+    let mut next = vec!["/workflows".to_owned(), "/schedule-preview?every=1h".to_owned()];
+    while let Some(path) = next.pop() {
+        let route = path.split('?').next().unwrap();
+        // Streams have no end; what is static is in the repository.
+        if pages.contains_key(&path) || route.ends_with("/events") || route.starts_with("/static/") {
+            continue;
+        }
+        let page = Request::new("GET", &path).header("accept", "text/html").header("cookie", &cookie);
+        let text = page.send(host.api).text();
+        for attribute in [" href=\"", " hx-get=\""] {
+            for part in text.split(attribute).skip(1) {
+                let link = part.split(['"', '#']).next().unwrap().replace("&amp;", "&");
+                if link.starts_with('/') && !link.starts_with("/api/") {
+                    next.push(link);
+                }
+            }
+        }
+        pages.insert(path, text);
+    }
+    // Who is signed in is led on from there.
+    let sign_in = Request::new("GET", "/sign-in").header("accept", "text/html").send(host.api);
+    pages.insert("/sign-in".to_owned(), sign_in.expect(200).text());
+    // Each route that shows a page was seen.
+    let routes = include_str!("../../host/src/server/console/mod.rs").split(".route(\"").skip(1);
+    for route in routes.filter(|route| route.lines().next().unwrap().contains("get(")) {
+        let route = route.split('"').next().unwrap();
+        let is_page = !route.ends_with("/events") && !route.starts_with("/static/");
+        let fits = |path: &String| {
+            let path = path.split('?').next().unwrap();
+            path.split('/').count() == route.split('/').count()
+                && path
+                    .split('/')
+                    .zip(route.split('/'))
+                    .all(|(own, named)| named.starts_with('{') || own == named)
+        };
+        assert!(!is_page || pages.keys().any(fits), "{route} is not among {:?}", pages.keys());
+    }
+    pages.into_iter().map(|(path, text)| (format!("the console's page {path}"), text)).collect()
+}
+
 fn only_the_bound_host_gets_a_sealed_value(world: &World) {
     let host = &world.host;
     let workflow = world.deploy("sends", SENDS);
-    let (value, url) = ("sk_live_4242424242", format!("https://127.0.0.1:{}", world.server.port));
+    let (value, url) = ("sk_live_4242424242", format!("https://127.0.0.1:{}", world.secure.server.port));
     let settings = "/api/v1/workflows/sends/settings";
     host.tell("PATCH", &format!("{settings}?visibility=plain"), &json!({ "URL": url })).expect(200);
-    let seal = json!({ "hosts": [format!("127.0.0.1:{}", world.server.port)] });
+    let seal = json!({ "hosts": [format!("127.0.0.1:{}", world.secure.server.port)] });
     host.tell("PUT", &format!("{settings}/KEY"), &json!({ "value": value, "seal": seal })).expect(200);
     let reply = host.call(&workflow, &json!({})).expect(200);
     let text = reply.text();
@@ -296,6 +379,7 @@ fn a_host_has_no_core_dumps_and_needs_its_key() {
             .env("TIDEGATE_KEYS__FILE", key);
         command.env_remove("TIDEGATE_DATA").output().unwrap()
     };
+    crash_leaves_no_copy(&files.path().join("crashed"));
     let missing = serve(&path("two.key"));
     let text = String::from_utf8_lossy(&missing.stderr).into_owned();
     assert_eq!(missing.status.code(), Some(64), "{text}");
@@ -305,4 +389,13 @@ fn a_host_has_no_core_dumps_and_needs_its_key() {
     let wrong = serve(&path("two.key"));
     let text = String::from_utf8_lossy(&wrong.stderr).into_owned();
     assert!(!wrong.status.success() && text.contains(before["keys"][0]["id"].as_str().unwrap()), "{text}");
+}
+
+/// A host that crashes leaves no copy of its memory behind.
+fn crash_leaves_no_copy(data: &Path) {
+    use rustix::process::{Pid, Signal, kill_process};
+    let mut host = Host::on_folder(data, &[]);
+    kill_process(Pid::from_raw(host.pid() as i32).unwrap(), Signal::ABORT).unwrap();
+    let end = host.wait();
+    assert_eq!((end.signal(), end.core_dumped()), (Some(Signal::ABORT.as_raw()), false));
 }

@@ -5,6 +5,8 @@
   const named = {
     succeeded: "--accent", failed: "--bad", interrupted: "--warn", cancelled: "--line-strong",
     p50: "--accent", p95: "--warn", p99: "--bad",
+    "in use": "--accent", running: "--accent", waiting: "--warn", dead: "--bad", refused: "--bad", room: "--line-strong", free: "--line-strong",
+    instances: "--accent", taken: "--accent", schedules: "--warn", "being tried": "--accent",
   };
   const others = ["--bad", "--warn", "--code-keyword", "--code-name", "--accent", "--line-strong", "--code-number"];
 
@@ -18,6 +20,12 @@
       while (value >= 1024 && at < units.length - 1) { value /= 1024; at += 1; }
       return `${value.toLocaleString(undefined, {maximumSignificantDigits: 3})} ${units[at]}`;
     },
+  };
+
+  // Distances of the axis's lines: whole numbers for what is counted, powers of two for bytes.
+  const distances = {
+    count: [...Array(16).keys()].flatMap((power) => [1, 2, 5].map((digit) => digit * 10 ** power)),
+    bytes: [...Array(50).keys()].map((power) => 2 ** power),
   };
 
   // Times in the reader's own way; days where the range is long.
@@ -42,13 +50,13 @@
     if (bars) order.reverse();
     const axis = {stroke: css("--text-soft"), size: 32, grid: {stroke: css("--line"), width: 1}, ticks: {show: false}, font: "11px system-ui, sans-serif"};
     const options = {
-      width: place.clientWidth, height: 200, padding: [8, 8, 0, 0],
+      width: place.clientWidth, height: 200, padding: [8, 24, 0, 0],
       cursor: {y: false, points: {show: !bars}},
       // A step lasts until the next one begins, the last one too.
       scales: {x: {range: () => [data.at[0], data.at[data.at.length - 1] + step]}, y: {range: (_, __, max) => [0, max > 0 ? max * 1.1 : 1]}},
       axes: [
         {...axis, grid: {show: false}, space: 80, values: (_, ticks) => ticks.map((tick) => date(tick, data.at))},
-        {...axis, size: 64, values: (_, ticks) => ticks.map((tick) => data.unit === "count" && tick % 1 ? "" : show(tick))},
+        {...axis, size: 64, space: 36, incrs: distances[data.unit], values: (_, ticks) => ticks.map(show)},
       ],
       series: [
         {label: "Time", value: (_, at) => at == null ? "–" : new Date(at * 1000).toLocaleString()},
@@ -59,7 +67,7 @@
             stroke,
             width: bars ? 0 : 1.5,
             fill: bars ? stroke : undefined,
-            points: {show: !bars && data.series[at].values.filter((value) => value != null).length < 60, size: 4, fill: stroke},
+            points: {show: !bars && data.series[at].values.filter((value) => value != null).length < 60, size: 5, fill: stroke},
             paths: bars ? uPlot.paths.bars({size: [0.75, 40], align: 1}) : undefined,
             spanGaps: false,
             value: (_, __, ___, index) => {

@@ -107,8 +107,23 @@
     if (target) { event.preventDefault(); target.focus(); }
   });
 
+  // Instants are typed in the reader's zone and sent in UTC.
+  for (const field of document.querySelectorAll("input[data-instant]")) {
+    const sent = field.closest("form").querySelector(`input[name="${field.dataset.instant}"]`);
+    const pad = (number) => String(number).padStart(2, "0");
+    if (sent.value) {
+      const at = new Date(sent.value);
+      field.value = `${at.getFullYear()}-${pad(at.getMonth() + 1)}-${pad(at.getDate())}T${pad(at.getHours())}:${pad(at.getMinutes())}:${pad(at.getSeconds())}`;
+    }
+    // Before htmx reads the form.
+    field.addEventListener("change", () => { sent.value = field.value ? new Date(field.value).toISOString() : ""; });
+  }
+
   // A link to send to others needs the address under which the reader sees the host.
   for (const field of document.querySelectorAll("input[data-absolute]")) field.value = location.origin + field.value;
+
+  // htmx says nothing when there is no answer.
+  for (const event of ["htmx:sendError", "htmx:timeout"]) document.addEventListener(event, () => notice("The host did not answer. Try again."));
 
   const refresh = () => { showTimes(document); showNeeds(); };
   document.addEventListener("htmx:afterSettle", refresh);

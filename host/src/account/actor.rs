@@ -1,5 +1,7 @@
 //! Who asks.
 
+use jiff::Timestamp;
+
 use super::{Login, Role, Scope, Scopes, SignInMeans, TokenId, UserId};
 use crate::workflow::Digest;
 
@@ -42,6 +44,8 @@ pub enum Via {
         digest: Digest,
         /// By what it was begun.
         means: SignInMeans,
+        /// When its user proved last to be who it is.
+        proven_at: Timestamp,
     },
 }
 

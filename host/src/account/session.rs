@@ -15,6 +15,18 @@ pub enum SignInMeans {
     Password,
     /// A link that worked once: its user may set a password without the old one.
     OneTimeLink,
+    /// The sign-in provider.
+    Oidc,
+}
+
+/// Who somebody is at a sign-in provider. Names and addresses change there, and are given to
+/// others; this is not (OpenID Connect Core 1.0, section 5.7).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// The provider.
+    pub issuer: String,
+    /// What it calls its user, for ever; 1 to 255 bytes.
+    pub subject: String,
 }
 
 /// A session as it is stored: everything but its id.
@@ -30,9 +42,17 @@ pub struct Session {
     pub created_at: Timestamp,
     /// When it was used last, to within a few minutes.
     pub seen_at: Timestamp,
+    /// When its user proved again to be who it is; `None` when only at its beginning.
+    #[serde(default)]
+    pub proven_at: Option<Timestamp>,
 }
 
 impl Session {
+    /// When its user proved last to be who it is.
+    pub fn proven_at(&self) -> Timestamp {
+        self.proven_at.unwrap_or(self.created_at)
+    }
+
     /// Whether it goes on at this moment: not longer than `idle` without a request, and not
     /// longer than `absolute` at all.
     pub fn is_valid(&self, now: Timestamp, idle: SignedDuration, absolute: SignedDuration) -> bool {
@@ -65,6 +85,7 @@ mod tests {
             means: SignInMeans::Password,
             created_at: at(created),
             seen_at: at(seen),
+            proven_at: None,
         };
         assert!(session(0, 0).is_valid(at(11), idle, absolute));
         assert!(!session(0, 0).is_valid(at(12), idle, absolute));

@@ -20,6 +20,9 @@ pub enum AccountError {
     /// The one-time link does not work, or not any more.
     #[error("the sign-in link was used already, has expired, or never was one")]
     Link,
+    /// The provider's user is nobody here.
+    #[error("{0}")]
+    NoAccount(String),
     /// Too many passwords are being checked.
     #[error("too many sign-ins are going on")]
     Busy,

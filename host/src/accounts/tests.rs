@@ -13,15 +13,15 @@ fn here() -> IpAddr {
     IpAddr::from([127, 0, 0, 1])
 }
 
-struct World {
+pub(super) struct World {
     folder: tempfile::TempDir,
     config: config::Accounts,
-    accounts: Arc<Accounts>,
+    pub(super) accounts: Arc<Accounts>,
     first: Option<NewLink>,
 }
 
 impl World {
-    async fn new() -> Self {
+    pub(super) async fn new() -> Self {
         Self::with(|_| {}).await
     }
 
@@ -34,7 +34,7 @@ impl World {
     }
 
     /// The same after a restart.
-    async fn again(self) -> Self {
+    pub(super) async fn again(self) -> Self {
         self.accounts.close().await;
         self.accounts.store.close().await.unwrap();
         let Self { folder, config, accounts, .. } = self;
@@ -43,7 +43,7 @@ impl World {
         Self { folder, config, accounts, first }
     }
 
-    async fn member(&self, login: &str) -> Arc<User> {
+    pub(super) async fn member(&self, login: &str) -> Arc<User> {
         let (login, name, role) = (login.to_owned(), String::new(), Role::Member);
         let new = NewUser { login, name, role, password: Some(PASSWORD.to_owned()) };
         self.accounts.add_user(new).await.unwrap()

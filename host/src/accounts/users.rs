@@ -132,7 +132,11 @@ impl Accounts {
 
     /// Replaces a user; `ends` are its sessions and links, but one. The caller holds the
     /// gate.
-    async fn put_user(&self, user: User, ends: Option<Option<Digest>>) -> Result<Arc<User>, AccountError> {
+    pub(super) async fn put_user(
+        &self,
+        user: User,
+        ends: Option<Option<Digest>>,
+    ) -> Result<Arc<User>, AccountError> {
         let id = user.id;
         let mut changes = vec![AccountChange::PutUser(user)];
         if let Some(keep) = ends {
@@ -170,11 +174,18 @@ pub(super) fn fresh(login: Login, role: Role, now: Timestamp) -> User {
         name: String::new(),
         role,
         password: None,
+        identity: None,
         disabled: false,
         created_at: now,
         updated_at: now,
         revision: Revision::default(),
     }
+}
+
+/// What of a name that somebody else gave can be kept.
+pub(super) fn fitting_name(name: &str) -> String {
+    let shown: String = name.chars().filter(|char| !char.is_control()).collect();
+    shown[..shown.floor_char_boundary(NAME_BYTES_MAX)].to_owned()
 }
 
 fn check_name(name: &str) -> Result<(), AccountError> {

@@ -35,6 +35,32 @@ pub struct SessionView {
     pub expires_at: Timestamp,
 }
 
+/// `GET /api/v1/sign-in`: by what one can sign in.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct SignInView {
+    /// Whether login and password are taken.
+    pub password: bool,
+    /// The sign-in provider, where one is configured.
+    pub provider: Option<ProviderView>,
+}
+
+/// A sign-in provider.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct ProviderView {
+    /// What people call it.
+    pub name: String,
+    /// Where a browser goes to sign in by it.
+    pub url: String,
+}
+
+/// `POST /api/v1/session/proof`.
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ProveSession {
+    /// The password of the session's user.
+    pub password: String,
+}
+
 /// A user.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct UserView {
@@ -50,6 +76,8 @@ pub struct UserView {
     pub disabled: bool,
     /// Whether the user can sign in with a password.
     pub has_password: bool,
+    /// Whether the user has signed in by the sign-in provider, and is known by it.
+    pub has_provider: bool,
     /// When the user was created.
     #[schema(value_type = String, format = DateTime)]
     pub created_at: Timestamp,
@@ -67,6 +95,7 @@ impl From<&User> for UserView {
             role: user.role,
             disabled: user.disabled,
             has_password: user.password.is_some(),
+            has_provider: user.identity.is_some(),
             created_at: user.created_at,
             updated_at: user.updated_at,
         }

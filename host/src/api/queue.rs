@@ -53,6 +53,8 @@ pub struct ReplayMany {
     /// Runs accepted before this instant.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub until: Option<Timestamp>,
+    /// Runs with this text in their log, their error or its trace, as in a listing.
+    pub text: Option<String>,
     /// The version that runs them; the active one when it is left out.
     pub version: Option<u32>,
     /// Runs that are looked at, 1 to 500, newest first; 500 when it is left out.

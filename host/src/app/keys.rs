@@ -1,11 +1,11 @@
 //! The master key of a host that runs: which it is, and its change for a new one.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::Mutex;
 
 use crate::api::{KeyUse, KeyView};
+use crate::data::DataFolder;
 use crate::keys::{KeyRing, KeySource, KeysError};
 use crate::store::{Store, StoreError};
 
@@ -14,7 +14,9 @@ pub struct Keys {
     pub(super) source: KeySource,
     /// Held while the key is changed.
     pub(super) ring: Mutex<KeyRing>,
-    pub(super) data: PathBuf,
+    pub(super) data: DataFolder,
+    /// Whether the audit log's key lies in the data folder.
+    pub(super) has_audit_key: bool,
 }
 
 /// Why the master key was not changed. In every case what is encrypted can be read as before.
@@ -52,10 +54,16 @@ impl Keys {
     /// There is no new key, or the store failed.
     pub async fn rotate(&self, store: &dyn Store) -> Result<KeyView, RotateError> {
         let mut ring = self.ring.lock().await;
-        let new = self.source.rotate(&self.data, &ring).await?;
+        let new = self.source.rotate(self.data.path(), &ring).await?;
         // Even if the store fails now, what it has is in the new ring too.
         *ring = new.clone();
         store.rewrap(Arc::new(new)).await?;
+        if self.has_audit_key
+            && let Err(error) = self.data.audit_key("", &ring)
+        {
+            // The old key stays in its file, and the next start does it.
+            tracing::warn!(error = &error as &dyn std::error::Error, "the audit key was not encrypted anew");
+        }
         tracing::warn!(current = ring.current().map(String::from), "the master key was changed");
         Ok(view(&ring, store))
     }

@@ -51,10 +51,16 @@ fn entries_come_back_newest_first_and_in_pages() {
     assert_eq!(objects(Some(4), 2), named(&[3, 2]));
     assert_eq!(objects(Some(2), 100), named(&[1]));
     let verified = audit.verify().unwrap();
-    assert_eq!(verified, AuditVerification { entries: 5, first: 1, last: 5, problem: None });
+    assert_eq!(
+        verified,
+        AuditVerification { entries: 5, first: 1, last: 5, problem: None, key: String::new() }
+    );
     let empty = tempfile::tempdir().unwrap();
     let verified = open(empty.path()).verify().unwrap();
-    assert_eq!(verified, AuditVerification { entries: 0, first: 0, last: 0, problem: None });
+    assert_eq!(
+        verified,
+        AuditVerification { entries: 0, first: 0, last: 0, problem: None, key: String::new() }
+    );
 }
 
 #[test]
@@ -215,5 +221,8 @@ fn copy_is_a_log_of_its_own() {
     }
     let audit = open(copy.path());
     audit.append(event("next")).unwrap();
-    assert_eq!(audit.verify().unwrap(), AuditVerification { entries: 4, first: 1, last: 4, problem: None });
+    assert_eq!(
+        audit.verify().unwrap(),
+        AuditVerification { entries: 4, first: 1, last: 4, problem: None, key: String::new() }
+    );
 }

@@ -111,6 +111,13 @@ fn verify(args: &VerifyArgs, context: &mut Context) -> Result<()> {
     match found.problem {
         None => {
             out.note(format!("{} checked: all is as it was written", count(found.entries, "record")));
+            if found.entries > 0 {
+                out.note(format!(
+                    "records {} to {}, each signed with the one before it; the key is in",
+                    found.first, found.last
+                ));
+                out.note(format!("  {}", found.key));
+            }
             Ok(())
         }
         Some(problem) => Err(Failure::new(format!("the audit log was changed: {problem}"))

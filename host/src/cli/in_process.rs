@@ -103,7 +103,8 @@ pub(crate) fn add_user(data: &Path, keys: &KeySource, request: CreateUser) -> Re
     runtime()?.block_on(async {
         let config = Config::defaults();
         let keys = keys.load(data, store::is_encrypted(data)).await.map_err(|error| of_app(error.into()))?;
-        let opened = EmbeddedStore::open(data, EmbeddedOptions::from_config(&config, Arc::new(keys.ring)));
+        let opened =
+            EmbeddedStore::open(data, EmbeddedOptions::from_config(&config, Arc::new(keys.ring.clone())));
         let store: Arc<dyn Store> = match opened {
             Err(error @ StoreError::InUse { .. }) => {
                 let hint = "the host runs: leave --data out, and the host adds the user";
@@ -117,7 +118,7 @@ pub(crate) fn add_user(data: &Path, keys: &KeySource, request: CreateUser) -> Re
         let CreateUser { login, name, role, password } = request;
         let added = accounts.add_user(NewUser { login, name, role, password }).await;
         if let Ok(user) = &added {
-            let key = folder.audit_key(&config.audit.key_file)?;
+            let key = folder.audit_key(&config.audit.key_file, &keys.ring)?;
             let audit = AuditLog::open(data, key, config.audit.days, config.audit.bytes_max)?;
             let (object, details) = (user.login.to_string(), vec![user.role.to_string()]);
             audit.append(Event { object, details, ..Event::of_host("user.create") })?;

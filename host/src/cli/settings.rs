@@ -52,7 +52,7 @@ pub(crate) struct SetArgs {
     /// Give the code a placeholder, and the value only to this host; may be repeated
     #[arg(long, value_name = "HOST[:PORT]", conflicts_with_all = ["plain", "secret", "json_value"])]
     sealed: Vec<SealHost>,
-    /// Where in a request a sealed value may stand; may be repeated [default: all places]
+    /// Where in a request a sealed value may stand; may be repeated [default: all but path]
     #[arg(long = "place", value_name = "PLACE", requires = "sealed")]
     places: Vec<Place>,
     /// Send a sealed value without TLS too
@@ -129,7 +129,7 @@ fn list(args: &ListArgs, context: &mut Context) -> Result<()> {
 fn bound(seal: &Seal) -> String {
     let hosts: Vec<String> = seal.hosts.iter().map(ToString::to_string).collect();
     let mut text = format!("to {}", hosts.join(", "));
-    if seal.places.len() < Place::ALL.len() {
+    if seal.places != Place::USUAL {
         let places: Vec<&str> = seal.places.iter().map(|place| place.word()).collect();
         text.push_str(&format!(" as {}", places.join(", ")));
     }

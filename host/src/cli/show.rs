@@ -99,6 +99,15 @@ fn fields(view: &WorkflowView, out: &super::output::Output, now: jiff::Timestamp
         view.limits.body_bytes_max.map(|size| format!("bodies of {}", bytes(size))),
         view.limits.log_bytes_max.map(|size| format!("logs of {}", bytes(size))),
         view.limits.reply_bytes_max.map(|size| format!("replies of {}", bytes(size))),
+        view.limits.rate_per_s_max.map(|rate| match view.limits.burst_max {
+            Some(burst) if burst != rate => {
+                format!("{} a second, {burst} at once", count(rate.into(), "request"))
+            }
+            _ => format!("{} a second", count(rate.into(), "request")),
+        }),
+        view.limits.egress_requests_max.map(|sent| format!("sends {}", count(sent.into(), "request"))),
+        view.limits.egress_concurrent_max.map(|sent| format!("sends {sent} at a time")),
+        view.limits.egress_bytes_max.map(|size| format!("moves {}", bytes(size))),
         view.limits.retention_days.map(|days| format!("runs of {}", count(days.into(), "day"))),
         view.limits.retention_runs_max.map(|runs| format!("the last {}", count(runs, "run"))),
         view.limits.retention_bytes_max.map(|size| format!("{} of runs", bytes(size))),

@@ -19,6 +19,7 @@ pub struct Config {
     pub owner: Owner,
     pub run: Run,
     pub accounts: Accounts,
+    pub oidc: Oidc,
     pub audit: Audit,
     pub egress: Egress,
     pub store: Store,
@@ -67,6 +68,7 @@ impl fmt::Debug for Telemetry {
 pub struct Server {
     pub node: String,
     pub listen: String,
+    pub url: String,
     pub catch_listen: String,
     pub catch_url: String,
     pub connections_max: usize,
@@ -136,6 +138,11 @@ pub struct Owner {
     pub instances_max: u32,
     pub memory_bytes_max: u64,
     pub cpu_ms_per_minute_max: u64,
+    pub rate_per_s_max: u32,
+    pub burst_max: u32,
+    pub egress_requests_per_minute_max: u64,
+    pub egress_concurrent_max: u32,
+    pub egress_bytes_per_minute_max: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -164,9 +171,39 @@ pub struct Accounts {
     pub link_minutes: u32,
     pub session_idle_minutes: u32,
     pub session_days: u32,
+    pub proof_s: u32,
     pub sessions_max: usize,
     pub tokens_max: usize,
     pub users_max: usize,
+}
+
+#[derive(Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs, reason = "config.default.toml documents each key")]
+pub struct Oidc {
+    pub issuer: String,
+    pub client_id: String,
+    pub client_secret: String,
+    pub client_secret_file: String,
+    pub name: String,
+    pub scopes: Vec<String>,
+    pub login_claim: String,
+    pub groups_claim: String,
+    pub allowed_domains: Vec<String>,
+    pub allowed_groups: Vec<String>,
+    pub admin_groups: Vec<String>,
+    pub create_users: bool,
+    pub link_verified_email: bool,
+    pub clock_skew_s: u32,
+    pub timeout_ms: u64,
+    pub ca_file: String,
+}
+
+// It may hold the client's secret.
+impl fmt::Debug for Oidc {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Oidc").field("issuer", &self.issuer).finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Deserialize)]

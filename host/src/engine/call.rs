@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::bindings::runtime::Code as RuntimeCode;
 use super::bindings::workflow::tidegate::workflow::types;
-use super::egress::SealedSettings;
+use super::egress::{OutboundLimits, SealedSettings};
 use super::memory::MemoryBudget;
 use super::state::CommitSettings;
 use crate::run::{Exchange, Fault, Inputs, LogLine, LogSummary, Usage};
@@ -74,6 +74,8 @@ pub struct Call {
     pub memory: Option<Arc<MemoryBudget>>,
     /// Where it may send requests; `None` for wherever the host lets workflows go.
     pub destinations: Option<Arc<[Destination]>>,
+    /// What it may send, where that is less than what the host lets any run send.
+    pub outbound: OutboundLimits,
     /// Its limits.
     pub limits: CallLimits,
 }

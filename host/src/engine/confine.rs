@@ -2,6 +2,8 @@
 
 use rustix::process::{Resource, Rlimit, Signal};
 
+use super::syscalls;
+
 /// The bounds of one child.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bounds {
@@ -13,7 +15,8 @@ pub(super) struct Bounds {
 
 /// Confines this process for good. Only standard input, output and error are left of its
 /// descriptors; it can open no file, no pipe and no socket, gains no right by starting a
-/// program, leaves no core dump, and ends with its parent.
+/// program, leaves no core dump, ends with its parent, and is ended by the system calls that
+/// compiling does not need ([`syscalls`]).
 ///
 /// # Errors
 /// When the kernel refuses one of them: nothing may be compiled then.
@@ -31,7 +34,8 @@ pub(super) fn confine(bounds: Bounds) -> std::io::Result<()> {
     rustix::process::setrlimit(Resource::Cpu, cpu)?;
     // Below the runs, which have a caller waiting.
     rustix::process::nice(10)?;
-    Ok(())
+    // Last: most of the above is forbidden then.
+    syscalls::restrict()
 }
 
 fn limit(resource: Resource, value: u64) -> rustix::io::Result<()> {

@@ -196,6 +196,7 @@ fn new_store(
             Open::No => None,
         },
         destinations: call.destinations.clone(),
+        limits: call.outbound.clone(),
         traceparent: call.traceparent.as_deref().and_then(|text| text.parse().ok()),
     };
     let egress = engine.egress.for_run(options);

@@ -11,6 +11,9 @@ mod call;
 mod chance;
 mod compile;
 mod confine;
+#[cfg(test)]
+#[path = "../../../tests/fuzz/drive.rs"]
+mod drive;
 pub mod egress;
 mod epoch;
 mod fuse;
@@ -25,6 +28,7 @@ mod slots;
 mod state;
 mod strip;
 mod sweep;
+mod syscalls;
 mod tuning;
 
 use std::collections::HashSet;
@@ -433,6 +437,7 @@ impl Engine {
             traceparent: None,
             memory: None,
             destinations: None,
+            outbound: Default::default(),
             limits,
         };
         instance::ask(self, runtime, question, call, permit).await

@@ -4,6 +4,9 @@
 //! its memory shows an image of them instead ([`super::slots`]). Any other component is
 //! left as it is, and runs in the plain pool.
 
+#[cfg(test)]
+mod generated;
+
 use std::ops::Range;
 
 use wasmparser::{

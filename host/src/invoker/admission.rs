@@ -2,17 +2,19 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Invoker;
 use super::owners::{CpuSpent, Owner, Place};
 use super::turns::{Slot, Turns};
+use crate::engine::egress::OwnerEgress;
 use crate::engine::{MemoryBudget, Permit};
+use crate::pace::Pace;
 use crate::registry::Entry;
 use crate::run::{Fault, FaultKind};
-use crate::workflow::WorkflowId;
+use crate::workflow::{OwnerId, WorkflowId};
 
 /// The right to run, and the account that the run is charged to.
 pub(super) struct Admitted<'a> {
@@ -27,6 +29,8 @@ pub(super) struct Turn<'a> {
     workflow: WorkflowId,
     cpu_us: u64,
     place: Option<Place>,
+    pace: Arc<Pace>,
+    since: Instant,
     _own: OwnedSemaphorePermit,
 }
 
@@ -34,6 +38,11 @@ impl Turn<'_> {
     /// What the run's memory is charged to.
     pub(super) fn memory(&self) -> Option<Arc<MemoryBudget>> {
         self.owner.memory.clone()
+    }
+
+    /// What is charged with what the run sends.
+    pub(super) fn egress(&self) -> Option<Arc<OwnerEgress>> {
+        self.owner.egress.clone()
     }
 
     /// Charges the processor time that the run took.
@@ -47,12 +56,28 @@ impl Drop for Turn<'_> {
     fn drop(&mut self) {
         // Before others are told.
         drop(self.place.take());
+        let held = self.since.elapsed();
+        self.owner.pace.held(held);
+        self.pace.held(held);
         self.turns.left(&self.owner.id, self.workflow, self.cpu_us);
     }
 }
 
 impl Invoker {
-    /// Waits for the workflow's own permit and for a pool slot, within the queue's bounds.
+    /// Counts a request to one of an owner's workflows.
+    ///
+    /// # Errors
+    /// How long it has to wait.
+    pub fn take_rate(&self, owner: &OwnerId) -> Result<(), Duration> {
+        match self.owners.rate() {
+            Some(rate) => self.owners.get(owner).meter.take(rate),
+            None => Ok(()),
+        }
+    }
+
+    /// Waits for the workflow's own permit and for a pool slot, within the queue's bounds,
+    /// unless it is likely to be in vain: a run whose turn would come after three quarters
+    /// of the time that runs may wait is refused at once.
     pub(super) async fn admit(&self, entry: &Entry, is_patient: bool) -> Result<Admitted<'_>, Fault> {
         let owner = self.owners.get(&entry.workflow.owner_id());
         while let Err(spent) = owner.cpu_left() {
@@ -68,8 +93,13 @@ impl Invoker {
         {
             return Ok(self.admitted(entry, owner, slot, own));
         }
+        let account = owner.clone();
+        let own_line = entry.pace().wait();
+        // Those who wait for their workflow's permit are not in the way of others.
+        let for_slots = account.pace.waiting();
         let both = async {
             let own = acquire(own).await?;
+            let _line = account.pace.wait();
             let slot = self.turns.take(&owner, entry.workflow.id).await.ok_or_else(shutting_down)?;
             Ok((slot, own))
         };
@@ -95,6 +125,13 @@ impl Invoker {
                 return Err(Fault::new(FaultKind::Quota, message));
             };
             let patience = Duration::from_millis(engine.queue_ms);
+            let expected = Ord::max(
+                entry.pace().time_for(own_line.before, entry.permits_max()),
+                account.pace.time_for(for_slots, account.slots()),
+            );
+            if expected > patience / 4 * 3 {
+                return Err(fault_of_line(own_line.before.max(for_slots), expected, patience));
+            }
             tokio::time::timeout(patience, both).await.unwrap_or_else(|_| {
                 let message = format!("no permit came free within {} ms", engine.queue_ms);
                 Err(Fault::new(FaultKind::Overload, message))
@@ -112,7 +149,9 @@ impl Invoker {
     ) -> Admitted<'_> {
         let Slot { permit, place } = slot;
         let workflow = entry.workflow.id;
-        let turn = Turn { turns: &self.turns, owner, workflow, cpu_us: 0, place: Some(place), _own: own };
+        let (pace, since) = (entry.pace().clone(), Instant::now());
+        let place = Some(place);
+        let turn = Turn { turns: &self.turns, owner, workflow, cpu_us: 0, place, pace, since, _own: own };
         Admitted { permit, turn }
     }
 }
@@ -124,6 +163,16 @@ fn fault_of_cpu(spent: CpuSpent) -> Fault {
         again_in.as_millis() + 1
     );
     Fault::new(FaultKind::Quota, message)
+}
+
+/// Who is told at once can do something else; who waits in vain only makes the line longer.
+fn fault_of_line(before: usize, expected: Duration, patience: Duration) -> Fault {
+    let message = format!(
+        "{before} runs are waiting already, which is going to take about {} ms; a run waits for {} ms at most",
+        expected.as_millis(),
+        patience.as_millis()
+    );
+    Fault::new(FaultKind::Overload, message)
 }
 
 fn shutting_down() -> Fault {

@@ -7,6 +7,9 @@ use std::time::{Duration, Instant};
 
 use crate::config::{self, Config};
 use crate::engine::MemoryBudget;
+use crate::engine::egress::OwnerEgress;
+use crate::pace::Pace;
+use crate::rate::{Meter, Rate};
 use crate::workflow::OwnerId;
 
 /// One owner's account.
@@ -21,7 +24,13 @@ pub(super) struct Owner {
     running_fair_max: usize,
     /// What their instances may have together; `None` has the host's budget only.
     pub(super) memory: Option<Arc<MemoryBudget>>,
+    /// What they may send together; `None` for what each may send.
+    pub(super) egress: Option<Arc<OwnerEgress>>,
+    /// How often its workflows were called lately.
+    pub(super) meter: Meter,
     cpu: Option<CpuBudget>,
+    /// How long runs hold their slots, and who waits for one.
+    pub(super) pace: Pace,
 }
 
 impl Owner {
@@ -33,6 +42,12 @@ impl Owner {
     /// Whether another run may start while runs of other owners wait.
     pub(super) fn has_room_beside_others(&self) -> bool {
         self.running() < self.running_fair_max.min(self.running_max)
+    }
+
+    /// Slots that runs which wait can count on: those that it has, or an eighth, which others
+    /// leave it.
+    pub(super) fn slots(&self) -> usize {
+        self.running().max(self.running_fair_max.min(self.running_max) / 4)
     }
 
     /// Runs that have a slot.
@@ -159,6 +174,11 @@ impl Owners {
         Self { limits, running_max, running_fair_max, memory, built_in, others: RwLock::default() }
     }
 
+    /// How often the workflows of one owner may be called.
+    pub(super) fn rate(&self) -> Option<Rate> {
+        Rate::new(self.limits.rate_per_s_max, self.limits.burst_max)
+    }
+
     /// An owner's account.
     pub(super) fn get(&self, id: &OwnerId) -> Arc<Owner> {
         if id.is_built_in() {
@@ -188,7 +208,19 @@ fn account(
     let cpu = (limits.cpu_ms_per_minute_max > 0)
         .then(|| CpuBudget::new(limits.cpu_ms_per_minute_max, Instant::now()));
     let (running, waiting) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    Arc::new(Owner { id, running, waiting, running_max, running_fair_max, memory, cpu })
+    let (egress, meter) = (OwnerEgress::new(limits), Meter::default());
+    Arc::new(Owner {
+        id,
+        running,
+        waiting,
+        running_max,
+        running_fair_max,
+        memory,
+        egress,
+        meter,
+        cpu,
+        pace: Pace::default(),
+    })
 }
 
 #[cfg(test)]

@@ -33,7 +33,7 @@ pub enum CipherError {
     NotAuthentic,
 }
 
-/// The key of one workflow's settings.
+/// The key of one workflow's settings and of its events.
 #[derive(Clone)]
 pub struct DataKey(Zeroizing<[u8; KEY_BYTES]>);
 
@@ -92,6 +92,29 @@ impl KeyRing {
     }
 }
 
+impl KeyRing {
+    /// A key of the host's own for one purpose, encrypted with the current master key.
+    ///
+    /// # Errors
+    /// There is no master key.
+    pub fn seal_key(&self, purpose: &str, key: &[u8; KEY_BYTES]) -> Result<WrappedKey, CipherError> {
+        let master = self.keys.first().ok_or(CipherError::NoKey)?;
+        let bytes = encrypt(&master.wrapping, &host_context(purpose), key);
+        Ok(WrappedKey { key: master.id, wrapped: BASE64_NOPAD.encode(&bytes) })
+    }
+
+    /// The key that was sealed for this purpose.
+    ///
+    /// # Errors
+    /// The master key is not here, or it was sealed for another purpose.
+    pub fn open_key(&self, purpose: &str, sealed: &WrappedKey) -> Result<[u8; KEY_BYTES], CipherError> {
+        let master = self.find(sealed.key).ok_or(CipherError::UnknownKey(sealed.key))?;
+        let bytes = BASE64_NOPAD.decode(sealed.wrapped.as_bytes()).map_err(|_| CipherError::NotAuthentic)?;
+        let plain = decrypt(&master.wrapping, &host_context(purpose), &bytes)?;
+        plain.as_slice().try_into().map_err(|_| CipherError::NotAuthentic)
+    }
+}
+
 impl DataKey {
     /// A value, encrypted for this context only; in base64.
     pub fn encrypt(&self, context: &[u8], value: &Secret) -> String {
@@ -117,6 +140,20 @@ impl DataKey {
         Ok(Secret::new(text.to_owned()))
     }
 
+    /// Bytes, encrypted for this context only.
+    pub fn seal(&self, context: &[u8], bytes: &[u8]) -> Vec<u8> {
+        encrypt(&self.0, context, bytes)
+    }
+
+    /// The bytes that were sealed for this context.
+    ///
+    /// # Errors
+    /// They are not authentic.
+    pub fn open(&self, context: &[u8], sealed: &[u8]) -> Result<Vec<u8>, CipherError> {
+        // Who asks hands them on to a guest: there is no copy of them to wipe.
+        decrypt(&self.0, context, sealed).map(|plain| plain.to_vec())
+    }
+
     /// Tells two values of a setting apart, and says nothing else of them: 8 hexadecimal
     /// digits of an HMAC over name and value.
     pub fn fingerprint(&self, name: &str, value: &Secret) -> String {
@@ -131,6 +168,11 @@ impl DataKey {
 
 fn wrapping_context(workflow: WorkflowId) -> Vec<u8> {
     [b"tidegate data key 1", workflow.as_bytes().as_slice()].concat()
+}
+
+/// So that a key of one purpose, or of a workflow, is none of another.
+fn host_context(purpose: &str) -> Vec<u8> {
+    [b"tidegate host key 1 ", purpose.as_bytes()].concat()
 }
 
 fn encrypt(key: &[u8; KEY_BYTES], context: &[u8], plain: &[u8]) -> Vec<u8> {
@@ -158,6 +200,18 @@ mod tests {
 
     fn secret(text: &str) -> Secret {
         Secret::new(text.to_owned())
+    }
+
+    #[test]
+    fn a_key_of_the_host_is_opened_for_its_purpose_only() {
+        let new = || KeyRing::new(vec![crate::keys::MasterKey::random()], crate::keys::KeyOrigin::Local);
+        let (ring, other, key) = (new(), new(), [7; KEY_BYTES]);
+        let sealed = ring.seal_key("audit", &key).unwrap();
+        assert_eq!(ring.open_key("audit", &sealed), Ok(key));
+        assert_eq!(ring.open_key("artefacts", &sealed), Err(CipherError::NotAuthentic));
+        assert_eq!(other.open_key("audit", &sealed), Err(CipherError::UnknownKey(sealed.key)));
+        assert_eq!(KeyRing::none().seal_key("audit", &key).unwrap_err(), CipherError::NoKey);
+        assert!(ring.unwrap_key(&sealed, WorkflowId::new()).is_err(), "it is no workflow's key");
     }
 
     #[test]

@@ -27,6 +27,9 @@ const SEALED_BYTES: std::ops::RangeInclusive<usize> = 8..=4096;
 /// Longest time between two attempts, in milliseconds.
 const BACKOFF_MS_MAX: u64 = 24 * 3600 * 1000;
 
+/// Most requests a second that a workflow may name where the host has no limit.
+const RATE_PER_S_MAX: u64 = 1_000_000;
+
 impl Registry {
     pub(super) fn schedules(
         &self,
@@ -165,7 +168,16 @@ impl Registry {
     }
 
     fn check_limits(&self, limits: &LimitOverrides) -> Result<(), RegistryError> {
-        let (engine, store) = (&self.config.engine, &self.config.store);
+        let (engine, store, egress) = (&self.config.engine, &self.config.store, &self.config.egress);
+        let server = &self.config.server;
+        let (rate_max, burst_max) = match server.endpoint_rate_per_s_max {
+            0 => (RATE_PER_S_MAX, RATE_PER_S_MAX),
+            rate => (rate.into(), server.endpoint_burst_max.into()),
+        };
+        if limits.burst_max.is_some() && limits.rate_per_s_max.is_none() {
+            let reason = "needs limits.rate_per_s_max".to_owned();
+            return Err(RegistryError::Invalid { field: "limits.burst_max", reason });
+        }
         for (field, value, maximum) in [
             ("limits.deadline_ms", limits.deadline_ms, engine.deadline_ms),
             ("limits.cpu_ms_max", limits.cpu_ms_max, engine.cpu_ms_max),
@@ -178,6 +190,19 @@ impl Registry {
                 limits.concurrency_max.map(u64::from),
                 self.config.run.concurrency_max.into(),
             ),
+            ("limits.rate_per_s_max", limits.rate_per_s_max.map(u64::from), rate_max),
+            ("limits.burst_max", limits.burst_max.map(u64::from), burst_max),
+            (
+                "limits.egress_requests_max",
+                limits.egress_requests_max.map(u64::from),
+                egress.requests_max.into(),
+            ),
+            (
+                "limits.egress_concurrent_max",
+                limits.egress_concurrent_max.map(u64::from),
+                egress.concurrent_max.into(),
+            ),
+            ("limits.egress_bytes_max", limits.egress_bytes_max, egress.run_bytes_max),
             ("limits.retention_days", limits.retention_days.map(u64::from), store.retention_days.into()),
             ("limits.retention_runs_max", limits.retention_runs_max, store.retention_runs_max),
             ("limits.retention_bytes_max", limits.retention_bytes_max, store.retention_bytes_max),

@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use arc_swap::ArcSwapOption;
 use tokio::sync::{Mutex, Semaphore};
 
 use super::RegistryError;
+use crate::pace::Pace;
 use crate::rate::Meter;
 use crate::workflow::{Digest, Settings, Version, Workflow, WorkflowId, WorkflowName};
 
@@ -30,12 +31,23 @@ pub(super) struct Live {
     pub(super) permits: Arc<Semaphore>,
     pub(super) permits_max: AtomicU32,
     pub(super) meter: Meter,
+    pub(super) pace: Arc<Pace>,
 }
 
 impl Entry {
     /// Permits for this workflow's own concurrency.
     pub fn permits(&self) -> &Arc<Semaphore> {
         &self.live.permits
+    }
+
+    /// How long its runs hold such a permit, and who waits for one.
+    pub fn pace(&self) -> &Arc<Pace> {
+        &self.live.pace
+    }
+
+    /// The number of permits for this workflow's own concurrency.
+    pub fn permits_max(&self) -> usize {
+        self.live.permits_max.load(Ordering::Relaxed) as usize
     }
 
     /// How often its endpoint was called lately.

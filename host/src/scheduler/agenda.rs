@@ -49,6 +49,10 @@ struct Entry {
     /// Its runs that are going, or wait for one that is.
     active: u32,
     lane: Arc<Lane>,
+    /// The round of what is planned.
+    round: u64,
+    /// What this round began with, if it was not the first one.
+    round_from: Option<Timestamp>,
 }
 
 /// What [`Agenda::sync`] found.
@@ -115,6 +119,8 @@ impl Agenda {
             not_before: None,
             wake: None,
             active: 0,
+            round: 0,
+            round_from: None,
             lane: Arc::new(lane),
             key: key.clone(),
         };
@@ -188,6 +194,11 @@ impl Agenda {
             entry.active = entry.active.saturating_sub(1);
         }
         if let Some(unclaimed) = done.unclaimed_from {
+            // What was planned behind a claim that failed is planned again with it already.
+            if done.round < entry.round && entry.round_from.is_some_and(|from| from <= unclaimed) {
+                return;
+            }
+            (entry.round, entry.round_from) = (entry.lane.round(), Some(unclaimed));
             entry.next = Some(entry.next.map_or(unclaimed, |next| next.min(unclaimed)));
             entry.not_before = now.checked_add(RETRY).ok();
             self.reorder(done.entry);
@@ -242,6 +253,7 @@ impl Agenda {
             is_exclusive: policy.overlap != Overlap::Allow,
             lane: entry.lane.clone(),
             claims: Some(entry.lane.turn_to_claim()),
+            round: entry.round,
         };
         self.reorder(id);
         (!work.unrun.is_empty() || !work.runs.is_empty()).then_some(work)

@@ -1,6 +1,6 @@
 //! Where the runs of one schedule take their turns, and whether they keep its pace.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -36,6 +36,8 @@ pub(super) struct Lane {
     pace: Mutex<Pace>,
     /// Cancelled when the claims that were planned last are made.
     claims: Mutex<Option<CancellationToken>>,
+    /// What was planned in earlier rounds is not claimed any more: a claim of them failed.
+    round: AtomicU64,
 }
 
 /// The turn in which a piece of work claims its instants. A start of the host goes on behind
@@ -71,7 +73,19 @@ impl Lane {
             is_removed: AtomicBool::new(false),
             pace: Mutex::default(),
             claims: Mutex::default(),
+            round: AtomicU64::new(0),
         }
+    }
+
+    /// Notes that a claim of this round failed. Whatever was planned behind it must not be
+    /// claimed before it: it is planned again, with it.
+    pub(super) fn fail_round(&self, round: u64) {
+        self.round.fetch_max(round.saturating_add(1), Ordering::SeqCst);
+    }
+
+    /// The round in which claims can be made.
+    pub(super) fn round(&self) -> u64 {
+        self.round.load(Ordering::SeqCst)
     }
 
     /// The turn behind everybody who has asked for one; it is over when it is dropped.

@@ -48,6 +48,8 @@ pub(super) struct Work {
     pub(super) lane: Arc<Lane>,
     /// Its place among all that is planned for the schedule.
     pub(super) claims: Option<ClaimTurn>,
+    /// Plans of one round are claimed in their order; none behind one that failed.
+    pub(super) round: u64,
 }
 
 /// A piece of work that is over.
@@ -55,8 +57,10 @@ pub(super) struct Done {
     pub(super) entry: u64,
     /// It had something to run.
     pub(super) has_run: bool,
-    /// The first instant that could not be claimed, because the store failed.
+    /// The first instant that was not claimed, because the store failed at it or at one
+    /// before it.
     pub(super) unclaimed_from: Option<Timestamp>,
+    pub(super) round: u64,
 }
 
 /// What a run holds while it goes.
@@ -73,6 +77,14 @@ enum Claimed {
     StoreFailed,
 }
 
+impl Work {
+    /// The first instant.
+    fn first(&self) -> Option<Timestamp> {
+        let unrun = self.unrun.iter().map(|group| group.first);
+        unrun.chain(self.runs.iter().map(|start| start.due)).min()
+    }
+}
+
 impl Context {
     pub(super) fn new(
         pulls: Arc<dyn Pulls>,
@@ -86,14 +98,14 @@ impl Context {
     }
 
     pub(super) async fn carry_out(self: Arc<Self>, work: Work) -> Done {
-        let (entry, has_run) = (work.entry, !work.runs.is_empty());
+        let (entry, round, has_run) = (work.entry, work.round, !work.runs.is_empty());
         // A panic costs this schedule these instants, not the host its scheduler. Their
         // claims are settled at the next start.
         let unclaimed_from = AssertUnwindSafe(self.work(work)).catch_unwind().await.unwrap_or_else(|_| {
             tracing::error!("the host failed while it ran a tick");
             None
         });
-        Done { entry, has_run, unclaimed_from }
+        Done { entry, has_run, unclaimed_from, round }
     }
 
     /// Records what became of a claimed instant.
@@ -113,6 +125,9 @@ impl Context {
         if let Some(claims) = &mut work.claims {
             claims.come().await;
         }
+        if work.lane.round() != work.round {
+            return work.first();
+        }
         for group in &work.unrun {
             if group.state == TickState::SkippedRunning {
                 work.lane.collide();
@@ -123,7 +138,10 @@ impl Context {
                     self.pulls.record_unrun(Unrun { tick, stands_for, message }).await;
                 }
                 Claimed::NotOurs => {}
-                Claimed::StoreFailed => return Some(group.first),
+                Claimed::StoreFailed => {
+                    work.lane.fail_round(work.round);
+                    return Some(group.first);
+                }
             }
         }
         // All of them before the first runs: what is claimed is in the ledger, whatever
@@ -135,6 +153,7 @@ impl Context {
                 Claimed::Ours(tick) => ticks.push((start, tick)),
                 Claimed::NotOurs => {}
                 Claimed::StoreFailed => {
+                    work.lane.fail_round(work.round);
                     unclaimed_from = Some(start.due);
                     break;
                 }

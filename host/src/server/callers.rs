@@ -39,6 +39,12 @@ pub(super) enum RateError {
         /// When it may ask again.
         wait: Duration,
     },
+    /// The owner's workflows are asked too often.
+    #[error("there are too many requests to the workflows of this owner")]
+    Owner {
+        /// When they may be asked again.
+        wait: Duration,
+    },
     /// The endpoint is asked too often.
     #[error("there are too many requests to this endpoint")]
     Endpoint {
@@ -112,11 +118,22 @@ impl Callers {
         Some(Some(Place { connections: self.connections.clone(), caller }))
     }
 
+    /// The address that a request comes from: the connection's other end, or who trusted
+    /// proxies say that it is.
+    pub(super) fn client(&self, peer: SocketAddr, headers: &HeaderMap) -> IpAddr {
+        self.behind_proxies(peer.ip(), headers).unwrap_or_else(|| peer.ip().to_canonical())
+    }
+
     /// Who calls; `None` for a trusted proxy that names nobody else.
     fn caller(&self, peer: IpAddr, headers: &HeaderMap) -> Option<IpAddr> {
+        self.behind_proxies(peer, headers).map(group)
+    }
+
+    /// The address of who calls; `None` for a trusted proxy that names nobody else.
+    fn behind_proxies(&self, peer: IpAddr, headers: &HeaderMap) -> Option<IpAddr> {
         let mut caller = peer.to_canonical();
         if !self.is_trusted(caller) {
-            return Some(group(caller));
+            return Some(caller);
         }
         let values: Vec<&str> =
             headers.get_all(FORWARDED_FOR).iter().map(|value| value.to_str().unwrap_or_default()).collect();
@@ -125,7 +142,7 @@ impl Callers {
             // that was is who calls.
             caller = address(hop.trim())?.to_canonical();
             if !self.is_trusted(caller) {
-                return Some(group(caller));
+                return Some(caller);
             }
         }
         None

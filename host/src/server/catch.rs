@@ -117,8 +117,8 @@ pub(super) async fn answer(
     let endpoint = &entry.workflow.endpoint;
     let mut response = if head.method == Method::OPTIONS {
         cors::preflight(endpoint, &head.headers)
-    } else if let Some(Err(wait)) = front.endpoint_rate.map(|rate| entry.meter().take(rate)) {
-        turn_away(front, &RateError::Endpoint { wait }.into(), request_id)
+    } else if let Err(error) = take_rates(front, &entry) {
+        turn_away(front, &error.into(), request_id)
     } else if let Some(id) = result_of {
         queued::result(front, &entry, &head, id, request_id).await
     } else {
@@ -126,6 +126,15 @@ pub(super) async fn answer(
     };
     cors::expose(endpoint, &head.headers, response.headers_mut());
     response
+}
+
+/// Counts a request to a workflow, and to its owner's.
+fn take_rates(front: &Front, entry: &Entry) -> Result<(), RateError> {
+    if let Some(rate) = entry.workflow.limits.rate().or(front.endpoint_rate) {
+        entry.meter().take(rate).map_err(|wait| RateError::Endpoint { wait })?;
+    }
+    let owner = front.app.invoker.take_rate(&entry.workflow.owner_id());
+    owner.map_err(|wait| RateError::Owner { wait })
 }
 
 /// Answers a request that leaves no record: the workflow's people are not told of it.

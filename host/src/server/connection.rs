@@ -19,7 +19,7 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
-use super::api::{ApiError, Peer, Route};
+use super::api::{ApiError, Client, Peer, Route};
 use super::body::{ReplyBody, RequestBody};
 use super::framing::{Scanner, Verdict};
 use super::head::{self, HeadError};
@@ -220,7 +220,9 @@ impl Session {
         request_id: &RequestId,
     ) -> (Response<ReplyBody>, Route) {
         let mut request = request.map(axum::body::Body::new);
+        let client = self.front.callers.client(self.peer, request.headers());
         request.extensions_mut().insert(Peer(self.peer));
+        request.extensions_mut().insert(Client(client));
         request.extensions_mut().insert(self.verdict.clone());
         request.extensions_mut().insert(request_id.clone());
         let answered = self.front.router.clone().oneshot(request).await;

@@ -30,6 +30,7 @@ use crate::app::RotateError;
 use crate::deploy::DeployError;
 use crate::engine::{CompileError, InstallError, ScanError};
 use crate::keys::KeysError;
+use crate::oidc::OidcError;
 use crate::registry::RegistryError;
 use crate::run::{Blame, RunId};
 use crate::store::StoreError;
@@ -249,12 +250,13 @@ impl From<&RateError> for Problem {
     fn from(error: &RateError) -> Self {
         let (code, wait) = match error {
             RateError::Address { wait } => ("address-rate", wait),
+            RateError::Owner { wait } => ("owner-rate", wait),
             RateError::Endpoint { wait } => ("endpoint-rate", wait),
         };
         // Rounded up: who comes back on time is let in.
         let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
         Self::of(StatusCode::TOO_MANY_REQUESTS, code, error)
-            .hint("wait for the seconds of Retry-After; the operator sets the rates, in the section server")
+            .hint("wait for the seconds of Retry-After; the operator sets the rates, and a workflow's owner its own")
             .header(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)))
     }
 }
@@ -298,6 +300,10 @@ impl From<&ApiError> for Problem {
                 .hint("a workflow's owner shares it; an admin gives the role admin"),
             ApiError::NeedsScope(_) => of(StatusCode::FORBIDDEN, "missing-scope")
                 .hint("`tidegate token create --scope SCOPE` makes a token that has it"),
+            ApiError::Proof => of(StatusCode::FORBIDDEN, "proof-needed")
+                .hint("send the password to POST /api/v1/session/proof, or sign in again; then repeat this"),
+            ApiError::NoSession => of(StatusCode::CONFLICT, "no-session")
+                .hint("tokens need no proof: repeat what was refused with one"),
             ApiError::CrossOrigin => of(StatusCode::FORBIDDEN, "cross-origin")
                 .hint("browsers send it from this host's own pages only"),
             ApiError::Query(_) => of(StatusCode::BAD_REQUEST, "invalid-query"),
@@ -321,6 +327,7 @@ impl From<&ApiError> for Problem {
             ApiError::Deploy(error) => Self::from(&**error),
             ApiError::Rotate(error) => Self::from(&**error),
             ApiError::Account(error) => Self::from(error),
+            ApiError::Oidc(error) => Self::from(error),
             ApiError::Audit(_) => of(StatusCode::INTERNAL_SERVER_ERROR, "audit-log-failed"),
             ApiError::Store(error) => Self::from(error),
         }
@@ -334,6 +341,9 @@ impl From<&AccountError> for Problem {
             AccountError::WrongPassword => of(StatusCode::UNAUTHORIZED, "wrong-password"),
             AccountError::Link => of(StatusCode::UNAUTHORIZED, "link-unusable")
                 .hint("an admin makes a new one: `tidegate user link LOGIN`"),
+            AccountError::NoAccount(_) => of(StatusCode::FORBIDDEN, "no-account").hint(
+                "an admin makes an account, or lets the provider's users make theirs with oidc.create_users",
+            ),
             AccountError::LockedOut { retry_after } => of(StatusCode::TOO_MANY_REQUESTS, "locked-out")
                 .header(header::RETRY_AFTER, HeaderValue::from(retry_after.as_secs())),
             AccountError::Busy => of(StatusCode::SERVICE_UNAVAILABLE, "busy").retry_later(),
@@ -345,6 +355,25 @@ impl From<&AccountError> for Problem {
             AccountError::Limit { .. } => of(StatusCode::UNPROCESSABLE_ENTITY, "over-limit"),
             AccountError::Hash(_) => of(StatusCode::INTERNAL_SERVER_ERROR, "password-not-hashed"),
             AccountError::Store(error) => Self::from(error),
+        }
+    }
+}
+
+impl From<&OidcError> for Problem {
+    fn from(error: &OidcError) -> Self {
+        let of = |status, code| Self::of(status, code, error);
+        match error {
+            OidcError::Provider { .. } => of(StatusCode::BAD_GATEWAY, "provider-failed").hint(
+                "try again; the host's log has the cause, and `[oidc]` in the configuration the provider",
+            ),
+            OidcError::Busy => of(StatusCode::SERVICE_UNAVAILABLE, "busy").retry_later(),
+            OidcError::State => of(StatusCode::BAD_REQUEST, "sign-in-lost")
+                .hint("begin again at the sign-in page, by the address that the operator gave you"),
+            OidcError::Refused(_) => of(StatusCode::FORBIDDEN, "provider-refused"),
+            OidcError::Token(_) => of(StatusCode::FORBIDDEN, "provider-token")
+                .hint("begin again at the sign-in page; when it stays so, the operator looks at `[oidc]`"),
+            OidcError::NotAdmitted(_) => of(StatusCode::FORBIDDEN, "not-admitted")
+                .hint("the operator says who is admitted, in the configuration's section oidc"),
         }
     }
 }

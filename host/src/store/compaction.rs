@@ -9,6 +9,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::background::Pace;
 use super::disk::{self, Step};
 use super::folder::{LEFTOVER_PREFIX, create_file, sync_folder};
 use super::frame::{self, Found, Kind};
@@ -24,6 +25,8 @@ use super::{Result, StoreError, indexing, sidecar};
 /// Bytes after which what was written is brought to the disk: one large flush would hold
 /// up the flushes that callers wait for.
 const FLUSH_BYTES: u64 = 4 << 20;
+/// Bytes after which a look at the pace is due.
+const PACED_BYTES: u64 = 1 << 20;
 /// A segment that is being written is ended for its dead bytes from so many on.
 const OPEN_DEAD_BYTES_MIN: u64 = 4 << 20;
 
@@ -84,7 +87,7 @@ fn compact_segment(shared: &Shared, segment: &Arc<Segment>, hidden: &Hidden) -> 
         return Ok(segment.bytes());
     }
     let index = indexing::build(number, rest.bytes, &rest.runs, &rest.ticks);
-    let head = shared.segments.parse(index.clone(), number, rest.bytes)?.head;
+    let head = shared.segments.parse(&index, number, rest.bytes)?.head;
     let compacted = Segment::complete(number, segment.salt, head.summary, rest.bytes, index.len() as u64);
     {
         // Readers that have rows of the old file finish first.
@@ -118,10 +121,13 @@ fn copy_rest(shared: &Shared, segment: &Segment, hidden: &Hidden, path: &Path) -
         rest: Rest { bytes: logfile::HEADER_BYTES, ..Rest::default() },
         pending: logfile::header(Purpose::Runs, number, read.salt).to_vec(),
         unflushed: 0,
+        pace: Pace::new(),
+        unpaced: 0,
     };
     let mut result = Ok(());
     let scan = frame::scan(&read.file, logfile::HEADER_BYTES..read.bytes, read.salt, |found| {
         if result.is_ok() {
+            copy.read(found.whole.len() as u64);
             result = copy.take(&found, hidden);
         }
     });
@@ -141,9 +147,19 @@ struct Copy {
     rest: Rest,
     pending: Vec<u8>,
     unflushed: u64,
+    pace: Pace,
+    /// Bytes that were read since the last look at the pace.
+    unpaced: u64,
 }
 
 impl Copy {
+    fn read(&mut self, bytes: u64) {
+        self.unpaced += bytes;
+        if self.unpaced >= PACED_BYTES {
+            self.pace.moved(std::mem::take(&mut self.unpaced));
+        }
+    }
+
     fn take(&mut self, found: &Found<'_>, hidden: &Hidden) -> std::io::Result<()> {
         // A segment is at most 1 GiB and a batch.
         let Ok(offset) = u32::try_from(self.rest.bytes) else { return Ok(()) };
@@ -170,6 +186,7 @@ impl Copy {
         let at = self.rest.bytes - self.pending.len() as u64;
         disk::write_at(&self.folder, &self.file, &self.pending, at)?;
         self.unflushed += self.pending.len() as u64;
+        self.pace.moved(self.pending.len() as u64);
         self.pending.clear();
         if self.unflushed >= FLUSH_BYTES {
             self.sync()?;

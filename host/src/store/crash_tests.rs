@@ -137,6 +137,9 @@ const FOLDER_VARIABLE: &str = "TIDEGATE_TEST_KILL_FOLDER";
 /// Set by `make soak` to more than the tests' number of cycles.
 const CYCLES_VARIABLE: &str = "TIDEGATE_SOAK_CYCLES";
 const CYCLES: usize = 100;
+/// The longest that a child may take for what it is asked for: a second on a machine with
+/// nothing else to do.
+const CHILD_TIME_MAX: Duration = Duration::from_secs(900);
 /// Cycles after which a new folder is begun: checking one reads all of it.
 pub(super) const FOLDER_CYCLES: usize = 50;
 
@@ -162,7 +165,15 @@ async fn kill_9_loses_nothing_that_was_acknowledged() {
         let cycles = left.min(FOLDER_CYCLES);
         kill_and_check(cycles).await;
         left -= cycles;
-        tracing::info!(left, "kill -9 cycles");
+        progress(left, "kill -9 cycles of the store");
+    }
+}
+
+/// Says how far a soak is.
+#[allow(clippy::print_stderr, reason = "a soak goes on for hours")]
+pub(super) fn progress(left: usize, what: &str) {
+    if left > 0 {
+        eprintln!("{left} {what} are left");
     }
 }
 
@@ -216,8 +227,16 @@ impl Load {
 
     /// Waits until it says so many lines.
     pub(super) fn take(&mut self, lines: u32, acknowledged: &mut Acknowledged) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        let (_done, is_done) = std::sync::mpsc::channel::<()>();
+        // A child that hangs ends the test instead of holding it up for ever.
+        std::thread::spawn(move || {
+            if is_done.recv_timeout(CHILD_TIME_MAX) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            }
+        });
         for _ in 0..lines {
-            assert!(self.line(acknowledged), "the child ended by itself");
+            assert!(self.line(acknowledged), "the child ended by itself, or was killed because it hung");
         }
     }
 

@@ -238,14 +238,21 @@ proptest! {
             file[contents.start + at % contents.len()] = value;
         }
         sidecar::fix_checksums(&mut file);
-        if let Ok(sidecar) = Sidecar::parse(file, 1, 100) {
-            for filter in [RunFilter::default(), RunFilter { workflow: Some(workflow), ..RunFilter::default() }] {
+        if let Ok(sidecar) = Sidecar::parse(&file, 1, 100) {
+            let failed = RunFilter { statuses: vec![crate::run::Status::Failed], ..RunFilter::default() };
+            for filter in [
+                RunFilter::default(),
+                RunFilter { workflow: Some(workflow), ..RunFilter::default() },
+                RunFilter { among: Some(Arc::new([workflow].into())), ..RunFilter::default() },
+                failed,
+            ] {
                 let selection = Selection::new(&filter, Some(runs[10].id), Arc::default());
-                sidecar.select(&selection, |_| true);
+                let _ = sidecar.select(&selection, |_| true);
             }
-            sidecar.run(runs[3].id);
-            sidecar.ticks(workflow, None, None, 100);
-            sidecar.tick(&super::rows::TickKey::of(&ticks[3].tick));
+            let _ = sidecar.run(runs[3].id);
+            let _ = sidecar.runs_of(workflow);
+            let _ = sidecar.ticks(workflow, None, None, 100);
+            let _ = sidecar.tick(&super::rows::TickKey::of(&ticks[3].tick));
         }
     }
 

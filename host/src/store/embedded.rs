@@ -36,7 +36,7 @@ use super::space::Space;
 use super::statistics::Statistics;
 use super::status::{CLOSED, Status, StopOnPanic, lock, read};
 use super::writer::{self, Batch, Command, Reply, Writer};
-use super::{Result, StoreError, WorkflowRetention, migration, recovery, statistics};
+use super::{Result, StoreError, WorkflowRetention, background, migration, recovery, statistics};
 use crate::keys::{CipherError, KeyRing};
 use crate::statistics::Sample;
 
@@ -247,7 +247,7 @@ impl EmbeddedStore {
             return Ok(0);
         }
         let floors = self
-            .blocking(move |shared| {
+            .in_background(move |shared| {
                 let _reading = shared.segments.reading();
                 let survey = Survey::new(&shared.segments);
                 let floors =
@@ -256,7 +256,7 @@ impl EmbeddedStore {
             })
             .await?;
         let floors = self.change(move |metadata| Ok((metadata.plan_run_floors(&floors)?, floors))).await?;
-        self.blocking(move |shared| {
+        self.in_background(move |shared| {
             let before = shared.segments.floored_runs();
             shared.segments.hide(|hidden| {
                 floors.iter().for_each(|(workflow, floor)| hidden.raise(*workflow, *floor));
@@ -269,6 +269,15 @@ impl EmbeddedStore {
             Ok(gone)
         })
         .await
+    }
+
+    /// Does something for which nobody waits, at a pace that leaves room for others.
+    pub(super) async fn in_background<T: Send + 'static>(
+        &self,
+        action: impl FnOnce(&Shared) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let shared = self.shared.clone();
+        background::run(move || action(&shared)).await
     }
 
     /// Does something that reads or writes files.

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use rand::RngExt as _;
 
-use super::crash_tests::{Acknowledged, soak};
+use super::crash_tests::{Acknowledged, progress, soak};
 use super::disk::faults::{Fault, plan};
 use super::mount::{Mount, skipped};
 use super::samples::{component, end, event, input, log, run, set, tick, workflow};
@@ -168,8 +168,10 @@ fn in_child(test: &str, variables: &[(&str, &Path)]) {
     assert!(output.status.success(), "{}\n{}", end(&text), end(&errors));
 }
 
-/// Time that a child may take.
-const CHILD_TIME_MAX: Duration = Duration::from_secs(300);
+/// Time that a child may take for its part: a minute on a machine with nothing else to do.
+const CHILD_TIME_MAX: Duration = Duration::from_secs(900);
+/// What of a soak a child does: it must not take all night, lest nobody notice that it hangs.
+const PART: &str = "TIDEGATE_TEST_FAULT_PART";
 const CHILD: &str = "TIDEGATE_TEST_FAULT_CHILD";
 const MOUNT: &str = "TIDEGATE_TEST_FAULT_MOUNT";
 
@@ -201,7 +203,11 @@ async fn child_dies_at_every_step() {
 
 #[test]
 fn two_deaths_lose_nothing() {
-    in_child("child_dies_twice", &[]);
+    let rounds = soak(PAIR_ROUNDS_VARIABLE, 1);
+    for round in 0..rounds {
+        in_child("child_dies_twice", &[(PART, Path::new(&round.to_string()))]);
+        progress(rounds - round - 1, "rounds of pairs of deaths");
+    }
 }
 
 /// Not a test by itself: runs in a child.
@@ -212,20 +218,18 @@ async fn child_dies_twice() {
     }
     let steps = steps().await;
     let kinds = [Fault::Before, Fault::Torn, Fault::After];
-    let rounds = soak(PAIR_ROUNDS_VARIABLE, 1);
-    for round in 0..rounds {
-        for at in 0..steps {
-            // The second is likely to come while the store still recovers from the first. One
-            // second step for each first one and round, so that many rounds have all pairs.
-            let (first, second) = (kinds[(at + round) % 3], kinds[(at / 3 + round / 3) % 3]);
-            let (first, second) = ((at, first), ((at + round * 7) % RECOVERY_STEPS, second));
-            let temp = folder();
-            let data = temp.path().join("data");
-            let mut acknowledged = Acknowledged::default();
-            live(&data, Some(first), &mut acknowledged).await;
-            live(&data, Some(second), &mut acknowledged).await;
-            check(&data, &acknowledged, &format!("{first:?} and {second:?}")).await;
-        }
+    let round = soak(PART, 0);
+    for at in 0..steps {
+        // The second is likely to come while the store still recovers from the first. One
+        // second step for each first one and round, so that many rounds have all pairs.
+        let (first, second) = (kinds[(at + round) % 3], kinds[(at / 3 + round / 3) % 3]);
+        let (first, second) = ((at, first), ((at + round * 7) % RECOVERY_STEPS, second));
+        let temp = folder();
+        let data = temp.path().join("data");
+        let mut acknowledged = Acknowledged::default();
+        live(&data, Some(first), &mut acknowledged).await;
+        live(&data, Some(second), &mut acknowledged).await;
+        check(&data, &acknowledged, &format!("{first:?} and {second:?}")).await;
     }
 }
 
@@ -275,7 +279,14 @@ const FILLS: usize = 50;
 #[test]
 fn full_disk_loses_nothing_and_is_left_behind_by_itself() {
     let Some(mount) = Mount::in_memory(16) else { return skipped() };
-    in_child("child_fills_its_disk", &[(MOUNT, mount.path())]);
+    let mut left = soak(FILLS_VARIABLE, FILLS);
+    while left > 0 {
+        let fills = left.min(FILLS);
+        let part = fills.to_string();
+        in_child("child_fills_its_disk", &[(MOUNT, mount.path()), (PART, Path::new(&part))]);
+        left -= fills;
+        progress(left, "fills of the store's disk");
+    }
 }
 
 /// Not a test by itself: runs in a child.
@@ -284,7 +295,7 @@ async fn child_fills_its_disk() {
     let Some(mount) = std::env::var_os(MOUNT).filter(|_| is_child()) else { return };
     let mount = PathBuf::from(mount);
     let mut random = rand::rng();
-    for trial in 0..soak(FILLS_VARIABLE, FILLS) {
+    for trial in 0..soak(PART, FILLS) {
         let data = mount.join("data");
         let mut acknowledged = Acknowledged::default();
         let store = open(&data).await.unwrap();

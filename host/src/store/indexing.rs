@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::TickState;
+use super::blocks;
 use super::records::put_instant;
 use super::rows::{Classes, RunRow, TickKey, TickRow};
 use super::sidecar::{FIXED_BYTES, FORMAT, MAGIC, RUN_ROW_BYTES, Share, TICK_ROW_BYTES};
@@ -17,20 +18,25 @@ pub(super) fn build(number: u64, segment_bytes: u64, runs: &[RunRow], ticks: &[T
     let runs: BTreeMap<RunId, &RunRow> = runs.iter().map(|row| (row.id, row)).collect();
     let ticks: BTreeMap<TickKey, &TickRow> = ticks.iter().map(|row| (TickKey::of(&row.tick), row)).collect();
     let shares = shares(&runs, &ticks);
-    let mut body = Vec::with_capacity(runs.len() * (RUN_ROW_BYTES + 4) + ticks.len() * TICK_ROW_BYTES);
-    let mut postings = vec![Vec::new(); shares.len()];
+    let mut body = Vec::with_capacity(runs.len() * (RUN_ROW_BYTES + 8) + ticks.len() * TICK_ROW_BYTES);
+    let mut lists: BTreeMap<(usize, u8), Vec<u32>> = BTreeMap::new();
+    let mut by_class: BTreeMap<u8, Vec<u32>> = BTreeMap::new();
     for (number, row) in runs.values().enumerate() {
         let share = share_of(&shares, row.workflow);
-        postings[share].push(number as u32);
+        lists.entry((share, row.class.code())).or_default().push(number as u32);
+        by_class.entry(row.class.code()).or_default().push(number as u32);
         put_run(&mut body, row, share as u32);
     }
-    postings.iter().flatten().for_each(|number| body.extend_from_slice(&number.to_le_bytes()));
+    for number in lists.values().chain(by_class.values()).flatten() {
+        body.extend_from_slice(&number.to_le_bytes());
+    }
     for row in ticks.values() {
         put_instant(&mut body, row.tick.due);
         body.extend_from_slice(&row.place.offset.to_le_bytes());
         body.extend_from_slice(&row.place.body_bytes.to_le_bytes());
     }
-    let head = head_bytes(&runs, &ticks, &shares);
+    let mut head = head_bytes(&runs, &ticks, &shares, &lists);
+    blocks::sums(&body).into_iter().for_each(|sum| head.extend_from_slice(&sum.to_le_bytes()));
 
     let mut file = Vec::with_capacity(FIXED_BYTES + head.len() + body.len());
     file.extend_from_slice(&MAGIC);
@@ -41,7 +47,6 @@ pub(super) fn build(number: u64, segment_bytes: u64, runs: &[RunRow], ticks: &[T
     file.extend_from_slice(&(body.len() as u32).to_le_bytes());
     let head_sum = crc32c::crc32c_append(crc32c::crc32c(&file), &head);
     file.extend_from_slice(&head_sum.to_le_bytes());
-    file.extend_from_slice(&crc32c::crc32c(&body).to_le_bytes());
     file.extend_from_slice(&head);
     file.extend_from_slice(&body);
     file
@@ -80,6 +85,7 @@ fn head_bytes(
     runs: &BTreeMap<RunId, &RunRow>,
     ticks: &BTreeMap<TickKey, &TickRow>,
     shares: &[Share],
+    lists: &BTreeMap<(usize, u8), Vec<u32>>,
 ) -> Vec<u8> {
     let mut head = Vec::new();
     let put = |head: &mut Vec<u8>, number: usize| head.extend_from_slice(&(number as u32).to_le_bytes());
@@ -97,12 +103,14 @@ fn head_bytes(
     put_instant(&mut head, ticks.keys().map(|key| key.due).max().unwrap_or(Timestamp::MIN));
 
     put(&mut head, shares.len());
-    for share in shares {
+    for (number, share) in shares.iter().enumerate() {
         head.extend_from_slice(share.workflow.as_bytes());
         head.extend_from_slice(&share.runs.to_le_bytes());
         head.extend_from_slice(&share.ticks.to_le_bytes());
         head.extend_from_slice(&share.bytes.to_le_bytes());
         head.extend_from_slice(&share.classes.0.to_le_bytes());
+        let own = lists.range((number, 0)..(number + 1, 0));
+        own.for_each(|(_, list)| put(&mut head, list.len()));
     }
 
     let mut schedules: BTreeMap<(WorkflowId, &str), (Timestamp, u32)> = BTreeMap::new();

@@ -391,6 +391,12 @@ impl Metadata {
         Ok((puts, settings))
     }
 
+    /// Gives a workflow a data key, unless it has one.
+    pub(super) fn plan_key(&self, id: WorkflowId, keys: &KeyRing) -> Result<Vec<Put>> {
+        let key = self.get(id)?.settings.new_key(id, keys)?;
+        key.map(|key| put(Key::Wrapped(id), &key)).transpose().map(|put| put.into_iter().collect())
+    }
+
     /// Wraps all data keys with the current master key, and says how many were not.
     pub(super) fn plan_rewrap(&self, keys: &KeyRing) -> Result<(Vec<Put>, usize)> {
         let mut puts = Vec::new();

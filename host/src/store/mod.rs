@@ -9,7 +9,9 @@
 //! by name: [`Durability::Written`].
 
 mod accounts;
+mod background;
 mod blobs;
+mod blocks;
 mod checkpoint;
 mod compaction;
 mod desk;
@@ -40,6 +42,8 @@ mod segments;
 mod settings;
 mod shared;
 mod sidecar;
+#[cfg(test)]
+mod sidecar_tests;
 mod snapshot;
 mod space;
 mod statistics;
@@ -71,7 +75,7 @@ pub(crate) mod samples;
 #[cfg(test)]
 mod settings_tests;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -99,7 +103,7 @@ pub use verbs::PAGE_MAX;
 use crate::account::User;
 use crate::keys::{KeyId, KeyRing};
 use crate::run::{LogLine, Run, RunId, Status};
-use crate::statistics::Rollup;
+use crate::statistics::{HostFigures, Rollup};
 use crate::workflow::{
     Code, Digest, Runtime, SettingChange, SettingWriter, Settings, Version, Workflow, WorkflowId,
 };
@@ -450,6 +454,31 @@ pub trait Store: EventQueue + Send + Sync + 'static {
         to: Timestamp,
         step_minutes: u32,
     ) -> Result<Vec<(Timestamp, Rollup)>>;
+
+    /// The same by workflow, for some workflows or, without `among`, for all that had runs.
+    async fn statistics_by_workflow(
+        &self,
+        among: Option<HashSet<WorkflowId>>,
+        from: Timestamp,
+        to: Timestamp,
+        step_minutes: u32,
+    ) -> Result<HashMap<WorkflowId, Vec<(Timestamp, Rollup)>>>;
+
+    /// The last run of each workflow that has ended runs.
+    async fn last_runs(&self) -> Result<HashMap<WorkflowId, RunId>>;
+
+    /// Takes in what the host had in use at an instant. What is of the last minute is lost
+    /// when the host dies.
+    fn note_host(&self, at: Timestamp, figures: &HostFigures);
+
+    /// What the host had in use from an instant on and before another, in steps of so many
+    /// minutes, each with its beginning. Steps without figures are left out.
+    async fn host_history(
+        &self,
+        from: Timestamp,
+        to: Timestamp,
+        step_minutes: u32,
+    ) -> Result<Vec<(Timestamp, HostFigures)>>;
 
     // ---- the schedule's ledger -----------------------------------------------------
 

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use rand::RngExt as _;
 
-use super::crash_tests::{Acknowledged, FOLDER_CYCLES, Load, open, restless, soak};
+use super::crash_tests::{Acknowledged, FOLDER_CYCLES, Load, open, progress, restless, soak};
 use super::mount::{Cut, Mount, skipped};
 use super::{RunFilter, Store as _};
 
@@ -23,7 +23,7 @@ async fn power_cut_of_a_disk_loses_nothing_that_was_acknowledged_as_durable() {
         cut_and_check(&disk, cuts).await;
         std::fs::remove_dir_all(disk.path().join("data")).unwrap();
         left -= cuts;
-        tracing::info!(left, "power cuts");
+        progress(left, "power cuts under the store");
     }
 }
 

@@ -18,6 +18,7 @@
 
 pub(super) mod book;
 pub(super) mod log;
+mod sealing;
 mod verbs;
 pub(super) mod writer;
 

@@ -72,6 +72,11 @@ impl Class {
         self.0
     }
 
+    /// All classes, by code.
+    pub(super) fn all() -> impl Iterator<Item = Self> {
+        (0..(STATUSES.len() * TRIGGERS.len()) as u8).map(Self)
+    }
+
     pub(super) fn from_code(code: u8) -> Option<Self> {
         (usize::from(code) < STATUSES.len() * TRIGGERS.len()).then_some(Self(code))
     }

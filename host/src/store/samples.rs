@@ -6,8 +6,8 @@ use jiff::Timestamp;
 
 use super::{AccountChange, DedupeKey, Event, EventEnd, EventInput, Tick, TickState};
 use crate::account::{
-    OneTimeLink, PasswordHash, Role, Scopes, Secret, SecretKind, Session, SignInMeans, Token, TokenId, User,
-    UserId,
+    Identity, OneTimeLink, PasswordHash, Role, Scopes, Secret, SecretKind, Session, SignInMeans, Token,
+    TokenId, User, UserId,
 };
 use crate::run::{
     Body, FORMAT, Inputs, Level, LogLine, LogSummary, ReplyRecord, RequestRecord, Run, RunId, Status, Stream,
@@ -37,6 +37,7 @@ pub(crate) fn workflow(name: &str) -> Workflow {
         signature: None,
         egress: None,
         retry: RetryPolicy::default(),
+        samples: Vec::new(),
         active_version: None,
         created_at: now,
         updated_at: now,
@@ -53,6 +54,10 @@ pub(crate) fn account(login: &str) -> Vec<AccountChange> {
         name: "Somebody".to_owned(),
         role: Role::Member,
         password: Some(PasswordHash::new("$argon2id$hash".to_owned())),
+        identity: Some(Identity {
+            issuer: "https://id.example".to_owned(),
+            subject: "248289761001".to_owned(),
+        }),
         disabled: false,
         created_at: now,
         updated_at: now,
@@ -75,7 +80,14 @@ pub(crate) fn account(login: &str) -> Vec<AccountChange> {
     vec![
         AccountChange::PutUser(user),
         AccountChange::PutToken(token),
-        AccountChange::PutSession(Session { digest, user: id, means, created_at: now, seen_at: now }),
+        AccountChange::PutSession(Session {
+            digest,
+            user: id,
+            means,
+            created_at: now,
+            seen_at: now,
+            proven_at: Some(now),
+        }),
         AccountChange::PutLink(OneTimeLink { digest, user: id, expires_at: now }),
     ]
 }

@@ -4,7 +4,8 @@
 //! segment's rows are in memory while it is written and until its index file is there;
 //! afterwards only a summary is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, RwLock, RwLockReadGuard};
@@ -21,12 +22,14 @@ use super::rows::{Newest, Place, RunRow, Selection, TickKey};
 use super::segment::{Rows, Segment, scan};
 use super::sidecar::{self, Sidecar, SidecarError};
 use super::status::{Status, lock, read, write};
-use super::{Result, Retention, StoreError, Tick, TickPlace, indexing};
+use super::{Result, Retention, StoreError, Tick, TickPlace, background, indexing};
 use crate::run::RunId;
 use crate::workflow::WorkflowId;
 
 /// Bytes of index files that are kept in memory.
 const CACHE_BYTES_MAX: usize = 64 << 20;
+/// Index files that are kept open.
+const CACHE_INDEXES_MAX: NonZeroUsize = NonZeroUsize::new(256).expect("it is not zero");
 
 /// All segments.
 pub(super) struct Segments {
@@ -36,18 +39,14 @@ pub(super) struct Segments {
     /// Held by readers from the search for a row until its frame is read, and by whoever
     /// puts another file under a segment's name.
     files: RwLock<()>,
-    cache: Mutex<Cache>,
+    /// Indexes that were looked into lately.
+    cache: Mutex<LruCache<u64, Arc<Sidecar>>>,
     status: Arc<Status>,
-}
-
-struct Cache {
-    sidecars: LruCache<u64, Arc<Sidecar>>,
-    bytes: usize,
 }
 
 impl Segments {
     pub(super) fn new(folder: PathBuf, status: Arc<Status>) -> Self {
-        let cache = Mutex::new(Cache { sidecars: LruCache::unbounded(), bytes: 0 });
+        let cache = Mutex::new(LruCache::new(CACHE_INDEXES_MAX));
         Self {
             folder,
             list: RwLock::default(),
@@ -103,17 +102,13 @@ impl Segments {
 
     /// Puts a segment that was written anew in the place of the old one.
     pub(super) fn replace(&self, segment: Arc<Segment>) {
-        let mut cache = lock(&self.cache);
-        if let Some(before) = cache.sidecars.pop(&segment.number) {
-            cache.bytes -= before.bytes();
-        }
-        drop(cache);
+        lock(&self.cache).pop(&segment.number);
         self.put(segment);
     }
 
     /// A workflow's rows in a complete segment, by id.
     pub(super) fn rows_of(&self, segment: &Segment, workflow: WorkflowId) -> Result<Vec<RunRow>> {
-        Ok(self.sidecar(segment)?.map(|sidecar| sidecar.runs_of(workflow)).unwrap_or_default())
+        Ok(self.ask_index(segment, |sidecar| sidecar.runs_of(workflow))?.unwrap_or_default())
     }
 
     /// Bytes of runs that are not shown any more.
@@ -162,16 +157,50 @@ impl Segments {
             if !newest.takes(largest) {
                 break;
             }
-            let Some(sidecar) = self.sidecar(&segment)? else { continue };
-            sidecar.select(selection, |row| {
-                let is_taken = newest.takes(row.id);
-                if is_taken {
-                    newest.insert(row.id, (segment.clone(), row));
-                }
-                is_taken
-            });
+            self.ask_index(&segment, |sidecar| {
+                sidecar.select(selection, |row| {
+                    let is_taken = newest.takes(row.id);
+                    if is_taken {
+                        newest.insert(row.id, (segment.clone(), row));
+                    }
+                    is_taken
+                })
+            })?;
         }
         Ok(newest.into_rows().collect())
+    }
+
+    /// The last run of each workflow that is shown.
+    pub(super) fn last_runs(&self) -> Result<HashMap<WorkflowId, RunId>> {
+        let hidden = self.hidden();
+        let mut last: HashMap<WorkflowId, RunId> = HashMap::new();
+        let take = |last: &mut HashMap<WorkflowId, RunId>, row: &RunRow| {
+            if !hidden.hides(row.workflow, row.id) {
+                let own = last.entry(row.workflow).or_insert(row.id);
+                *own = row.id.max(*own);
+            }
+        };
+        let mut complete = Vec::new();
+        for segment in self.list() {
+            match &segment.rows {
+                Rows::Live(live) => live.rows().0.iter().for_each(|row| take(&mut last, row)),
+                Rows::Complete(summary) => {
+                    complete.extend(summary.ids.map(|(_, largest)| (largest, segment)))
+                }
+            }
+        }
+        complete.sort_by_key(|(largest, _)| std::cmp::Reverse(*largest));
+        for (largest, segment) in complete {
+            let Rows::Complete(summary) = &segment.rows else { continue };
+            // Most have run later than in an old segment: it is not opened for them.
+            let shares = summary.shares.iter().filter(|share| share.runs > 0);
+            let open: Vec<_> =
+                shares.filter(|share| last.get(&share.workflow).is_none_or(|id| *id < largest)).collect();
+            for share in open {
+                self.rows_of(&segment, share.workflow)?.iter().for_each(|row| take(&mut last, row));
+            }
+        }
+        Ok(last)
     }
 
     /// The row of a run, unless it is hidden.
@@ -181,7 +210,7 @@ impl Segments {
                 Rows::Live(live) => live.run(id),
                 Rows::Complete(summary) => match summary.ids {
                     Some((smallest, largest)) if smallest <= id && id <= largest => {
-                        self.sidecar(&segment)?.and_then(|sidecar| sidecar.run(id))
+                        self.ask_index(&segment, |sidecar| sidecar.run(id))?.flatten()
                     }
                     _ => None,
                 },
@@ -217,8 +246,8 @@ impl Segments {
                     if !has_ticks || !is_late_enough {
                         continue;
                     }
-                    self.sidecar(&segment)?
-                        .map(|sidecar| sidecar.ticks(workflow, schedule, up_to.map(|place| place.due), limit))
+                    let until = up_to.map(|place| place.due);
+                    self.ask_index(&segment, |sidecar| sidecar.ticks(workflow, schedule, until, limit))?
                         .unwrap_or_default()
                 }
             };
@@ -242,7 +271,7 @@ impl Segments {
             let place = match &segment.rows {
                 Rows::Live(live) => live.tick(key),
                 Rows::Complete(summary) if summary.due_newest >= Some(key.due) => {
-                    self.sidecar(&segment)?.and_then(|sidecar| sidecar.tick(key))
+                    self.ask_index(&segment, |sidecar| sidecar.tick(key))?.flatten()
                 }
                 Rows::Complete(_) => None,
             };
@@ -294,31 +323,45 @@ impl Segments {
         StoreError::Damaged { what, reason }
     }
 
-    /// The index of a complete segment, made again if its file is damaged; `None` when
-    /// the segment was deleted meanwhile.
-    fn sidecar(&self, segment: &Segment) -> Result<Option<Arc<Sidecar>>> {
-        if let Some(sidecar) = lock(&self.cache).sidecars.get(&segment.number) {
-            return Ok(Some(sidecar.clone()));
-        }
-        let sidecar = match Sidecar::read(&self.folder, segment.number, segment.bytes()) {
-            Ok(sidecar) => sidecar,
-            Err(error) => match self.index_again(segment, &error)? {
-                Some(sidecar) => sidecar,
-                None => return Ok(None),
-            },
+    /// Looks into the index of a complete segment, which is made again if its file is
+    /// damaged: `look` may be called twice. `None` when the segment was deleted meanwhile.
+    fn ask_index<T>(
+        &self,
+        segment: &Segment,
+        mut look: impl FnMut(&Sidecar) -> std::result::Result<T, SidecarError>,
+    ) -> Result<Option<T>> {
+        let known = lock(&self.cache).get(&segment.number).cloned();
+        let opened = match known {
+            Some(sidecar) => Ok(sidecar),
+            None => Sidecar::open(&self.folder, segment.number, segment.bytes()).map(Arc::new),
         };
-        let sidecar = Arc::new(sidecar);
+        let error = match opened.and_then(|sidecar| look(&sidecar).map(|found| (sidecar, found))) {
+            Ok((sidecar, found)) => {
+                self.keep(segment.number, sidecar);
+                return Ok(Some(found));
+            }
+            Err(error) => error,
+        };
+        let Some(sidecar) = self.index_again(segment, &error)?.map(Arc::new) else { return Ok(None) };
+        let found = look(&sidecar).map_err(|error| StoreError::Damaged {
+            what: format!("the index of segment {}", segment.number),
+            reason: error.to_string(),
+        })?;
+        self.keep(segment.number, sidecar);
+        Ok(Some(found))
+    }
+
+    /// Keeps an index at hand, as long as it is one of those that were asked last.
+    fn keep(&self, number: u64, sidecar: Arc<Sidecar>) {
         let mut cache = lock(&self.cache);
-        cache.bytes += sidecar.bytes();
-        if let Some(before) = cache.sidecars.put(segment.number, sidecar.clone()) {
-            cache.bytes -= before.bytes();
-        }
-        while cache.bytes > CACHE_BYTES_MAX
-            && let Some((_, oldest)) = cache.sidecars.pop_lru()
+        cache.put(number, sidecar);
+        // What is loaded of them grows while they are used.
+        let mut bytes: usize = cache.iter().map(|(_, sidecar)| sidecar.bytes()).sum();
+        while bytes > CACHE_BYTES_MAX
+            && let Some((_, oldest)) = cache.pop_lru()
         {
-            cache.bytes -= oldest.bytes();
+            bytes = bytes.saturating_sub(oldest.bytes());
         }
-        Ok(Some(sidecar))
     }
 
     fn index_again(&self, segment: &Segment, error: &SidecarError) -> Result<Option<Sidecar>> {
@@ -332,11 +375,11 @@ impl Segments {
             action: format!("write the index of segment {}", segment.number),
             source,
         })?;
-        self.parse(file, segment.number, segment.bytes()).map(Some)
+        self.parse(&file, segment.number, segment.bytes()).map(Some)
     }
 
     /// Takes an index that was just built.
-    pub(super) fn parse(&self, file: Vec<u8>, number: u64, segment_bytes: u64) -> Result<Sidecar> {
+    pub(super) fn parse(&self, file: &[u8], number: u64, segment_bytes: u64) -> Result<Sidecar> {
         Sidecar::parse(file, number, segment_bytes).map_err(|error| StoreError::Damaged {
             what: format!("the index of segment {number}"),
             reason: error.to_string(),
@@ -354,7 +397,7 @@ impl Segments {
             source,
         })?;
         let index_bytes = file.len() as u64;
-        let summary = self.parse(file, segment.number, segment.bytes())?.head.summary;
+        let summary = self.parse(&file, segment.number, segment.bytes())?.head.summary;
         let complete = Segment::complete(segment.number, segment.salt, summary, segment.bytes(), index_bytes);
         complete.set_dead(segment.dead());
         let complete = Arc::new(complete);
@@ -401,13 +444,12 @@ impl Segments {
         victims.iter().for_each(|segment| drop(list.remove(&segment.number)));
         drop(list);
         let mut cache = lock(&self.cache);
-        for segment in victims {
-            if let Some(sidecar) = cache.sidecars.pop(&segment.number) {
-                cache.bytes -= sidecar.bytes();
-            }
-        }
+        victims.iter().for_each(|segment| drop(cache.pop(&segment.number)));
         drop(cache);
-        for segment in victims {
+        for (number, segment) in victims.iter().enumerate() {
+            if number > 0 {
+                background::pause_between_deletions();
+            }
             let index = sidecar::path(&self.folder, segment.number);
             for path in [Purpose::Runs.path(&self.folder, segment.number), index] {
                 match disk::step(&self.folder, Step::Remove, || std::fs::remove_file(&path)) {

@@ -167,6 +167,22 @@ impl StoredSettings {
         Ok(())
     }
 
+    /// A data key as it is to be kept, where there is none.
+    pub(super) fn new_key(&self, id: WorkflowId, keys: &KeyRing) -> Result<Option<WrappedKey>> {
+        if self.key.is_some() {
+            return Ok(None);
+        }
+        let (_, wrapped) = keys.new_data_key(id).map_err(|error| unreadable_key(id, error))?;
+        Ok(Some(wrapped))
+    }
+
+    /// The data key, which encrypts the workflow's events too.
+    pub(super) fn key_of_events(&self, id: WorkflowId, keys: &KeyRing) -> Result<DataKey> {
+        let wrapped = self.key.as_ref().ok_or(CipherError::NoKey);
+        let key = wrapped.and_then(|wrapped| keys.unwrap_key(wrapped, id));
+        key.map_err(|error| unreadable_key(id, error))
+    }
+
     fn data_key(&mut self, id: WorkflowId, keys: &KeyRing) -> Result<(DataKey, bool)> {
         if let Some(wrapped) = &self.key {
             let key = keys.unwrap_key(wrapped, id).map_err(|error| unreadable_key(id, error))?;

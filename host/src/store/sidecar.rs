@@ -2,20 +2,27 @@
 //!
 //! ```text
 //! "tidegidx" 8 | format 4 | segment number 8 | segment bytes 8 | head bytes 4
-//! | body bytes 4 | CRC32C of the head and the above 4 | CRC32C of the body 4
-//! | head: summary, shares of the workflows, schedules, open ticks
-//! | body: run rows by id | run numbers by workflow and id | tick rows by schedule and due
+//! | body bytes 4 | CRC32C of the head and the above 4
+//! | head: summary, shares of the workflows, schedules, open ticks, CRC32C of each block
+//! | body: run rows by id | run numbers by workflow, class and id | run numbers by class
+//! |   and id | tick rows by schedule and due
 //! ```
+//!
+//! A class is a status and a trigger. Whatever a listing asks for of workflows and classes
+//! is a few lists of run numbers, each by id: they are merged, and rows that nobody asked
+//! for are not looked at. The body is read in [blocks](super::blocks).
 //!
 //! It can be made again from the segment at any time. Deleting runs is deleting two
 //! files; nothing has to be taken out of a shared index, and no index grows in memory
 //! with the number of runs.
 
+use std::collections::{BTreeMap, BinaryHeap};
 use std::path::{Path, PathBuf};
 
 use bytes::Buf;
 use jiff::Timestamp;
 
+use super::blocks::{BLOCK_BYTES, Blocks};
 use super::folder;
 use super::records::instant;
 use super::rows::{Class, Classes, Place, RunRow, Selection, TickKey};
@@ -23,11 +30,13 @@ use crate::run::RunId;
 use crate::workflow::WorkflowId;
 
 pub(super) const MAGIC: [u8; 8] = *b"tidegidx";
-/// Since 2 a share has the bytes of its runs.
-pub(super) const FORMAT: u32 = 2;
-pub(super) const FIXED_BYTES: usize = 44;
+/// Since 2 a share has the bytes of its runs; since 3 there are lists by class, and a
+/// checksum for each block. An index of another format is made again.
+pub(super) const FORMAT: u32 = 3;
+pub(super) const FIXED_BYTES: usize = 40;
 pub(super) const RUN_ROW_BYTES: usize = 48;
 pub(super) const TICK_ROW_BYTES: usize = 20;
+const POSTING_BYTES: usize = 4;
 
 /// What is kept in memory of a complete segment.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -104,14 +113,33 @@ pub(super) struct Head {
     pub(super) schedules: Vec<ScheduleRows>,
     /// Ticks that nothing in this segment settles.
     pub(super) open_ticks: Vec<Place>,
+    /// By share and class.
+    lists: Vec<List>,
+    /// CRC32C of each block of the body.
+    sums: Vec<u32>,
+}
+
+/// Runs of a workflow with the same status and trigger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct List {
+    share: u32,
+    class: Class,
+    postings: Postings,
+}
+
+/// Numbers of runs, by id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Postings {
+    first: usize,
+    runs: usize,
 }
 
 /// A whole index.
 pub(super) struct Sidecar {
     pub(super) head: Head,
-    /// Where the runs of each share begin among the postings.
-    first_postings: Vec<usize>,
-    body: Vec<u8>,
+    /// The runs of each class.
+    by_class: Vec<(Class, Postings)>,
+    body: Blocks,
 }
 
 /// An index file that does not match its checksums or its segment.
@@ -141,6 +169,10 @@ pub(super) fn write(runs: &Path, number: u64, file: &[u8]) -> std::io::Result<()
 
 /// Reads the head of the index of a segment of `segment_bytes` bytes.
 pub(super) fn read_head(runs: &Path, number: u64, segment_bytes: u64) -> Result<Head, SidecarError> {
+    open(runs, number, segment_bytes).map(|(_, _, head)| head)
+}
+
+fn open(runs: &Path, number: u64, segment_bytes: u64) -> Result<(std::fs::File, Sizes, Head), SidecarError> {
     use std::io::Read as _;
     let mut file = std::fs::File::open(path(runs, number))?;
     let mut fixed = [0; FIXED_BYTES];
@@ -152,14 +184,14 @@ pub(super) fn read_head(runs: &Path, number: u64, segment_bytes: u64) -> Result<
     let mut head = vec![0; sizes.head];
     file.read_exact(&mut head)?;
     sizes.check_head(&fixed, &head)?;
-    parse_head(&head)
+    let head = parse_head(&head, sizes.body)?;
+    Ok((file, sizes, head))
 }
 
 struct Sizes {
     head: usize,
     body: usize,
     head_sum: u32,
-    body_sum: u32,
 }
 
 impl Sizes {
@@ -176,19 +208,18 @@ impl Sizes {
             head: fixed.try_get_u32_le()? as usize,
             body: fixed.try_get_u32_le()? as usize,
             head_sum: fixed.try_get_u32_le()?,
-            body_sum: fixed.try_get_u32_le()?,
         })
     }
 
     fn check_head(&self, fixed: &[u8], head: &[u8]) -> Result<(), SidecarError> {
-        if crc32c::crc32c_append(crc32c::crc32c(&fixed[..FIXED_BYTES - 8]), head) != self.head_sum {
+        if crc32c::crc32c_append(crc32c::crc32c(&fixed[..FIXED_BYTES - 4]), head) != self.head_sum {
             return Err(SidecarError::Mismatch("the checksum of its head"));
         }
         Ok(())
     }
 }
 
-fn parse_head(mut from: &[u8]) -> Result<Head, SidecarError> {
+fn parse_head(mut from: &[u8], body_bytes: usize) -> Result<Head, SidecarError> {
     let from = &mut from;
     let mut summary =
         Summary { runs: from.try_get_u32_le()?, ticks: from.try_get_u32_le()?, ..Summary::default() };
@@ -200,16 +231,31 @@ fn parse_head(mut from: &[u8]) -> Result<Head, SidecarError> {
     summary.accepted_oldest = (summary.runs > 0).then_some(oldest);
     summary.newest = (summary.runs > 0 || summary.ticks > 0).then_some(newest);
     summary.due_newest = (summary.ticks > 0).then_some(due_newest);
-    for _ in 0..from.try_get_u32_le()? {
-        summary.shares.push(Share {
+    let (mut lists, mut postings) = (Vec::new(), 0);
+    for number in 0..from.try_get_u32_le()? {
+        let share = Share {
             workflow: WorkflowId::from_bytes(take(from)?),
             runs: from.try_get_u32_le()?,
             ticks: from.try_get_u32_le()?,
             bytes: from.try_get_u64_le()?,
             classes: Classes(from.try_get_u32_le()?),
-        });
+        };
+        summary.shares.push(share);
+        let first = postings;
+        for class in Class::all().filter(|class| share.classes.contains(*class)) {
+            let own = Postings { first: postings, runs: from.try_get_u32_le()? as usize };
+            postings += own.runs;
+            lists.push(List { share: number, class, postings: own });
+        }
+        if postings - first != share.runs as usize {
+            return Err(SidecarError::Mismatch("its counts"));
+        }
     }
-    let mut head = Head { summary, schedules: Vec::new(), open_ticks: Vec::new() };
+    let (runs, ticks) = (summary.runs as usize, summary.ticks as usize);
+    if postings != runs || body_bytes != runs * (RUN_ROW_BYTES + 2 * POSTING_BYTES) + ticks * TICK_ROW_BYTES {
+        return Err(SidecarError::Mismatch("its counts"));
+    }
+    let mut head = Head { summary, schedules: Vec::new(), open_ticks: Vec::new(), lists, sums: Vec::new() };
     let mut first: u32 = 0;
     for _ in 0..from.try_get_u32_le()? {
         let workflow = WorkflowId::from_bytes(take(from)?);
@@ -225,6 +271,9 @@ fn parse_head(mut from: &[u8]) -> Result<Head, SidecarError> {
         let (offset, body_bytes) = (from.try_get_u32_le()?, from.try_get_u32_le()?);
         head.open_ticks.push(Place { offset, body_bytes, tail_bytes: 0 });
     }
+    for _ in 0..body_bytes.div_ceil(BLOCK_BYTES) {
+        head.sums.push(from.try_get_u32_le()?);
+    }
     Ok(head)
 }
 
@@ -239,83 +288,148 @@ fn take_instant(from: &mut &[u8]) -> Result<Timestamp, SidecarError> {
 }
 
 impl Sidecar {
-    /// Reads the index of a segment of `segment_bytes` bytes.
-    pub(super) fn read(runs: &Path, number: u64, segment_bytes: u64) -> Result<Self, SidecarError> {
-        Self::parse(std::fs::read(path(runs, number))?, number, segment_bytes)
+    /// Opens the index of a segment of `segment_bytes` bytes; its body is read when it is
+    /// asked for.
+    pub(super) fn open(runs: &Path, number: u64, segment_bytes: u64) -> Result<Self, SidecarError> {
+        let (file, sizes, head) = open(runs, number, segment_bytes)?;
+        let start = (FIXED_BYTES + sizes.head) as u64;
+        let body = Blocks::of_file(file, start, sizes.body, head.sums.clone());
+        Ok(Self::new(head, body))
     }
 
     /// Takes an index from the bytes of its file.
-    pub(super) fn parse(mut file: Vec<u8>, number: u64, segment_bytes: u64) -> Result<Self, SidecarError> {
-        let sizes = Sizes::parse(&file, number, segment_bytes)?;
+    pub(super) fn parse(file: &[u8], number: u64, segment_bytes: u64) -> Result<Self, SidecarError> {
+        let sizes = Sizes::parse(file, number, segment_bytes)?;
         if file.len() != FIXED_BYTES + sizes.head + sizes.body {
             return Err(SidecarError::Mismatch("its size is not what it says"));
         }
-        let body = file.split_off(FIXED_BYTES + sizes.head);
-        sizes.check_head(&file, &file[FIXED_BYTES..])?;
-        if crc32c::crc32c(&body) != sizes.body_sum {
-            return Err(SidecarError::Mismatch("the checksum of its body"));
+        let (head, body) = file[FIXED_BYTES..].split_at(sizes.head);
+        sizes.check_head(file, head)?;
+        let head = parse_head(head, sizes.body)?;
+        let body = Blocks::of_bytes(body, head.sums.clone())?;
+        Ok(Self::new(head, body))
+    }
+
+    fn new(head: Head, body: Blocks) -> Self {
+        let mut counts: BTreeMap<u8, (Class, usize)> = BTreeMap::new();
+        for list in &head.lists {
+            counts.entry(list.class.code()).or_insert((list.class, 0)).1 += list.postings.runs;
         }
-        let head = parse_head(&file[FIXED_BYTES..])?;
-        let mut first_postings = Vec::with_capacity(head.summary.shares.len());
-        let mut first = 0;
-        for share in &head.summary.shares {
-            first_postings.push(first);
-            first += share.runs as usize;
-        }
-        let (runs, ticks) = (head.summary.runs as usize, head.summary.ticks as usize);
-        if first != runs || body.len() != runs * (RUN_ROW_BYTES + 4) + ticks * TICK_ROW_BYTES {
-            return Err(SidecarError::Mismatch("its counts"));
-        }
-        Ok(Self { head, first_postings, body })
+        // The lists by class are behind those by workflow, which name every run once.
+        let mut first = head.summary.runs as usize;
+        let by_class = counts.into_values().map(|(class, runs)| {
+            let own = Postings { first, runs };
+            first += runs;
+            (class, own)
+        });
+        Self { by_class: by_class.collect(), head, body }
+    }
+
+    /// Reads and checks all of it.
+    pub(super) fn load(&self) -> Result<(), SidecarError> {
+        self.body.load()
     }
 
     /// Bytes in memory, about.
     pub(super) fn bytes(&self) -> usize {
-        self.body.len() + self.head.schedules.len() * 80 + self.head.summary.shares.len() * 40
+        let head = &self.head;
+        let lists = head.lists.len() * 32 + head.sums.len() * 32;
+        self.body.loaded_bytes() + head.schedules.len() * 80 + head.summary.shares.len() * 40 + lists
     }
 
     /// Hands the rows that the selection takes to `each`, newest first, until it says no.
-    pub(super) fn select(&self, selection: &Selection, mut each: impl FnMut(RunRow) -> bool) {
+    pub(super) fn select(
+        &self,
+        selection: &Selection,
+        mut each: impl FnMut(RunRow) -> bool,
+    ) -> Result<(), SidecarError> {
         let runs = self.head.summary.runs as usize;
-        let (first, count) = match selection.workflow {
-            None => (None, runs),
-            Some(workflow) => match self.head.summary.share(workflow) {
-                None => return,
-                Some((index, share)) => (Some(self.first_postings[index]), share.runs as usize),
-            },
-        };
-        let number = |at: usize| first.map_or(at, |first| self.posting(first + at));
         let end = match selection.before {
-            None => count,
-            Some(before) => partition_point(count, |at| self.run_id(number(at)) < before),
+            None => runs,
+            Some(before) => partition_point(runs, |at| Ok(self.run_id(at)? < before))?,
         };
-        for at in (0..end).rev() {
-            if let Some(row) = self.run_row(number(at))
-                && selection.takes(&row)
-                && !each(row)
-            {
-                return;
+        let Some(lists) = self.lists(selection) else {
+            for number in (0..end).rev() {
+                if !self.offer(number, selection, &mut each)? {
+                    break;
+                }
+            }
+            return Ok(());
+        };
+        // The largest number that is left of each list.
+        let mut heads = BinaryHeap::with_capacity(lists.len());
+        for (index, list) in lists.iter().enumerate() {
+            let left = match end == runs {
+                true => list.runs,
+                false => partition_point(list.runs, |at| Ok(self.posting(list.first + at)? < end))?,
+            };
+            if left > 0 {
+                heads.push((self.posting(list.first + left - 1)?, index, left - 1));
             }
         }
+        while let Some((number, index, left)) = heads.pop() {
+            if !self.offer(number, selection, &mut each)? {
+                break;
+            }
+            if left > 0 {
+                heads.push((self.posting(lists[index].first + left - 1)?, index, left - 1));
+            }
+        }
+        Ok(())
+    }
+
+    /// The lists that hold what the selection takes of workflows and classes; `None` when
+    /// that is every row.
+    fn lists(&self, selection: &Selection) -> Option<Vec<Postings>> {
+        let wants = |list: &&List| selection.classes.contains(list.class);
+        if let Some(workflow) = selection.workflow {
+            let lists = self.head.lists_of(workflow).iter().filter(wants);
+            return Some(lists.map(|list| list.postings).collect());
+        }
+        if let Some(among) = &selection.among {
+            let shares = &self.head.summary.shares;
+            let is_among = |list: &&List| {
+                shares.get(list.share as usize).is_some_and(|share| among.contains(&share.workflow))
+            };
+            let lists = self.head.lists.iter().filter(wants).filter(is_among);
+            return Some(lists.map(|list| list.postings).collect());
+        }
+        let is_wanted = |(class, _): &&(Class, Postings)| selection.classes.contains(*class);
+        let lists: Vec<_> = self.by_class.iter().filter(is_wanted).map(|(_, own)| *own).collect();
+        (lists.len() < self.by_class.len()).then_some(lists)
+    }
+
+    /// Hands a row on if the selection takes it; `false` when no more are wanted.
+    fn offer(
+        &self,
+        number: usize,
+        selection: &Selection,
+        each: &mut impl FnMut(RunRow) -> bool,
+    ) -> Result<bool, SidecarError> {
+        let row = self.run_row(number)?;
+        Ok(!selection.takes(&row) || each(row))
     }
 
     /// The row of a run.
-    pub(super) fn run(&self, id: RunId) -> Option<RunRow> {
+    pub(super) fn run(&self, id: RunId) -> Result<Option<RunRow>, SidecarError> {
         let runs = self.head.summary.runs as usize;
-        let at = partition_point(runs, |at| self.run_id(at) < id);
-        (at < runs).then(|| self.run_row(at)).flatten().filter(|row| row.id == id)
+        let at = partition_point(runs, |at| Ok(self.run_id(at)? < id))?;
+        let row = (at < runs).then(|| self.run_row(at)).transpose()?;
+        Ok(row.filter(|row| row.id == id))
     }
 
     /// A workflow's rows, by id.
-    pub(super) fn runs_of(&self, workflow: WorkflowId) -> Vec<RunRow> {
-        let Some((index, share)) = self.head.summary.share(workflow) else { return Vec::new() };
-        let first = self.first_postings[index];
-        (first..first + share.runs as usize).filter_map(|at| self.run_row(self.posting(at))).collect()
+    pub(super) fn runs_of(&self, workflow: WorkflowId) -> Result<Vec<RunRow>, SidecarError> {
+        let lists = self.head.lists_of(workflow).iter();
+        let postings = lists.flat_map(|list| list.postings.first..list.postings.first + list.postings.runs);
+        let mut numbers = postings.map(|at| self.posting(at)).collect::<Result<Vec<_>, _>>()?;
+        numbers.sort_unstable();
+        numbers.into_iter().map(|number| self.run_row(number)).collect()
     }
 
     /// All rows of runs, by id.
-    pub(super) fn runs(&self) -> impl Iterator<Item = RunRow> {
-        (0..self.head.summary.runs as usize).filter_map(|at| self.run_row(at))
+    pub(super) fn runs(&self) -> impl Iterator<Item = Result<RunRow, SidecarError>> {
+        (0..self.head.summary.runs as usize).map(|at| self.run_row(at))
     }
 
     /// The newest ticks of a workflow, or of one of its schedules, that were due at
@@ -326,74 +440,80 @@ impl Sidecar {
         schedule: Option<&str>,
         until: Option<Timestamp>,
         limit: usize,
-    ) -> Vec<(TickKey, Place)> {
+    ) -> Result<Vec<(TickKey, Place)>, SidecarError> {
         let schedules = &self.head.schedules;
         let first = schedules.partition_point(|rows| rows.workflow < workflow);
         let own = schedules[first..].iter().take_while(|rows| rows.workflow == workflow);
-        own.filter(|rows| schedule.is_none_or(|name| rows.schedule == name))
-            .flat_map(|rows| {
-                let (first, count) = (rows.first as usize, rows.ticks as usize);
-                let is_early = |at| self.tick_row(first + at).is_some_and(|(due, _)| until >= Some(due));
-                let count = if until.is_some() { partition_point(count, is_early) } else { count };
-                // One more: the caller may not want the last one, whose name is behind.
-                let newest = (first..first + count).rev().take(limit.saturating_add(1));
-                newest.filter_map(|at| {
-                    let (due, place) = self.tick_row(at)?;
-                    Some((TickKey { workflow, schedule: rows.schedule.clone(), due }, place))
-                })
-            })
-            .collect()
+        let mut found = Vec::new();
+        for rows in own.filter(|rows| schedule.is_none_or(|name| rows.schedule == name)) {
+            let (first, mut count) = (rows.first as usize, rows.ticks as usize);
+            if until.is_some() {
+                count = partition_point(count, |at| Ok(until >= Some(self.tick_row(first + at)?.0)))?;
+            }
+            // One more: the caller may not want the last one, whose name is behind.
+            for at in (first..first + count).rev().take(limit.saturating_add(1)) {
+                let (due, place) = self.tick_row(at)?;
+                found.push((TickKey { workflow, schedule: rows.schedule.clone(), due }, place));
+            }
+        }
+        Ok(found)
     }
 
     /// Where a tick stands.
-    pub(super) fn tick(&self, key: &TickKey) -> Option<Place> {
+    pub(super) fn tick(&self, key: &TickKey) -> Result<Option<Place>, SidecarError> {
         let schedules = &self.head.schedules;
         let wanted = (key.workflow, key.schedule.as_str());
-        let index =
-            schedules.binary_search_by(|rows| (rows.workflow, rows.schedule.as_str()).cmp(&wanted)).ok()?;
+        let Ok(index) =
+            schedules.binary_search_by(|rows| (rows.workflow, rows.schedule.as_str()).cmp(&wanted))
+        else {
+            return Ok(None);
+        };
         let (first, count) = (schedules[index].first as usize, schedules[index].ticks as usize);
-        let earlier = |at: usize| self.tick_row(first + at).is_some_and(|(due, _)| due < key.due);
-        let at = partition_point(count, earlier);
-        let (due, place) = (at < count).then(|| self.tick_row(first + at)).flatten()?;
-        (due == key.due).then_some(place)
+        let at = partition_point(count, |at| Ok(self.tick_row(first + at)?.0 < key.due))?;
+        let row = (at < count).then(|| self.tick_row(first + at)).transpose()?;
+        Ok(row.filter(|(due, _)| *due == key.due).map(|(_, place)| place))
     }
 
-    fn run_bytes(&self, at: usize) -> &[u8] {
-        &self.body[at * RUN_ROW_BYTES..(at + 1) * RUN_ROW_BYTES]
+    fn run_id(&self, at: usize) -> Result<RunId, SidecarError> {
+        Ok(RunId::from_bytes(self.body.take(at * RUN_ROW_BYTES)?))
     }
 
-    fn run_id(&self, at: usize) -> RunId {
+    fn run_row(&self, at: usize) -> Result<RunRow, SidecarError> {
+        let bytes: [u8; RUN_ROW_BYTES] = self.body.take(at * RUN_ROW_BYTES)?;
         let mut id = [0; 16];
-        id.copy_from_slice(&self.run_bytes(at)[..16]);
-        RunId::from_bytes(id)
-    }
-
-    /// `None` for a row that no build wrote; the checksum makes that unlikely.
-    fn run_row(&self, at: usize) -> Option<RunRow> {
-        let bytes = self.run_bytes(at);
-        let share = self.head.summary.shares.get(word(bytes, 16) as usize)?;
+        id.copy_from_slice(&bytes[..16]);
+        let share = self.head.summary.shares.get(word(&bytes, 16) as usize);
+        let class = Class::from_code(bytes[44]);
+        // The checksums make a row that no build wrote unlikely.
+        let (Some(share), Some(class), Some(accepted_at)) = (share, class, instant(&bytes[20..32])) else {
+            return Err(SidecarError::Mismatch("a row"));
+        };
         let place =
-            Place { offset: word(bytes, 32), body_bytes: word(bytes, 36), tail_bytes: word(bytes, 40) };
-        Some(RunRow {
-            id: self.run_id(at),
-            workflow: share.workflow,
-            accepted_at: instant(&bytes[20..32])?,
-            class: Class::from_code(bytes[44])?,
-            place,
-        })
+            Place { offset: word(&bytes, 32), body_bytes: word(&bytes, 36), tail_bytes: word(&bytes, 40) };
+        Ok(RunRow { id: RunId::from_bytes(id), workflow: share.workflow, accepted_at, class, place })
     }
 
-    fn posting(&self, at: usize) -> usize {
+    fn posting(&self, at: usize) -> Result<usize, SidecarError> {
         let runs = self.head.summary.runs as usize;
-        let number = word(&self.body, runs * RUN_ROW_BYTES + at * 4) as usize;
-        number.min(runs.saturating_sub(1))
+        let number = u32::from_le_bytes(self.body.take(runs * RUN_ROW_BYTES + at * POSTING_BYTES)?) as usize;
+        if number < runs { Ok(number) } else { Err(SidecarError::Mismatch("a list of runs")) }
     }
 
-    fn tick_row(&self, at: usize) -> Option<(Timestamp, Place)> {
-        let first = self.head.summary.runs as usize * (RUN_ROW_BYTES + 4) + at * TICK_ROW_BYTES;
-        let bytes = self.body.get(first..first + TICK_ROW_BYTES)?;
-        let place = Place { offset: word(bytes, 12), body_bytes: word(bytes, 16), tail_bytes: 0 };
-        Some((instant(bytes)?, place))
+    fn tick_row(&self, at: usize) -> Result<(Timestamp, Place), SidecarError> {
+        let runs = self.head.summary.runs as usize;
+        let first = runs * (RUN_ROW_BYTES + 2 * POSTING_BYTES) + at * TICK_ROW_BYTES;
+        let bytes: [u8; TICK_ROW_BYTES] = self.body.take(first)?;
+        let place = Place { offset: word(&bytes, 12), body_bytes: word(&bytes, 16), tail_bytes: 0 };
+        Ok((instant(&bytes).ok_or(SidecarError::Mismatch("a row"))?, place))
+    }
+}
+
+impl Head {
+    fn lists_of(&self, workflow: WorkflowId) -> &[List] {
+        let Some((share, _)) = self.summary.share(workflow) else { return &[] };
+        let from = self.lists.partition_point(|list| (list.share as usize) < share);
+        let to = self.lists.partition_point(|list| list.share as usize <= share);
+        &self.lists[from..to]
     }
 }
 
@@ -402,25 +522,31 @@ fn word(bytes: &[u8], at: usize) -> u32 {
 }
 
 /// The first index below `count` for which `is_before` is false.
-fn partition_point(count: usize, is_before: impl Fn(usize) -> bool) -> usize {
+fn partition_point(
+    count: usize,
+    is_before: impl Fn(usize) -> Result<bool, SidecarError>,
+) -> Result<usize, SidecarError> {
     let (mut low, mut high) = (0, count);
     while low < high {
         let middle = low + (high - low) / 2;
-        if is_before(middle) {
+        if is_before(middle)? {
             low = middle + 1;
         } else {
             high = middle;
         }
     }
-    low
+    Ok(low)
 }
 
 /// Makes the checksums of an index right whatever it holds.
 #[cfg(test)]
 pub(super) fn fix_checksums(file: &mut [u8]) {
-    let head_end = FIXED_BYTES + word(file, 28) as usize;
-    let head = crc32c::crc32c_append(crc32c::crc32c(&file[..FIXED_BYTES - 8]), &file[FIXED_BYTES..head_end]);
-    let body = crc32c::crc32c(&file[head_end..]);
+    let head_end = (FIXED_BYTES + word(file, 28) as usize).min(file.len());
+    let sums = super::blocks::sums(&file[head_end..]);
+    let first = head_end.saturating_sub(sums.len() * 4).max(FIXED_BYTES);
+    for (place, sum) in file[first..head_end].chunks_exact_mut(4).zip(sums) {
+        place.copy_from_slice(&sum.to_le_bytes());
+    }
+    let head = crc32c::crc32c_append(crc32c::crc32c(&file[..FIXED_BYTES - 4]), &file[FIXED_BYTES..head_end]);
     file[36..40].copy_from_slice(&head.to_le_bytes());
-    file[40..44].copy_from_slice(&body.to_le_bytes());
 }

@@ -11,7 +11,7 @@
 //! those before it cover, so that what a crash took from memory is made again from the
 //! records behind. Entries of one workflow and minute add up.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
@@ -26,13 +26,18 @@ use super::logfile::{self, LogFile, Purpose};
 use super::shared::Shared;
 use super::status::lock;
 use super::{Result, StoreError, records};
-use crate::statistics::{Minute, Rollup, Sample};
+use crate::statistics::{HostFigures, Minute, Rollup, Sample};
 use crate::workflow::WorkflowId;
 
 /// Time between two appends of what is in memory.
 pub(super) const INTERVAL: Duration = Duration::from_secs(60);
 const MINUTES_PER_DAY: u32 = 24 * 60;
 const ENTRY_BYTES: usize = 24;
+/// Names the host's own entries, where others name a workflow. No workflow has this id: they
+/// are random, or of the time at which they were made.
+const HOST: [u8; 16] = [0; 16];
+/// Minutes of the host's figures that wait for a disk that takes nothing: a day.
+const HOST_MINUTES_MAX: usize = 24 * 60;
 
 type Rollups = HashMap<(WorkflowId, Minute), Rollup>;
 
@@ -53,6 +58,8 @@ pub(super) struct Statistics {
 #[derive(Default)]
 struct Pending {
     rollups: Rollups,
+    /// What the host had in use.
+    host: BTreeMap<Minute, HostFigures>,
     /// Records before this are in the rollups or in files.
     position: Position,
 }
@@ -83,6 +90,16 @@ impl Statistics {
             pending.rollups.entry((sample.workflow, sample.minute)).or_default().add(&sample);
         }
         pending.position = position;
+    }
+
+    /// Takes in what the host had in use.
+    pub(super) fn note_host(&self, minute: Minute, figures: &HostFigures) {
+        let mut pending = lock(&self.pending);
+        pending.host.entry(minute).and_modify(|own| own.merge(figures)).or_insert(*figures);
+        // While the disk takes nothing.
+        while pending.host.len() > HOST_MINUTES_MAX {
+            pending.host.pop_first();
+        }
     }
 
     /// Takes the sample of a run that is not recorded.
@@ -200,19 +217,22 @@ pub(super) fn flush(shared: &Shared) -> Result<()> {
         return Ok(());
     }
     shared.status.check()?;
-    let (rollups, position) = {
+    let (rollups, host, position) = {
         let mut pending = lock(&own.pending);
-        (std::mem::take(&mut pending.rollups), pending.position)
+        (std::mem::take(&mut pending.rollups), std::mem::take(&mut pending.host), pending.position)
     };
-    if rollups.is_empty() {
+    if rollups.is_empty() && host.is_empty() {
         own.covered.store(position.file, Ordering::Release);
         return Ok(());
     }
-    let appended = append(shared, &mut files, &rollups, position);
+    let appended = append(shared, &mut files, &rollups, &host, position);
     if let Err(error) = appended {
         let mut pending = lock(&own.pending);
         for (key, rollup) in rollups {
             pending.rollups.entry(key).or_default().merge(&rollup);
+        }
+        for (minute, figures) in host {
+            pending.host.entry(minute).and_modify(|own| own.merge(&figures)).or_insert(figures);
         }
         return Err(error);
     }
@@ -221,18 +241,21 @@ pub(super) fn flush(shared: &Shared) -> Result<()> {
     Ok(())
 }
 
-fn append(shared: &Shared, files: &mut Files, rollups: &Rollups, position: Position) -> Result<()> {
+fn append(
+    shared: &Shared,
+    files: &mut Files,
+    rollups: &Rollups,
+    host: &BTreeMap<Minute, HostFigures>,
+    position: Position,
+) -> Result<()> {
     let mut builder = Builder::new(Kind::Rollups, 4096);
     let buffer = builder.buffer();
     buffer.extend_from_slice(&position.encode());
     for ((workflow, minute), rollup) in rollups {
-        buffer.extend_from_slice(workflow.as_bytes());
-        buffer.extend_from_slice(&minute.0.to_le_bytes());
-        let at = buffer.len();
-        buffer.extend_from_slice(&[0; 4]);
-        rollup.encode(buffer);
-        let bytes = (buffer.len() - at - 4) as u32;
-        buffer[at..at + 4].copy_from_slice(&bytes.to_le_bytes());
+        put_entry(buffer, workflow.as_bytes(), *minute, |buffer| rollup.encode(buffer));
+    }
+    for (minute, figures) in host {
+        put_entry(buffer, &HOST, *minute, |buffer| figures.encode(buffer));
     }
     let frame = builder.finish(shared.folder.salt()).map_err(|error| StoreError::Limit {
         what: format!("statistics of {} bytes", error.bytes),
@@ -249,6 +272,16 @@ fn append(shared: &Shared, files: &mut Files, rollups: &Rollups, position: Posit
     let written = log.append(&frame).and_then(|_| log.sync());
     files.log = Some(log);
     written.map_err(failed)
+}
+
+fn put_entry(buffer: &mut Vec<u8>, id: &[u8], minute: Minute, encode: impl FnOnce(&mut Vec<u8>)) {
+    buffer.extend_from_slice(id);
+    buffer.extend_from_slice(&minute.0.to_le_bytes());
+    let at = buffer.len();
+    buffer.extend_from_slice(&[0; 4]);
+    encode(buffer);
+    let bytes = (buffer.len() - at - 4) as u32;
+    buffer[at..at + 4].copy_from_slice(&bytes.to_le_bytes());
 }
 
 fn open_day(shared: &Shared, day: u64) -> Result<LogFile> {
@@ -275,21 +308,97 @@ pub(super) fn query(
     to: Minute,
     step: u32,
 ) -> Result<BTreeMap<Minute, Rollup>> {
+    let mut points: BTreeMap<Minute, Rollup> = BTreeMap::new();
+    let wanted = |of: WorkflowId| workflow.is_none_or(|wanted| wanted == of);
+    each(shared, from..to, wanted, |_, minute, rollup| {
+        points.entry(step_of(minute, from, step)).or_default().merge(rollup);
+    })?;
+    Ok(points)
+}
+
+/// The same by workflow, for some of them or for all. Blocks.
+pub(super) fn by_workflow(
+    shared: &Shared,
+    among: Option<&HashSet<WorkflowId>>,
+    from: Minute,
+    to: Minute,
+    step: u32,
+) -> Result<HashMap<WorkflowId, BTreeMap<Minute, Rollup>>> {
+    let mut found: HashMap<WorkflowId, BTreeMap<Minute, Rollup>> = HashMap::new();
+    let wanted = |of: WorkflowId| among.is_none_or(|among| among.contains(&of));
+    each(shared, from..to, wanted, |of, minute, rollup| {
+        found.entry(of).or_default().entry(step_of(minute, from, step)).or_default().merge(rollup);
+    })?;
+    Ok(found)
+}
+
+/// What the host had in use, in steps of so many minutes. Blocks.
+pub(super) fn host_history(
+    shared: &Shared,
+    from: Minute,
+    to: Minute,
+    step: u32,
+) -> Result<BTreeMap<Minute, HostFigures>> {
+    let mut points: BTreeMap<Minute, HostFigures> = BTreeMap::new();
+    let mut take = |minute: Minute, figures: HostFigures| {
+        let step = step_of(minute, from, step);
+        points.entry(step).and_modify(|own| own.merge(&figures)).or_insert(figures);
+    };
+    let _files = lock(&shared.statistics.files);
+    each_written(shared, from, |of, minute, mut bytes| {
+        if of.as_bytes() == &HOST
+            && (from..to).contains(&minute)
+            && let Some(figures) = HostFigures::decode(&mut bytes)
+        {
+            take(minute, figures);
+        }
+    })?;
+    for (minute, figures) in lock(&shared.statistics.pending).host.range(from..to.max(from)) {
+        take(*minute, *figures);
+    }
+    Ok(points)
+}
+
+/// The first minute of the step that a minute is in.
+fn step_of(minute: Minute, from: Minute, step: u32) -> Minute {
+    Minute(from.0 + (minute.0 - from.0) / step.max(1) * step.max(1))
+}
+
+/// Hands on each rollup of some minutes and workflows; waits until old records are counted.
+fn each(
+    shared: &Shared,
+    minutes: std::ops::Range<Minute>,
+    wanted: impl Fn(WorkflowId) -> bool,
+    mut take: impl FnMut(WorkflowId, Minute, &Rollup),
+) -> Result<()> {
     let own = &shared.statistics;
     let mut files = lock(&own.files);
     while files.state == State::Counting {
         files = own.counted.wait(files).unwrap_or_else(PoisonError::into_inner);
     }
-    let mut points: BTreeMap<Minute, Rollup> = BTreeMap::new();
-    let mut take = |of: WorkflowId, minute: Minute, rollup: &mut dyn FnMut() -> Option<Rollup>| {
-        if workflow.is_none_or(|wanted| wanted == of)
-            && (from..to).contains(&minute)
-            && let Some(rollup) = rollup()
+    each_written(shared, minutes.start, |of, minute, mut bytes| {
+        if of.as_bytes() != &HOST
+            && minutes.contains(&minute)
+            && wanted(of)
+            && let Some(rollup) = Rollup::decode(&mut bytes)
         {
-            let start = from.0 + (minute.0 - from.0) / step.max(1) * step.max(1);
-            points.entry(Minute(start)).or_default().merge(&rollup);
+            take(of, minute, &rollup);
         }
-    };
+    })?;
+    for ((of, minute), rollup) in &lock(&own.pending).rollups {
+        if minutes.contains(minute) && wanted(*of) {
+            take(*of, *minute, rollup);
+        }
+    }
+    Ok(())
+}
+
+/// Hands on each entry of the files that can have something of a minute and of later ones.
+fn each_written(
+    shared: &Shared,
+    from: Minute,
+    mut take: impl FnMut(WorkflowId, Minute, &[u8]),
+) -> Result<()> {
     let first = u64::from(from.0 / MINUTES_PER_DAY);
     for day in Purpose::Statistics.numbers(&shared.folder.statistics())? {
         // What a day's file has is of that day, or of before: a flush comes later.
@@ -299,17 +408,11 @@ pub(super) fn query(
             })?;
         }
     }
-    for ((of, minute), rollup) in &lock(&own.pending).rollups {
-        take(*of, *minute, &mut || Some(rollup.clone()));
-    }
-    Ok(points)
+    Ok(())
 }
 
 /// Hands each entry of a frame on; `None` when the frame is not as a build writes it.
-fn entries(
-    body: &[u8],
-    take: &mut impl FnMut(WorkflowId, Minute, &mut dyn FnMut() -> Option<Rollup>),
-) -> Option<()> {
+fn entries(body: &[u8], take: &mut impl FnMut(WorkflowId, Minute, &[u8])) -> Option<()> {
     let mut rest = body.get(16..)?;
     while !rest.is_empty() {
         let (mut head, behind) = rest.split_at_checked(ENTRY_BYTES)?;
@@ -317,7 +420,7 @@ fn entries(
         head.try_copy_to_slice(&mut id).ok()?;
         let (minute, bytes) = (head.try_get_u32_le().ok()?, head.try_get_u32_le().ok()?);
         let (rollup, behind) = behind.split_at_checked(bytes as usize)?;
-        take(WorkflowId::from_bytes(id), Minute(minute), &mut || Rollup::decode(&mut &*rollup));
+        take(WorkflowId::from_bytes(id), Minute(minute), rollup);
         rest = behind;
     }
     Some(())

@@ -1,6 +1,6 @@
 //! The verbs of [`Store`] for the embedded store.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -29,7 +29,7 @@ use super::{
 use crate::account::User;
 use crate::keys::{KeyId, KeyRing};
 use crate::run::{LogLine, Run, RunId};
-use crate::statistics::{Minute, Rollup, Sample};
+use crate::statistics::{HostFigures, Minute, Rollup, Sample};
 use crate::workflow::{
     Code, Digest, Runtime, SettingChange, SettingWriter, Settings, Version, Workflow, WorkflowId,
 };
@@ -278,7 +278,7 @@ impl Store for EmbeddedStore {
         let mut pruned = Pruned { runs: self.raise_floors(retention.workflows.clone()).await?, bytes: 0 };
         let (carried, is_carried) = oneshot::channel();
         let (before, bytes_max) = (retention.statistics_before, retention.statistics_bytes_max);
-        self.blocking(move |shared| {
+        self.in_background(move |shared| {
             // What is about to go is counted first.
             match statistics::flush(shared) {
                 Err(error) if !error.is_full() => return Err(error),
@@ -289,7 +289,7 @@ impl Store for EmbeddedStore {
         .await?;
         // Looking through the rows of the open segment takes a while: not on the writer.
         let ends_open = self
-            .blocking(|shared| {
+            .in_background(|shared| {
                 let (hidden, bytes) = (shared.segments.hidden(), shared.options.segment_bytes);
                 let open = shared.segments.list().into_iter().next();
                 let ends = open.filter(|open| {
@@ -302,7 +302,7 @@ impl Store for EmbeddedStore {
             self.ask(move |writer, reply| writer.prune(&retention, ends_open, carried, reply)).await?;
         is_carried.await.unwrap_or_else(|_| Err(self.ended()))?;
         let deleted = self
-            .blocking(move |shared| {
+            .in_background(move |shared| {
                 let hidden = shared.segments.hidden();
                 let shown = victims.iter().flat_map(|segment| segment.shown(&hidden));
                 let runs = shown.map(|(_, portion)| portion.runs).sum();
@@ -338,6 +338,50 @@ impl Store for EmbeddedStore {
             let (from, to) = (Minute::of(from), Minute::of(to));
             let points = statistics::query(shared, workflow, from, to, step_minutes)?;
             Ok(points.into_iter().map(|(minute, rollup)| (minute.start(), rollup)).collect())
+        })
+        .await
+    }
+
+    async fn statistics_by_workflow(
+        &self,
+        among: Option<HashSet<WorkflowId>>,
+        from: Timestamp,
+        to: Timestamp,
+        step_minutes: u32,
+    ) -> Result<HashMap<WorkflowId, Vec<(Timestamp, Rollup)>>> {
+        self.blocking(move |shared| {
+            let (from, to) = (Minute::of(from), Minute::of(to));
+            let found = statistics::by_workflow(shared, among.as_ref(), from, to, step_minutes)?;
+            let started = |points: BTreeMap<Minute, Rollup>| {
+                points.into_iter().map(|(minute, rollup)| (minute.start(), rollup)).collect()
+            };
+            Ok(found.into_iter().map(|(id, points)| (id, started(points))).collect())
+        })
+        .await
+    }
+
+    async fn last_runs(&self) -> Result<HashMap<WorkflowId, RunId>> {
+        self.blocking(|shared| {
+            let _reading = shared.segments.reading();
+            shared.segments.last_runs()
+        })
+        .await
+    }
+
+    fn note_host(&self, at: Timestamp, figures: &HostFigures) {
+        self.shared.statistics.note_host(Minute::of(at), figures);
+    }
+
+    async fn host_history(
+        &self,
+        from: Timestamp,
+        to: Timestamp,
+        step_minutes: u32,
+    ) -> Result<Vec<(Timestamp, HostFigures)>> {
+        self.blocking(move |shared| {
+            let (from, to) = (Minute::of(from), Minute::of(to));
+            let points = statistics::host_history(shared, from, to, step_minutes)?;
+            Ok(points.into_iter().map(|(minute, figures)| (minute.start(), figures)).collect())
         })
         .await
     }

@@ -8,7 +8,7 @@ use super::logfile::{self, Purpose};
 use super::rows::{Place, RunRow};
 use super::segment::{Rows, Segment};
 use super::shared::Shared;
-use super::sidecar::Sidecar;
+use super::sidecar::{Sidecar, SidecarError};
 use super::status::read;
 use super::{Result, StoreError, Verification, records, statistics};
 use crate::run::RunId;
@@ -95,12 +95,15 @@ fn indexed_rows(shared: &Shared, segment: &Segment) -> Result<BTreeMap<RunId, Ru
     match &segment.rows {
         Rows::Live(live) => Ok(live.rows().0.into_iter().map(|row| (row.id, row)).collect()),
         Rows::Complete(_) => {
-            let sidecar = Sidecar::read(&shared.folder.runs(), segment.number, segment.bytes());
-            let sidecar = sidecar.map_err(|error| StoreError::Damaged {
+            let read = || -> std::result::Result<_, SidecarError> {
+                let sidecar = Sidecar::open(&shared.folder.runs(), segment.number, segment.bytes())?;
+                sidecar.load()?;
+                sidecar.runs().map(|row| row.map(|row| (row.id, row))).collect()
+            };
+            read().map_err(|error| StoreError::Damaged {
                 what: "its index".to_owned(),
                 reason: error.to_string(),
-            })?;
-            Ok(sidecar.runs().map(|row| (row.id, row)).collect())
+            })
         }
     }
 }

@@ -437,6 +437,11 @@ impl Writer {
         }
     }
 
+    /// Answers when all changes of the metadata so far are on the disk.
+    pub(super) fn answer_when_flushed<T: Send + 'static>(&self, value: T, reply: Reply<T>) {
+        self.journal_flusher.written(&self.journal, [acknowledge(reply, value)]);
+    }
+
     fn journal(&mut self, puts: Vec<Put>) -> Result<()> {
         self.shared.status.check()?;
         let mut builder = Builder::new(Kind::Change, 1024);

@@ -26,17 +26,18 @@ pub struct RetryPolicy {
     /// How much of that time is left to chance, in percent: 20 takes 80 to 100 % of it.
     pub jitter_percent: u8,
     /// The faults after which there is another attempt: `exception`, `trap`, `memory`,
-    /// `deadline`, `result`, `interrupted`, `host`.
+    /// `deadline`, `cpu`, `result`, `interrupted`, `host`.
     pub on: Vec<FaultKind>,
 }
 
 impl RetryPolicy {
     /// The faults that can be followed by another attempt: others are decisions.
-    pub const FAULTS: [FaultKind; 7] = [
+    pub const FAULTS: [FaultKind; 8] = [
         FaultKind::Exception,
         FaultKind::Trap,
         FaultKind::Memory,
         FaultKind::Deadline,
+        FaultKind::Cpu,
         FaultKind::Result,
         FaultKind::Interrupted,
         FaultKind::Host,
@@ -70,6 +71,7 @@ impl Default for RetryPolicy {
                 FaultKind::Trap,
                 FaultKind::Memory,
                 FaultKind::Deadline,
+                FaultKind::Cpu,
                 FaultKind::Interrupted,
             ],
         }
@@ -94,6 +96,8 @@ mod tests {
         assert_eq!(delays(1.0), [50, 100, 175, 175, 175]);
         assert!(policy.tries_again(3, FaultKind::Trap) && !policy.tries_again(4, FaultKind::Trap));
         assert!(!policy.tries_again(1, FaultKind::Host), "it is not in the list");
+        let twice = RetryPolicy { attempts: 2, ..RetryPolicy::default() };
+        assert!(twice.tries_again(1, FaultKind::Cpu), "a limit of the host, as the deadline is");
         assert!(!RetryPolicy::default().tries_again(1, FaultKind::Trap));
     }
 }

@@ -33,12 +33,37 @@ pub enum Place {
     Json,
     /// A value in a body of type `application/x-www-form-urlencoded`.
     Form,
+    /// What a part of a body of type `multipart/form-data` holds, for values without ends of
+    /// lines that do not begin with a dash.
+    Multipart,
+    /// The URL's path, as `/bot{value}/send`. Only where it is asked for: paths stand in more
+    /// logs than anything else of a request.
+    Path,
 }
 
 impl Place {
     /// All of them.
-    pub const ALL: [Place; 6] =
-        [Place::Header, Place::Bearer, Place::Basic, Place::Query, Place::Json, Place::Form];
+    pub const ALL: [Place; 8] = [
+        Place::Header,
+        Place::Bearer,
+        Place::Basic,
+        Place::Query,
+        Place::Json,
+        Place::Form,
+        Place::Multipart,
+        Place::Path,
+    ];
+
+    /// Those of a seal that names none: all but the path.
+    pub const USUAL: [Place; 7] = [
+        Place::Header,
+        Place::Bearer,
+        Place::Basic,
+        Place::Query,
+        Place::Json,
+        Place::Form,
+        Place::Multipart,
+    ];
 
     /// The word in the API.
     pub fn word(self) -> &'static str {
@@ -49,6 +74,8 @@ impl Place {
             Place::Query => "query",
             Place::Json => "json",
             Place::Form => "form",
+            Place::Multipart => "multipart",
+            Place::Path => "path",
         }
     }
 }
@@ -60,22 +87,22 @@ pub struct Seal {
     /// The hosts whose requests get the value, 1 to 16.
     #[schema(value_type = Vec<String>, example = json!(["api.company.com"]))]
     pub hosts: Vec<SealHost>,
-    /// Where in a request it may stand; everywhere when it is left out.
-    #[serde(default = "everywhere")]
+    /// Where in a request it may stand; everywhere but in the path when it is left out.
+    #[serde(default = "usual")]
     pub places: Vec<Place>,
     /// Whether it may also go out without TLS, readable by all between here and there.
     #[serde(default)]
     pub allow_http: bool,
 }
 
-fn everywhere() -> Vec<Place> {
-    Place::ALL.to_vec()
+fn usual() -> Vec<Place> {
+    Place::USUAL.to_vec()
 }
 
 impl Seal {
-    /// A seal to these hosts, at all places, over TLS only.
+    /// A seal to these hosts, at the usual places, over TLS only.
     pub fn to(hosts: Vec<SealHost>) -> Self {
-        Self { hosts, places: everywhere(), allow_http: false }
+        Self { hosts, places: usual(), allow_http: false }
     }
 
     /// Whether it lets the value go nowhere that `other` does not: then it may replace

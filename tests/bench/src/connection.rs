@@ -46,6 +46,8 @@ pub struct Response {
     pub body: Vec<u8>,
     /// Whether the server keeps the connection.
     pub keep_alive: bool,
+    /// Whether it says when to come again.
+    pub has_retry_after: bool,
 }
 
 /// A connection and what was read from it beyond the last response.
@@ -101,6 +103,7 @@ fn parse(buffer: &[u8]) -> Result<Option<(Response, usize)>, Trouble> {
     let mut length = None;
     let mut chunked = false;
     let mut keep_alive = true;
+    let mut has_retry_after = false;
     for header in head.headers.iter() {
         if header.name.eq_ignore_ascii_case("content-length") {
             let text = std::str::from_utf8(header.value).map_err(|_| Trouble::Malformed)?;
@@ -109,18 +112,22 @@ fn parse(buffer: &[u8]) -> Result<Option<(Response, usize)>, Trouble> {
             chunked = header.value.eq_ignore_ascii_case(b"chunked");
         } else if header.name.eq_ignore_ascii_case("connection") {
             keep_alive = !header.value.eq_ignore_ascii_case(b"close");
+        } else if header.name.eq_ignore_ascii_case("retry-after") {
+            has_retry_after = true;
         }
     }
     let rest = &buffer[start..];
     if chunked {
-        return Ok(dechunk(rest)?.map(|(body, used)| (Response { status, body, keep_alive }, start + used)));
+        let response = |body| Response { status, body, keep_alive, has_retry_after };
+        return Ok(dechunk(rest)?.map(|(body, used)| (response(body), start + used)));
     }
     // Without a length the body would end with the connection: no peer does that.
     let length = if status == 204 || status == 304 { 0 } else { length.ok_or(Trouble::Malformed)? };
     if rest.len() < length {
         return Ok(None);
     }
-    Ok(Some((Response { status, body: rest[..length].to_vec(), keep_alive }, start + length)))
+    let body = rest[..length].to_vec();
+    Ok(Some((Response { status, body, keep_alive, has_retry_after }, start + length)))
 }
 
 fn dechunk(bytes: &[u8]) -> Result<Option<(Vec<u8>, usize)>, Trouble> {
@@ -158,7 +165,7 @@ mod tests {
         3\r\nhel\r\n3;x=y\r\nlo\n\r\n0\r\n\r\n";
 
     fn response(status: u16, keep_alive: bool) -> Response {
-        Response { status, body: b"hello\n".to_vec(), keep_alive }
+        Response { status, body: b"hello\n".to_vec(), keep_alive, has_retry_after: false }
     }
 
     #[test]

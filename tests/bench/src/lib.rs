@@ -3,6 +3,7 @@
 //! Everything a figure depends on is in this crate: the load generator, the peers' flags,
 //! the order of the rounds. Nothing is measured unless every response was right.
 
+pub mod bomb;
 pub mod cases;
 pub mod chart;
 pub mod check;

@@ -50,6 +50,16 @@ impl Target {
         Self { address, request: [head.as_bytes(), json].concat().into(), status, body: Some(body) }
     }
 
+    /// The path that it asks for.
+    ///
+    /// # Errors
+    /// When its request is none.
+    pub fn path(&self) -> anyhow::Result<&str> {
+        let line = self.request.split(|byte| *byte == b'\r').next().unwrap_or_default();
+        let path = std::str::from_utf8(line).ok().and_then(|line| line.split(' ').nth(1));
+        path.context("a request has a path")
+    }
+
     /// Sends one request, on a connection of its own, and tells whether the response is as
     /// expected.
     ///
@@ -65,7 +75,7 @@ impl Target {
         }
     }
 
-    fn accepts(&self, response: &Response) -> bool {
+    pub(crate) fn accepts(&self, response: &Response) -> bool {
         response.status == self.status && self.body.as_ref().is_none_or(|body| response.body == *body)
     }
 }

@@ -11,6 +11,9 @@ use anyhow::Context as _;
 pub struct Memory {
     /// The most that was resident at once since the last [`Process::forget_peak`].
     pub resident_peak_bytes: u64,
+    /// Resident now.
+    #[serde(default)]
+    pub resident_bytes: u64,
     /// Resident now, shared pages divided among those who share them.
     pub proportional_bytes: u64,
     /// Resident now and nobody else's.
@@ -68,6 +71,7 @@ impl Process {
             let status = read(id, "status")?;
             let now = read(id, "smaps_rollup")?;
             memory.resident_peak_bytes += bytes_of(&status, "VmHWM:").context("no VmHWM")?;
+            memory.resident_bytes += bytes_of(&status, "VmRSS:").context("no VmRSS")?;
             memory.proportional_bytes += bytes_of(&now, "Pss:").context("no Pss")?;
             memory.private_bytes += bytes_of(&now, "Private_Clean:").context("no Private_Clean")?
                 + bytes_of(&now, "Private_Dirty:").context("no Private_Dirty")?;

@@ -26,6 +26,9 @@ pub fn report(results: &Results) -> String {
     if let Some(recording) = &results.recording {
         section(&mut text, "Recording", &comparison(&recording.series));
     }
+    if let Some(controls) = &results.controls {
+        section(&mut text, "Controls that can be switched", &comparison(&controls.series));
+    }
     if let Some(python) = &results.python {
         section(&mut text, "Hello in Python, in turns", &comparison(&python.series));
         section(&mut text, "Hello in Python, with and without imports", &comparison(&python.imports));
@@ -116,6 +119,10 @@ fn single_figures(results: &Results) -> Table {
         spread("p99 of a neighbour, idle", spinning.idle_p99_us, "us");
         spread("p99 of a neighbour, beside the spinning guest", spinning.beside_p99_us, "us");
     }
+    for one in results.hostile.iter().flat_map(|hostile| &hostile.beside) {
+        spread(&format!("p99 of a hello before {}", one.what), one.idle_p99_us, "us");
+        spread(&format!("p99 of a hello beside {}", one.what), one.beside_p99_us, "us");
+    }
     if let Some(overload) = &results.overload {
         spread("answers at ten times the capacity, over it", overload.goodput, "");
         spread("p99 of refusals meanwhile", overload.refused_p99_ms, "ms");
@@ -141,6 +148,13 @@ fn single_figures(results: &Results) -> Table {
     let mut one = |what: &str, value: String, unit: &str| {
         table.add_row([what, &value, "", "", unit]);
     };
+    if let Some(hostile) = &results.hostile {
+        let late = hostile.late_ms.map(|ms| format!("{ms:.1}")).join(", ");
+        let what = format!("stop of {} spinning guests: median, p99.9, largest", hostile.stopped);
+        one(&what, late, "ms");
+        one("memory granted to guests at once", megabytes(hostile.granted_bytes), "MB");
+        one("resident memory of the host then", megabytes(hostile.resident_bytes), "MB");
+    }
     if let Some(starting) = &results.starting {
         let resident = |memory: Memory| megabytes(memory.resident_peak_bytes as f64);
         one("memory with 1,000 workflows, idle", resident(starting.idle_memory), "MB");
@@ -157,6 +171,20 @@ fn single_figures(results: &Results) -> Table {
         one("lateness of their starts, p99", format!("{:.1}", schedules.late_p99_ms), "ms");
         one("lateness of their starts, largest", format!("{:.1}", schedules.late_max_ms), "ms");
         one("processor meanwhile", format!("{:.0}", schedules.cores * 100.0), "% of a core");
+        one("lateness of 10,000 at one instant, p50", format!("{:.0}", schedules.at_once_p50_ms), "ms");
+        one("lateness of 10,000 at one instant, p99", format!("{:.0}", schedules.at_once_p99_ms), "ms");
+    }
+    if let Some(stored) = &results.stored {
+        for page in &stored.pages {
+            let what = format!("page of 50, {}: first, next", page.query);
+            one(&what, format!("{:.1}, {:.1}", page.first_ms, page.next_ms.median), "ms");
+        }
+        one("start to ready with a million runs", format!("{:.0}", stored.ready_ms.median), "ms");
+        let from_to = |calm: f64, busy: f64| format!("{calm:.0} -> {busy:.0}");
+        one("p99, calm and while two thirds are cut", from_to(stored.calm_p99_us, stored.cut_p99_us), "us");
+        one("until their space was back", format!("{:.0}", stored.cut_s), "s");
+        let deleted = format!("p99 after a start, and while {} runs are deleted", stored.pruned);
+        one(&deleted, from_to(stored.started_p99_us, stored.pruned_p99_us), "us");
     }
     if let Some(memory) = &results.python_memory {
         let megabytes = |bytes: f64| format!("{:.2}", bytes / 1e6);

@@ -8,10 +8,13 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::cases::accepting::{self, Accepting};
+use crate::cases::canary::{self, Canary};
 use crate::cases::cold::{self, Cold};
+use crate::cases::controls::{self, Controls};
 use crate::cases::cores::{self, Cores};
 use crate::cases::deploying::{self, Deploying};
 use crate::cases::functions::{self, Functions};
+use crate::cases::hostile::{self, Hostile};
 use crate::cases::overload::{self, Overload};
 use crate::cases::python::{self, Python};
 use crate::cases::python_memory::{self, PythonMemory};
@@ -20,6 +23,7 @@ use crate::cases::schedules::{self, Schedules};
 use crate::cases::spinning::{self, Spinning};
 use crate::cases::starting::{self, Starting};
 use crate::cases::steady::{self, Steady};
+use crate::cases::stored::{self, Stored};
 use crate::check::Check;
 use crate::machine::Machine;
 use crate::rounds::Plan;
@@ -59,6 +63,14 @@ pub enum Case {
     Steady,
     /// Ten times the calls that there is room for.
     Overload,
+    /// A million runs: pages of them, a start with them, their deletion.
+    Stored,
+    /// Hostile guests and uploads: when they are stopped, what others and memory notice.
+    Hostile,
+    /// 100,000 runs that look for what others left in their memory.
+    Canary,
+    /// What the controls cost that can be switched.
+    Controls,
 }
 
 /// What to measure.
@@ -118,6 +130,18 @@ pub struct Results {
     /// See [`Case::Overload`].
     #[serde(default)]
     pub overload: Option<Overload>,
+    /// See [`Case::Stored`].
+    #[serde(default)]
+    pub stored: Option<Stored>,
+    /// See [`Case::Hostile`].
+    #[serde(default)]
+    pub hostile: Option<Hostile>,
+    /// See [`Case::Canary`].
+    #[serde(default)]
+    pub canary: Option<Canary>,
+    /// See [`Case::Controls`].
+    #[serde(default)]
+    pub controls: Option<Controls>,
     /// The figures to reach.
     pub checks: Vec<Check>,
 }
@@ -148,6 +172,10 @@ impl Suite {
             cold: None,
             steady: None,
             overload: None,
+            stored: None,
+            hostile: None,
+            canary: None,
+            controls: None,
             checks: Vec::new(),
         };
         for case in &self.cases {
@@ -183,7 +211,7 @@ impl Suite {
                 results.starting = Some(measured);
             }
             Case::Schedules => {
-                say("10,000 schedules (some three minutes)");
+                say("10,000 schedules (some six minutes)");
                 let measured = schedules::measure(built)?;
                 results.checks.extend(measured.checks());
                 results.schedules = Some(measured);
@@ -193,6 +221,30 @@ impl Suite {
                 let measured = overload::measure(built, rounds)?;
                 results.checks.extend(measured.checks());
                 results.overload = Some(measured);
+            }
+            Case::Stored => {
+                say("a million runs (some four minutes)");
+                let measured = stored::measure(built, rounds)?;
+                results.checks.extend(measured.checks());
+                results.stored = Some(measured);
+            }
+            Case::Hostile => {
+                say("hostile guests and uploads");
+                let measured = hostile::measure(built, rounds)?;
+                results.checks.extend(measured.checks());
+                results.hostile = Some(measured);
+            }
+            Case::Canary => {
+                say("100,000 runs that look for what others left");
+                let measured = canary::measure(built)?;
+                results.checks.extend(measured.checks());
+                results.canary = Some(measured);
+            }
+            Case::Controls => {
+                say("controls on and off");
+                let measured = controls::measure(built, self.plan)?;
+                results.checks.extend(measured.checks());
+                results.controls = Some(measured);
             }
             Case::Spinning => {
                 say("a guest that spins beside a neighbour");

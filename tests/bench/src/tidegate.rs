@@ -118,6 +118,52 @@ impl Tidegate {
         answer("deploying", request.send(component))
     }
 
+    /// Creates a user, whom workflows can be given to.
+    ///
+    /// # Errors
+    /// When the host refuses.
+    pub fn create_user(&self, login: &str) -> anyhow::Result<()> {
+        let request = self.agent.post(format!("{}/api/v1/users", self.url));
+        let request = request.header("authorization", &self.token);
+        let user = json!({"login": login, "password": "correct horse battery", "role": "member"});
+        answer("creating a user", request.send_json(user)).map(drop)
+    }
+
+    /// Changes a workflow; `body` as in `PATCH /api/v1/workflows/{name}`.
+    ///
+    /// # Errors
+    /// When the host refuses.
+    pub fn change(&self, name: &str, body: &Value) -> anyhow::Result<()> {
+        let request = self.agent.patch(format!("{}/api/v1/workflows/{name}", self.url));
+        let request = request.header("authorization", &self.token);
+        answer("changing a workflow", request.send_json(body)).map(drop)
+    }
+
+    /// Sets settings of a workflow, secret ones.
+    ///
+    /// # Errors
+    /// When the host refuses.
+    pub fn set(&self, name: &str, settings: &Value) -> anyhow::Result<()> {
+        let request = self.agent.patch(format!("{}/api/v1/workflows/{name}/settings", self.url));
+        let request = request.header("authorization", &self.token);
+        answer("changing settings", request.send_json(settings)).map(drop)
+    }
+
+    /// A counter or gauge without labels of the metrics.
+    ///
+    /// # Errors
+    /// When there is none of this name.
+    pub fn metric(&self, name: &str) -> anyhow::Result<f64> {
+        let request = self.agent.get(format!("{}/metrics", self.url));
+        let mut response = request.header("authorization", &self.token).call()?;
+        let text = response.body_mut().read_to_string()?;
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value
+            .with_context(|| format!("there is no {name}"))?
+            .parse()
+            .with_context(|| format!("{name} is no number"))
+    }
+
     /// Installs a language runtime.
     ///
     /// # Errors
@@ -155,9 +201,7 @@ impl Tidegate {
     /// When the host refuses.
     pub fn function(&self, name: &str, function: &Function) -> anyhow::Result<Target> {
         self.create(&json!({"name": name, "kind": "catch"}))?;
-        let request = self.agent.patch(format!("{}/api/v1/workflows/{name}/settings", self.url));
-        let request = request.header("authorization", &self.token);
-        answer("changing settings", request.send_json(&function.settings))?;
+        self.set(name, &json!(function.settings))?;
         let workflow = self.paste(name, &function.source()?)?;
         let (address, path) = place_of(&workflow)?;
         Ok(function.at(address, path))
@@ -186,6 +230,15 @@ impl Tidegate {
     /// When the host does not know it.
     pub fn target(&self, name: &str) -> anyhow::Result<Target> {
         target_of(&self.get(&format!("/api/v1/workflows/{name}"))?)
+    }
+
+    /// Changes something by the management API, and returns the answer.
+    ///
+    /// # Errors
+    /// When the host refuses.
+    pub fn patch(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
+        let request = self.agent.patch(format!("{}{path}", self.url));
+        answer(path, request.header("authorization", &self.token).send_json(body))
     }
 
     /// An answer of the management API.

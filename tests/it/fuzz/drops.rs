@@ -82,6 +82,7 @@ fn call(body: &'static [u8], deadline: Duration) -> Call {
         traceparent: None,
         memory: None,
         destinations: None,
+        outbound: Default::default(),
         limits: CallLimits {
             deadline,
             cpu_max: deadline,

@@ -61,6 +61,11 @@ fn many_runs_are_run_again_by_filter() {
     assert_eq!((rest["queued"].as_array().unwrap().len(), &rest["next"]), (1, &Value::Null));
     let run = ended(&host, rest["queued"][0]["run"].as_str().unwrap());
     assert_eq!((&run["status"], &run["version"]), (&json!("failed"), &json!(1)));
+    // Those whose error has a text.
+    let named = host.tell("POST", path, &json!({ "text": "NO", "trigger": "replay" })).expect(202).json();
+    assert_eq!(named["queued"][0]["replay_of"], run["id"]);
+    let none = host.tell("POST", path, &json!({ "text": "nobody said this" })).expect(202).json();
+    assert_eq!((&none["queued"], &none["skipped"]), (&json!([]), &json!([])));
     host.tell("POST", path, &json!({ "version": 9 })).expect(404);
     host.tell("POST", path, &json!({ "statuses": ["faild"] })).expect(422);
     host.tell("POST", "/api/v1/workflows/none/replay", &json!({})).expect(404);

@@ -5,6 +5,7 @@ pub(crate) mod guests;
 pub(crate) mod host;
 pub(crate) mod http;
 pub(crate) mod mount;
+pub(crate) mod provider;
 pub(crate) mod python;
 pub(crate) mod python_host;
 pub(crate) mod wait;

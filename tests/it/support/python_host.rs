@@ -1,13 +1,14 @@
 //! The engine with a Python component, as the tests of Python use it.
 
 use std::io::{BufRead as _, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use serde_json::{Map, Value};
 use tidegate::api::Diagnostic;
 use tidegate::config::{Config, Reset};
@@ -37,6 +38,39 @@ impl Server {
         let mut port = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut port).unwrap();
         Self { child, port: port.trim().to_owned() }
+    }
+}
+
+/// A server with TLS, the authority that it is trusted by, and the folder of their files.
+pub(crate) struct SecureServer {
+    pub(crate) server: Server,
+    pub(crate) ca_file: PathBuf,
+    _files: tempfile::TempDir,
+}
+
+impl SecureServer {
+    /// `server.py` behind a certificate for 127.0.0.1.
+    pub(crate) fn start() -> Self {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let authority = params.self_signed(&key).unwrap();
+        let issuer = Issuer::new(params, key);
+        let server_key = KeyPair::generate().unwrap();
+        let server = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+        let server = server.signed_by(&server_key, &issuer).unwrap();
+        let files = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: String| {
+            let path = files.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        let ca_file = file("ca.pem", authority.pem());
+        let server = Server::start(
+            "server.py",
+            &[&file("server.pem", server.pem()), &file("server.key", server_key.serialize_pem())],
+        );
+        Self { server, ca_file, _files: files }
     }
 }
 
@@ -140,6 +174,7 @@ impl Host {
             traceparent: None,
             memory: None,
             destinations: None,
+            outbound: Default::default(),
             limits: limits(deadline_ms),
         };
         let permit = self.engine.permits().clone().acquire_owned().await.unwrap();

@@ -178,7 +178,7 @@ fn settings_are_sealed_one_by_one_with_their_value_or_without() {
     let seal = json!({"hosts": hosts, "places": ["bearer", "query"], "allow_http": true});
     assert_eq!(received[0].json(), json!({"value": "s3cret-value", "visibility": "sealed", "seal": seal}));
     assert_eq!(received[1].line, "PUT /api/v1/workflows/sync/settings/OLD");
-    let everywhere = ["header", "bearer", "basic", "query", "json", "form"];
+    let everywhere = ["header", "bearer", "basic", "query", "json", "form", "multipart"];
     let seal = json!({"hosts": ["api.company.com"], "places": everywhere, "allow_http": false});
     assert_eq!(received[1].json(), json!({"visibility": "sealed", "seal": seal}));
 }

@@ -69,6 +69,9 @@ impl Upload {
     }
 }
 
+/// What a body here answers when it is polled.
+pub(super) type Polled = Poll<Option<Result<Frame<Bytes>, WasiError>>>;
+
 /// A request's body on its way out.
 pub(super) struct RequestBody {
     inner: WasiBody,
@@ -97,10 +100,7 @@ impl Body for RequestBody {
     type Data = Bytes;
     type Error = WasiError;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, WasiError>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled {
         let frame = ready!(Pin::new(&mut self.inner).poll_frame(cx));
         let upload = self.upload.clone();
         Poll::Ready(match frame {
@@ -228,10 +228,7 @@ impl Body for ResponseBody {
     type Data = Bytes;
     type Error = WasiError;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, WasiError>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled {
         let this = &mut *self;
         for _ in 0..EMPTY_FRAMES_MAX {
             let Some((exchange, _)) = &this.exchange else { return Poll::Ready(None) };

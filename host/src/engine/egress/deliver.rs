@@ -30,7 +30,7 @@ impl Egress {
         let now = Instant::now();
         let deadline = now + patience.min(self.limits.exchange_timeout);
         let caps = Caps { requests_max: 1, concurrent_max: 1, bytes_max: u64::MAX };
-        let ledger = Ledger::new(now, deadline, caps, self.counters.clone());
+        let ledger = Ledger::new(now, deadline, caps, self.counters.clone(), None);
         let begun = ledger.begin(request.method(), request.uri());
         let request = request.map(|body| Full::new(body).map_err(|never| match never {}).boxed_unsync());
         let times = Times {

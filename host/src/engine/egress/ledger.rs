@@ -8,6 +8,7 @@ use http::Uri;
 
 use super::counters::{self, EgressCounters};
 use super::error::{Code, Detail, Failure};
+use super::owner::{OwnerEgress, Place};
 use super::refusal::{Reason, Refusal};
 use crate::run::{Exchange, SealedUse};
 
@@ -32,6 +33,7 @@ pub(super) struct Ledger {
     deadline: Instant,
     caps: Caps,
     counters: Arc<EgressCounters>,
+    owner: Option<Arc<OwnerEgress>>,
     entries: Mutex<Vec<Arc<Entry>>>,
     requests: AtomicU32,
     open: AtomicU32,
@@ -45,12 +47,14 @@ impl Ledger {
         deadline: Instant,
         caps: Caps,
         counters: Arc<EgressCounters>,
+        owner: Option<Arc<OwnerEgress>>,
     ) -> Arc<Self> {
         Arc::new(Self {
             started,
             deadline,
             caps,
             counters,
+            owner,
             entries: Mutex::default(),
             requests: AtomicU32::new(0),
             open: AtomicU32::new(0),
@@ -103,7 +107,7 @@ impl Ledger {
         });
         self.entries.lock().unwrap_or_else(PoisonError::into_inner).push(entry.clone());
         let open = self.open.fetch_add(1, Ordering::Relaxed);
-        let ongoing = Ongoing { entry, ledger: self.clone() };
+        let mut ongoing = Ongoing { entry, ledger: self.clone(), _place: None };
         if earlier == self.caps.requests_max {
             return Err(ongoing.fail(Refusal::new(Reason::Requests).into()));
         }
@@ -113,17 +117,25 @@ impl Ledger {
         if open >= self.caps.concurrent_max {
             return Err(ongoing.fail(Refusal::new(Reason::Concurrent).into()));
         }
+        match self.owner.as_ref().map(OwnerEgress::begin).transpose() {
+            Ok(place) => ongoing._place = place,
+            Err(refusal) => return Err(ongoing.fail(refusal.into())),
+        }
         Ok(ongoing)
     }
 
     /// Counts bytes of a body.
     ///
     /// # Errors
-    /// There are more of them than the run may have: they are not counted then.
+    /// There are more of them than the run, or its owner, may have: they are not counted then.
     fn count(&self, bytes: usize) -> Result<(), Refusal> {
         let add = |before: u64| before.checked_add(bytes as u64).filter(|sum| *sum <= self.caps.bytes_max);
         let counted = self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
-        counted.map(|_| ()).map_err(|_| Refusal::new(Reason::Bytes))
+        counted.map_err(|_| Refusal::new(Reason::Bytes))?;
+        let Some(owner) = &self.owner else { return Ok(()) };
+        owner.count(bytes as u64).inspect_err(|_| {
+            self.bytes.fetch_sub(bytes as u64, Ordering::Relaxed);
+        })
     }
 
     /// What is known now of all exchanges, in the order they began.
@@ -227,6 +239,8 @@ fn micros(duration: Duration) -> u64 {
 pub(super) struct Ongoing {
     entry: Arc<Entry>,
     ledger: Arc<Ledger>,
+    /// Among those of its owner.
+    _place: Option<Place>,
 }
 
 impl Ongoing {
@@ -354,7 +368,7 @@ mod tests {
     fn ledger(requests_max: u32, concurrent_max: u32) -> Arc<Ledger> {
         let now = Instant::now();
         let caps = Caps { requests_max, concurrent_max, bytes_max: 100 };
-        Ledger::new(now, now + Duration::from_secs(60), caps, Arc::default())
+        Ledger::new(now, now + Duration::from_secs(60), caps, Arc::default(), None)
     }
 
     fn uri(text: &str) -> Uri {

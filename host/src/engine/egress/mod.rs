@@ -9,8 +9,8 @@
 //!
 //! `table` (data), `refusal`, `allow`, `target`, `policy`, `destinations`: what may be
 //! reached. `resolver`, `tls`, `connector`, `connection`, `pool`: how. `client`, `body`: one
-//! exchange. `sealed`, `sealed_body`: values of sealed settings on their way out, and not back. `ledger`,
-//! `counters`, `error`, `broken`, `run`: what is told about it.
+//! exchange. `sealed`, `sealed_body`, `sealed_multipart`: values of sealed settings on their way out, and not
+//! back. `ledger`, `owner`, `counters`, `error`, `broken`, `run`: what is told about it.
 
 mod allow;
 mod body;
@@ -23,6 +23,7 @@ mod deliver;
 mod destinations;
 mod error;
 mod ledger;
+mod owner;
 mod policy;
 mod pool;
 mod refusal;
@@ -30,6 +31,7 @@ mod resolver;
 mod run;
 mod sealed;
 mod sealed_body;
+mod sealed_multipart;
 mod table;
 mod target;
 #[cfg(test)]
@@ -50,10 +52,11 @@ use crate::config::{self, Config};
 pub use self::broken::{error_code, replace_http_error_code};
 pub use self::counters::EgressCounters;
 pub use self::error::{Code, Detail, Failure};
+pub use self::owner::OwnerEgress;
 pub use self::policy::decide;
 pub use self::refusal::{Reason, Refusal};
 pub use self::resolver::{Resolve, Sources, SystemResolver};
-pub use self::run::{RunEgress, RunEgressOptions};
+pub use self::run::{OutboundLimits, RunEgress, RunEgressOptions};
 pub use self::sealed::SealedSettings;
 pub use self::table::{IPV4_REFUSED, IPV6_GLOBAL, IPV6_REFUSED, Range};
 pub use self::tls::TlsError;

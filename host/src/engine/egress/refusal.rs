@@ -50,13 +50,19 @@ pub enum Reason {
     Concurrent,
     /// More bytes than a run may send and receive.
     Bytes,
+    /// More requests in a minute than an owner's workflows may make.
+    OwnerRequests,
+    /// More requests at the same time than an owner's workflows may make.
+    OwnerConcurrent,
+    /// More bytes in a minute than an owner's workflows may send and receive.
+    OwnerBytes,
     /// None of the destinations that the workflow lists.
     NotListed,
 }
 
 impl Reason {
     /// All reasons, for counters that must exist before they count.
-    pub const ALL: [Reason; 22] = [
+    pub const ALL: [Reason; 25] = [
         Reason::Loopback,
         Reason::Private,
         Reason::LinkLocal,
@@ -78,6 +84,9 @@ impl Reason {
         Reason::Requests,
         Reason::Concurrent,
         Reason::Bytes,
+        Reason::OwnerRequests,
+        Reason::OwnerConcurrent,
+        Reason::OwnerBytes,
         Reason::NotListed,
     ];
 
@@ -105,6 +114,9 @@ impl Reason {
             Reason::Requests => "requests",
             Reason::Concurrent => "concurrent",
             Reason::Bytes => "bytes",
+            Reason::OwnerRequests => "owner-requests",
+            Reason::OwnerConcurrent => "owner-concurrent",
+            Reason::OwnerBytes => "owner-bytes",
             Reason::NotListed => "not-listed",
         }
     }
@@ -115,9 +127,13 @@ impl Reason {
         match self {
             Reason::InvalidName | Reason::UserInfo => Code::HttpRequestUriInvalid,
             Reason::Scheme => Code::HttpProtocolError,
-            Reason::Requests | Reason::Concurrent | Reason::Bytes | Reason::NotListed => {
-                Code::HttpRequestDenied
-            }
+            Reason::Requests
+            | Reason::Concurrent
+            | Reason::Bytes
+            | Reason::OwnerRequests
+            | Reason::OwnerConcurrent
+            | Reason::OwnerBytes
+            | Reason::NotListed => Code::HttpRequestDenied,
             Reason::Loopback
             | Reason::Private
             | Reason::LinkLocal
@@ -182,6 +198,15 @@ impl fmt::Display for Refusal {
             Reason::Requests => "the run has made all the requests it may make",
             Reason::Concurrent => "the run has as many requests open as it may have",
             Reason::Bytes => "the run has sent and received all the bytes that it may",
+            Reason::OwnerRequests => {
+                "the workflows of this owner have made all the requests that they may make in a minute"
+            }
+            Reason::OwnerConcurrent => {
+                "the workflows of this owner have as many requests open as they may have"
+            }
+            Reason::OwnerBytes => {
+                "the workflows of this owner have sent and received all the bytes that they may in a minute"
+            }
             Reason::NotListed => "the workflow lists its destinations, and this is none of them",
         })?;
         if self.source.is_empty() { Ok(()) } else { write!(f, " ({})", self.source) }

@@ -14,7 +14,7 @@ use super::ledger::{Caps, Ledger, Ongoing};
 use super::sealed::SealedSettings;
 use super::sealed_body::CleanBody;
 use super::target::Target;
-use super::{Egress, Failure};
+use super::{Egress, Failure, OwnerEgress};
 use crate::run::Exchange;
 use crate::workflow::{Destination, WorkflowId};
 
@@ -39,8 +39,33 @@ pub struct RunEgressOptions {
     pub destinations: Option<Arc<[Destination]>>,
     /// The header `traceparent` of requests that have none.
     pub traceparent: Option<HeaderValue>,
+    /// What it may send.
+    pub limits: OutboundLimits,
     /// Its sealed settings.
     pub sealed: Option<Arc<SealedSettings>>,
+}
+
+/// What a run may send, where that is less than what the host lets any run send.
+#[derive(Debug, Clone, Default)]
+pub struct OutboundLimits {
+    /// Requests.
+    pub requests_max: Option<u32>,
+    /// Requests at the same time.
+    pub concurrent_max: Option<u32>,
+    /// Bytes of all bodies, in both directions.
+    pub bytes_max: Option<u64>,
+    /// What the workflows of its owner may send together.
+    pub owner: Option<Arc<OwnerEgress>>,
+}
+
+impl OutboundLimits {
+    fn within(&self, caps: Caps) -> Caps {
+        Caps {
+            requests_max: self.requests_max.unwrap_or(u32::MAX).min(caps.requests_max),
+            concurrent_max: self.concurrent_max.unwrap_or(u32::MAX).min(caps.concurrent_max),
+            bytes_max: self.bytes_max.unwrap_or(u64::MAX).min(caps.bytes_max),
+        }
+    }
 }
 
 /// The hooks of one run's store.
@@ -64,11 +89,11 @@ type Processing = Box<dyn Future<Output = WasiResult<()>> + Send>;
 
 impl RunEgress {
     pub(super) fn new(egress: Arc<Egress>, options: RunEgressOptions) -> Self {
-        let RunEgressOptions { workflow, started, deadline, open, destinations, traceparent, sealed } =
+        let RunEgressOptions { workflow, started, deadline, open, destinations, traceparent, limits, sealed } =
             options;
-        let caps = egress.limits.caps;
+        let caps = limits.within(egress.limits.caps);
         let caps = if open { caps } else { Caps { requests_max: 0, ..caps } };
-        let ledger = Ledger::new(started, deadline, caps, egress.counters.clone());
+        let ledger = Ledger::new(started, deadline, caps, egress.counters.clone(), limits.owner);
         Self { egress, workflow, destinations, traceparent, ledger, sealed }
     }
 

@@ -9,6 +9,7 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, Uri};
 
 use super::error::{Code, Detail, Failure};
+use super::sealed_multipart::{self, Lines};
 use super::target::Target;
 use crate::run::SealedUse;
 use crate::workflow::{Mask, Place, Seal, Secret, Settings, Visibility};
@@ -32,6 +33,15 @@ struct Entry {
     placeholder: String,
     value: Secret,
     seal: Option<Seal>,
+}
+
+/// What a request's body is, as far as values may stand in it.
+pub(super) enum BodyForm {
+    Json,
+    Form,
+    /// With this boundary.
+    Multipart(String),
+    Other,
 }
 
 /// What became of the placeholders in one request.
@@ -139,25 +149,32 @@ impl PutIn<'_> {
     /// # Errors
     /// The URL is none any more.
     pub(super) fn uri(&mut self, uri: &mut Uri) -> Result<(), Failure> {
-        let Some(query) = uri.query().filter(|query| query.contains(PREFIX)) else {
-            self.leave(&uri.to_string(), "it cannot stand in the path of a URL");
+        if !uri.path_and_query().is_some_and(|text| text.as_str().contains(PREFIX)) {
             return Ok(());
-        };
-        let parts = query.split('&').map(|part| match part.split_once('=') {
-            Some((name, value)) => {
-                let value = self.fill(value, Place::Query, in_query);
-                format!("{name}={value}")
-            }
-            None => part.to_owned(),
-        });
-        let query = parts.collect::<Vec<_>>().join("&");
-        let rest = uri.path().to_owned();
-        self.leave(&rest, "it cannot stand in the path of a URL");
+        }
+        let mut text = self.path(uri.path()).into_owned();
+        if let Some(query) = uri.query() {
+            let parts = query.split('&').map(|part| {
+                let (name, value) =
+                    part.split_once('=').map_or((part, None), |(name, rest)| (name, Some(rest)));
+                self.leave(name, "in a query it can stand behind a name and an equals sign");
+                match value {
+                    Some(value) => format!("{name}={}", self.fill(value, Place::Query, in_query)),
+                    None => name.to_owned(),
+                }
+            });
+            let query = parts.collect::<Vec<_>>().join("&");
+            text = format!("{text}?{query}");
+        }
         let mut parts = uri.clone().into_parts();
-        let path = format!("{rest}?{query}").parse();
-        parts.path_and_query = Some(path.map_err(|_| Failure::from(Code::HttpRequestUriInvalid))?);
+        parts.path_and_query = Some(text.parse().map_err(|_| Failure::from(Code::HttpRequestUriInvalid))?);
         *uri = Uri::from_parts(parts).map_err(|_| Failure::from(Code::HttpRequestUriInvalid))?;
         Ok(())
+    }
+
+    /// A value becomes a part of one segment, whatever stands in it.
+    fn path<'a>(&mut self, path: &'a str) -> Cow<'a, str> {
+        self.fill(path, Place::Path, in_query)
     }
 
     /// Puts values into headers, and asks a host that gets one for what can be looked through.
@@ -204,15 +221,55 @@ impl PutIn<'_> {
     }
 
     /// Puts values into a whole body; `None` when nothing changes.
-    pub(super) fn body(&mut self, place: Place, body: &[u8]) -> Option<Vec<u8>> {
-        let text = std::str::from_utf8(body).ok().filter(|text| text.contains(PREFIX))?;
-        let filled = match place {
-            Place::Json => self.fill(text, place, in_json),
-            Place::Header | Place::Bearer | Place::Basic | Place::Query | Place::Form => {
-                self.fill(text, place, in_form)
-            }
+    pub(super) fn body(&mut self, form: &BodyForm, body: &[u8]) -> Option<Vec<u8>> {
+        memchr::memmem::find(body, PREFIX.as_bytes())?;
+        let text = match form {
+            BodyForm::Multipart(boundary) => return self.multipart(boundary, body),
+            BodyForm::Json | BodyForm::Form => std::str::from_utf8(body).ok(),
+            BodyForm::Other => None,
+        };
+        let Some(text) = text else {
+            let reason = "JSON, form and multipart bodies can hold it, this is none of them";
+            self.leave(body, reason);
+            return None;
+        };
+        let filled = match form {
+            BodyForm::Json => self.fill(text, Place::Json, in_json),
+            _ => self.fill(text, Place::Form, in_form),
         };
         (filled != text).then(|| filled.into_owned().into_bytes())
+    }
+
+    fn multipart(&mut self, boundary: &str, body: &[u8]) -> Option<Vec<u8>> {
+        let sealed = self.sealed;
+        let lines = Lines::of(body, boundary);
+        let mut filled = Cow::Borrowed(body);
+        let held = |entry: &Entry| memchr::memmem::find(body, entry.placeholder.as_bytes()).is_some();
+        for (index, entry) in sealed.entries.iter().enumerate().filter(|(_, entry)| held(entry)) {
+            let value = entry.value.expose();
+            let reason = self.refusal(index, &[Place::Multipart]).or_else(|| {
+                let reason = "a multipart body gets values of one line that begin with no dash";
+                (!sealed_multipart::fits(value)).then_some(Cow::Borrowed(reason))
+            });
+            if reason.is_some() {
+                self.note(index, reason);
+                continue;
+            }
+            // Filled one after the other: the lines are those of what is filled by now.
+            let now =
+                if matches!(filled, Cow::Borrowed(_)) { None } else { Some(Lines::of(&filled, boundary)) };
+            let (bytes, is_elsewhere) =
+                now.as_ref().unwrap_or(&lines).fill(&filled, &entry.placeholder, value);
+            let reason = "in a multipart body it can stand in what a part holds, on a line of text";
+            self.note(index, is_elsewhere.then_some(Cow::Borrowed(reason)));
+            filled = Cow::Owned(bytes);
+        }
+        (*filled != *body).then(|| filled.into_owned())
+    }
+
+    /// Notes what stands in a body that is too large to be looked through.
+    pub(super) fn too_large(&mut self, beginning: &[u8]) {
+        self.leave(beginning, "bodies of more than 1 MiB are not looked through, a header can hold it");
     }
 
     /// What became of the placeholders.
@@ -235,33 +292,45 @@ impl PutIn<'_> {
             if !text.contains(&entry.placeholder) {
                 continue;
             }
-            let allows = |seal: &Seal| seal.places.iter().any(|place| places.contains(place));
-            let reason = match self.bound[index] {
-                Err(reason) => Some(reason),
-                Ok(()) if !entry.seal.as_ref().is_some_and(allows) => Some("it is not sealed to this place"),
-                Ok(()) => None,
-            };
+            let mut reason = self.refusal(index, places);
+            let value = entry.value.expose();
+            if places == [Place::Path] && value.bytes().all(|byte| byte == b'.') {
+                reason = reason.or(Some(Cow::Borrowed("a path gets no value of nothing but dots")));
+            }
             if reason.is_none() {
-                filled = Cow::Owned(filled.replace(&entry.placeholder, &form(entry.value.expose())));
+                filled = Cow::Owned(filled.replace(&entry.placeholder, &form(value)));
             }
             self.note(index, reason);
         }
         filled
     }
 
+    /// Why a value may not be put in at any of these places; `None` when it may.
+    fn refusal(&self, index: usize, places: &[Place]) -> Option<Cow<'static, str>> {
+        if let Err(reason) = self.bound[index] {
+            return Some(reason.into());
+        }
+        let own = self.sealed.entries[index].seal.as_ref().map_or(&[][..], |seal| &seal.places);
+        if own.iter().any(|place| places.contains(place)) {
+            return None;
+        }
+        let words = |places: &[Place]| places.iter().map(|place| place.word()).collect::<Vec<_>>().join(", ");
+        Some(format!("it is sealed to the places {}, this one is {}", words(own), words(places)).into())
+    }
+
     /// Notes placeholders that stay what they are.
-    fn leave(&mut self, text: &str, reason: &'static str) {
+    fn leave(&mut self, bytes: impl AsRef<[u8]>, reason: &'static str) {
         for (index, entry) in self.sealed.entries.iter().enumerate() {
-            if text.contains(&entry.placeholder) {
-                self.note(index, Some(self.bound[index].err().unwrap_or(reason)));
+            if memchr::memmem::find(bytes.as_ref(), entry.placeholder.as_bytes()).is_some() {
+                self.note(index, Some(self.bound[index].err().unwrap_or(reason).into()));
             }
         }
     }
 
     /// A refusal is what is worth knowing, if there are both.
-    fn note(&mut self, index: usize, reason: Option<&'static str>) {
+    fn note(&mut self, index: usize, reason: Option<Cow<'static, str>>) {
         let name = &self.sealed.entries[index].name;
-        let used = SealedUse { name: name.clone(), refused: reason.map(str::to_owned) };
+        let used = SealedUse { name: name.clone(), refused: reason.map(Cow::into_owned) };
         let noted = self.uses.entry(index).or_insert_with(|| used.clone());
         if noted.refused.is_none() {
             *noted = used;

@@ -12,9 +12,10 @@ use http_body_util::{BodyExt, Full};
 use tokio::time::{Instant, timeout_at};
 use wasmtime_wasi_http::{Error as WasiError, WasiBody};
 
+use super::body::Polled;
 use super::error::{Code, Failure};
-use super::sealed::{PutIn, SealedSettings};
-use crate::workflow::Place;
+use super::sealed::{BodyForm, PutIn, SealedSettings};
+use super::sealed_multipart;
 
 /// Bodies up to this size are looked through for placeholders; larger ones go out as they are.
 const BODY_BYTES_MAX: usize = 1 << 20;
@@ -22,15 +23,28 @@ const BODY_BYTES_MAX: usize = 1 << 20;
 /// form of one.
 const HELD_BYTES_MAX: usize = 64 << 10;
 
-/// Where in a body of this type values may stand.
-fn place_of(headers: &HeaderMap) -> Option<Place> {
-    let value = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
-    let essence = value.split(';').next()?.trim().to_ascii_lowercase();
+/// What the body of a request is by its content type.
+fn form_of(headers: &HeaderMap) -> BodyForm {
+    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     match essence.as_str() {
-        "application/json" => Some(Place::Json),
-        "application/x-www-form-urlencoded" => Some(Place::Form),
-        other => other.ends_with("+json").then_some(Place::Json),
+        "application/json" => BodyForm::Json,
+        "application/x-www-form-urlencoded" => BodyForm::Form,
+        "multipart/form-data" => {
+            sealed_multipart::boundary(value).map_or(BodyForm::Other, BodyForm::Multipart)
+        }
+        other if other.ends_with("+json") => BodyForm::Json,
+        _ => BodyForm::Other,
     }
+}
+
+/// Whether the body is looked through. One of a type that gets no value is read only to say
+/// so: not while the guest may still be streaming it.
+fn is_read(form: &BodyForm, request: &Request<WasiBody>) -> bool {
+    let declared = request.headers().get(header::CONTENT_LENGTH);
+    let declared = declared.and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    let is_short = declared.is_some_and(|bytes| bytes <= BODY_BYTES_MAX);
+    !request.body().is_end_stream() && (is_short || !matches!(form, BodyForm::Other))
 }
 
 /// Puts values into the body of a request, which is read whole for it if it is not too large.
@@ -42,9 +56,10 @@ pub(super) async fn put_in(
     mut request: Request<WasiBody>,
     until: Instant,
 ) -> Result<Request<WasiBody>, Failure> {
-    let Some(place) = place_of(request.headers()).filter(|_| !request.body().is_end_stream()) else {
+    let form = form_of(request.headers());
+    if !is_read(&form, &request) {
         return Ok(request);
-    };
+    }
     let (mut read, mut frames) = (Vec::new(), VecDeque::new());
     let mut is_whole = true;
     loop {
@@ -61,10 +76,11 @@ pub(super) async fn put_in(
         }
         if read.len() > BODY_BYTES_MAX {
             is_whole = false;
+            put_in.too_large(&read);
             break;
         }
     }
-    let filled = if is_whole { put_in.body(place, &read) } else { None };
+    let filled = if is_whole { put_in.body(&form, &read) } else { None };
     let Some(filled) = filled else {
         return Ok(request.map(|rest| Begun { frames, rest }.boxed_unsync()));
     };
@@ -83,10 +99,7 @@ impl Body for Begun {
     type Data = Bytes;
     type Error = WasiError;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, WasiError>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled {
         match self.frames.pop_front() {
             Some(frame) => Poll::Ready(Some(Ok(frame))),
             None => Pin::new(&mut self.rest).poll_frame(cx),
@@ -157,10 +170,7 @@ impl<B: Body<Data = Bytes, Error = WasiError> + Unpin> Body for CleanBody<B> {
     type Data = Bytes;
     type Error = WasiError;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, WasiError>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled {
         let this = &mut *self;
         loop {
             if this.is_ended {

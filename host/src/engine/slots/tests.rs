@@ -2,6 +2,7 @@
 
 mod canary;
 mod faults;
+mod sequences;
 
 use std::io::{Seek as _, Write as _};
 use std::panic::AssertUnwindSafe;

@@ -121,3 +121,29 @@ async fn nothing_runs_unclaimed_and_nothing_is_lost_while_the_store_fails() {
     }
     running.stop().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn later_instant_is_not_claimed_before_one_at_which_the_store_failed() {
+    let world = World::new();
+    let workflow = world.every(MINUTE);
+    let running = world.start();
+    world.until("2026-03-01T00:01:10Z").await;
+    running.kill().await;
+    world.until("2026-03-01T00:10:10Z").await;
+    // What was missed takes a while, and the next instant waits behind it.
+    world.state().claim_takes = Duration::from_secs(90);
+    let running = world.start();
+    world.until("2026-03-01T00:11:30Z").await;
+    world.state().claim_takes = Duration::ZERO;
+    world.state().claims_fail = 1;
+    world.until("2026-03-01T00:11:42Z").await;
+    assert_eq!(world.state().claims_fail, 0, "one claim has failed, and the store works again");
+    running.kill().await;
+    let running = world.start();
+    world.until("2026-03-01T00:15:30Z").await;
+    world
+        .check_all_accounted_for(workflow, instant("2026-02-28T23:59:59Z"), instant("2026-03-01T00:15:30Z"))
+        .await;
+    world.check_nothing_twice();
+    running.stop().await;
+}

@@ -55,6 +55,8 @@ pub(super) struct State {
     pub(super) run_ends: Option<RunEnd>,
     pub(super) run_panics: bool,
     pub(super) store_fails: bool,
+    /// So many claims fail.
+    pub(super) claims_fail: usize,
     /// How long a claim takes.
     pub(super) claim_takes: Duration,
     /// What the scheduler did that it must never do. It survives panics, so these are kept.
@@ -345,6 +347,10 @@ impl Ledger for Book {
         }
         self.0.check_store()?;
         let mut state = self.0.state();
+        if let Some(left) = state.claims_fail.checked_sub(1) {
+            state.claims_fail = left;
+            return Err(StoreError::Full { free_bytes: 0 });
+        }
         if state.ticks.contains_key(&key_of(&tick)) {
             return Ok(Claim::Taken);
         }

@@ -51,6 +51,7 @@ pub(super) const RULES: &[Rule] = &[
     ("GET",    "/api/v1/version",                                           Action::UseHost,         On::Host),
     ("GET",    "/api/v1/health",                                            Action::ReadHost,        On::Host),
     ("GET",    "/api/v1/usage",                                             Action::ReadHost,        On::Host),
+    ("GET",    "/api/v1/history",                                           Action::ReadHost,        On::Host),
     ("GET",    "/api/v1/statistics",                                        Action::ReadHost,        On::Host),
     ("GET",    "/api/v1/backup",                                            Action::OperateHost,     On::Host),
     ("GET",    "/api/v1/keys",                                              Action::ReadHost,        On::Host),
@@ -60,7 +61,9 @@ pub(super) const RULES: &[Rule] = &[
     ("GET",    "/api/v1/schedules/upcoming",                                Action::UseHost,         On::Host),
     // Who has no session yet signs in by it: the handler looks at the credentials.
     ("POST",   "/api/v1/session",                                           Action::UsePublic,       On::Host),
+    ("GET",    "/api/v1/sign-in",                                           Action::UsePublic,       On::Host),
     ("DELETE", "/api/v1/session",                                           Action::UseHost,         On::Own),
+    ("POST",   "/api/v1/session/proof",                                     Action::UseHost,         On::Own),
     ("GET",    "/api/v1/me",                                                Action::UseHost,         On::Own),
     ("PUT",    "/api/v1/me/password",                                       Action::ChangeAccount,   On::Own),
     ("GET",    "/api/v1/tokens",                                            Action::ReadAccount,     On::Listed),
@@ -86,6 +89,9 @@ pub(super) const RULES: &[Rule] = &[
     ("GET",    "/api/v1/workflows/{name}/settings",                         Action::InspectWorkflow, On::Workflow),
     ("PATCH",  "/api/v1/workflows/{name}/settings",                         Action::ChangeSettings,  On::Workflow),
     ("PUT",    "/api/v1/workflows/{name}/settings/{setting}",               Action::ChangeSettings,  On::Workflow),
+    ("GET",    "/api/v1/workflows/{name}/samples",                          Action::InspectWorkflow, On::Workflow),
+    ("PUT",    "/api/v1/workflows/{name}/samples/{sample}",                 Action::ChangeWorkflow,  On::Workflow),
+    ("DELETE", "/api/v1/workflows/{name}/samples/{sample}",                 Action::ChangeWorkflow,  On::Workflow),
     ("GET",    "/api/v1/workflows/{name}/runs",                             Action::InspectWorkflow, On::Workflow),
     ("POST",   "/api/v1/workflows/{name}/runs",                             Action::RunWorkflow,     On::Workflow),
     ("POST",   "/api/v1/workflows/{name}/replay",                           Action::RunWorkflow,     On::Workflow),
@@ -103,6 +109,27 @@ pub(super) const RULES: &[Rule] = &[
     ("POST",   "/api/v1/dead/redrive",                                      Action::RedriveVisible,  On::Listed),
     ("GET",    "/api/v1/events",                                            Action::ListVisible,     On::Listed),
 ];
+
+/// What an old session may not do alone: see [`need_proof`]. Handlers ask for the rest, where
+/// it depends on the body.
+const PROVEN: &[(&str, &str)] = &[
+    ("GET", "/api/v1/backup"),
+    ("POST", "/api/v1/keys/rotate"),
+    ("POST", "/api/v1/tokens"),
+    ("POST", "/api/v1/users"),
+    ("PATCH", "/api/v1/users/{login}"),
+    ("PUT", "/api/v1/users/{login}/password"),
+    ("POST", "/api/v1/users/{login}/link"),
+];
+
+/// Refuses a session whose user proved too long ago to be who it is: somebody else may sit
+/// before the browser now, or have its cookie.
+///
+/// # Errors
+/// [`ApiError::Proof`].
+pub(super) fn need_proof(api: &Api, actor: &Actor) -> Result<(), ApiError> {
+    if api.app.accounts.is_proven(actor) { Ok(()) } else { Err(ApiError::Proof) }
+}
 
 /// Whoever asks, for handlers.
 #[derive(Debug, Clone)]
@@ -206,6 +233,9 @@ async fn admit(
             permit(actor, action, Object::from(&*entry.workflow), missing)?;
         }
     }
+    if PROVEN.contains(&(method, path)) {
+        need_proof(api, actor)?;
+    }
     Ok(())
 }
 
@@ -282,6 +312,13 @@ mod tests {
         let unique: BTreeSet<_> = rules.iter().cloned().collect();
         assert_eq!(rules.len(), unique.len(), "a route has two rules");
         assert_eq!(unique, routes);
+    }
+
+    #[test]
+    fn what_needs_a_proof_is_a_route() {
+        for (method, path) in PROVEN {
+            assert!(RULES.iter().any(|rule| (rule.0, rule.1) == (*method, *path)), "{method} {path}");
+        }
     }
 
     #[test]

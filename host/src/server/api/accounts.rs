@@ -11,16 +11,16 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::access::Who;
+use super::access::{self, Who};
 use super::audit::Note;
 use super::auth::{self, Credentials};
 use super::extract::{JsonBody, OptionalJson, Params, Segments};
-use super::{Api, ApiError, Peer, Shared};
+use super::{Api, ApiError, Client, Shared};
 use crate::account::{Account, Scope, Scopes, Secret, SecretKind, SignInMeans, User, Via};
-use crate::accounts::{COOKIE, COOKIE_LOOPBACK, NewSession, NewUser, TokenSpec, UserPatch};
+use crate::accounts::{COOKIE, COOKIE_LOOPBACK, NewSession, NewUser, OIDC_PATH, TokenSpec, UserPatch};
 use crate::api::{
-    CreateToken, CreateUser, CreatedToken, ErrorBody, LinkView, MeView, PatchUser, PutPassword, SessionView,
-    TokenList, TokenView, UserList, UserView,
+    CreateToken, CreateUser, CreatedToken, ErrorBody, LinkView, MeView, PatchUser, ProveSession,
+    ProviderView, PutPassword, SessionView, SignInView, TokenList, TokenView, UserList, UserView,
 };
 
 /// Scopes of a token when its maker names none.
@@ -70,6 +70,17 @@ pub(super) async fn sign_in(
     Ok((StatusCode::CREATED, cookies, Json(view)))
 }
 
+/// By what one can sign in here: what a sign-in page offers.
+#[utoipa::path(
+    get, path = "/api/v1/sign-in", operation_id = "showSignIn", tag = "accounts",
+    responses((status = 200, description = "The ways", body = SignInView)),
+)]
+pub(super) async fn sign_in_ways(State(api): Shared) -> Json<SignInView> {
+    let url = format!("{}{}", api.app.urls.url, OIDC_PATH);
+    let provider = api.app.oidc.as_ref().map(|oidc| ProviderView { name: oidc.name().to_owned(), url });
+    Json(SignInView { password: true, provider })
+}
+
 /// The headers that set the session's cookie, or take it away.
 fn cookies(request: &Parts, secret: Option<&Secret>) -> HeaderMap {
     let mut headers = HeaderMap::new();
@@ -109,6 +120,32 @@ pub(super) async fn sign_out(
     Ok((StatusCode::NO_CONTENT, cookies(&request, None)))
 }
 
+/// Proves that a session is still its user's, with the password. For `accounts.proof_s`
+/// it may do then what an old session may not do alone: change users, tokens and passwords,
+/// rotate keys, take backups, make settings plain. Those are refused with `proof-needed` else.
+#[utoipa::path(
+    post, path = "/api/v1/session/proof", operation_id = "proveSession", tag = "accounts",
+    request_body = ProveSession,
+    responses(
+        (status = 204, description = "It is proved"),
+        (status = 409, description = "It was asked for by something else than a session", body = ErrorBody),
+        (status = 429, description = "The password was wrong too often", body = ErrorBody),
+    ),
+)]
+pub(super) async fn prove(
+    State(api): Shared,
+    who: Who,
+    axum::Extension(client): axum::Extension<Client>,
+    JsonBody(ProveSession { password }): JsonBody<ProveSession>,
+) -> Result<StatusCode, ApiError> {
+    let accounts = &api.app.accounts;
+    let account = who.account()?;
+    let Via::Session { digest, .. } = account.via else { return Err(ApiError::NoSession) };
+    accounts.check_password(account.login.as_str(), &password, client.0).await?;
+    accounts.prove(digest).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
 /// Who asks, and by what right.
 #[utoipa::path(
     get, path = "/api/v1/me", operation_id = "showMe", tag = "accounts",
@@ -138,7 +175,7 @@ pub(super) async fn me(who: Who) -> Result<Json<MeView>, ApiError> {
 pub(super) async fn set_own_password(
     State(api): Shared,
     who: Who,
-    axum::Extension(peer): axum::Extension<Peer>,
+    axum::Extension(client): axum::Extension<Client>,
     JsonBody(PutPassword { password, current }): JsonBody<PutPassword>,
 ) -> Result<Json<UserView>, ApiError> {
     let accounts = &api.app.accounts;
@@ -149,12 +186,14 @@ pub(super) async fn set_own_password(
         Via::AdminToken | Via::Session { means: SignInMeans::OneTimeLink, .. } => true,
         Via::Token(_) | Via::Password | Via::Session { .. } => !has_password,
     };
-    if !is_excused {
+    if is_excused {
+        access::need_proof(&api, &who.0)?;
+    } else {
         let Some(current) = current else {
             let reason = "the present password is needed".to_owned();
             return Err(ApiError::Field { field: "current", reason });
         };
-        accounts.check_password(login, &current, peer.0.ip()).await?;
+        accounts.check_password(login, &current, client.0).await?;
     }
     let keep = match account.via {
         Via::Session { digest, .. } => Some(digest),
@@ -392,7 +431,7 @@ pub(super) async fn create_link(
     OptionalJson(Nothing {}): OptionalJson<Nothing>,
 ) -> Result<(StatusCode, Json<LinkView>), ApiError> {
     let link = api.app.accounts.link(&login).await?;
-    let url = format!("http://{}{}", api.app.urls.api, link.path());
+    let url = format!("{}{}", api.app.urls.url, link.path());
     Ok((StatusCode::CREATED, Json(LinkView { url, expires_at: link.expires_at })))
 }
 

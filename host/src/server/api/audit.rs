@@ -26,6 +26,7 @@ use crate::audit::{AuditVerification, Event};
 const WORDS: &[(&str, &str, &str)] = &[
     ("POST",   "/api/v1/session",                               "session.begin"),
     ("DELETE", "/api/v1/session",                               "session.end"),
+    ("POST",   "/api/v1/session/proof",                         "session.prove"),
     ("PUT",    "/api/v1/me/password",                           "user.password"),
     ("POST",   "/api/v1/tokens",                                "token.create"),
     ("DELETE", "/api/v1/tokens/{id}",                           "token.revoke"),
@@ -40,6 +41,8 @@ const WORDS: &[(&str, &str, &str)] = &[
     ("POST",   "/api/v1/workflows/{name}/activate",             "workflow.activate"),
     ("PATCH",  "/api/v1/workflows/{name}/settings",             "settings.change"),
     ("PUT",    "/api/v1/workflows/{name}/settings/{setting}",   "settings.change"),
+    ("PUT",    "/api/v1/workflows/{name}/samples/{sample}",     "sample.change"),
+    ("DELETE", "/api/v1/workflows/{name}/samples/{sample}",     "sample.remove"),
     ("POST",   "/api/v1/keys/rotate",                           "key.rotate"),
     ("POST",   "/api/v1/workflows/{name}/runs",                 "workflow.run"),
     ("POST",   "/api/v1/workflows/{name}/replay",               "workflow.replay"),
@@ -217,7 +220,12 @@ pub(in crate::server) async fn list(
 )]
 pub(super) async fn verify(State(api): Shared) -> Result<Json<AuditVerification>, ApiError> {
     let audit = api.app.audit.clone();
-    blocking(move || audit.verify()).await.map(Json)
+    let found = blocking(move || audit.verify()).await?;
+    let key = match api.app.config.audit.key_file.as_str() {
+        "" => "audit.key in the data folder, encrypted with the master key",
+        _ => "the file that audit.key_file names",
+    };
+    Ok(Json(AuditVerification { key: key.to_owned(), ..found }))
 }
 
 async fn blocking<T: Send + 'static>(

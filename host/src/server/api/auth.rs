@@ -7,12 +7,12 @@ use axum::http::request::Parts;
 use hyper::header::{self, HeaderMap};
 
 use super::access::Rule;
-use super::{Api, ApiError, Peer};
+use super::{Api, ApiError, Client, Peer};
 use crate::account::{Account, Actor, Scopes, Via};
 use crate::accounts::{COOKIE, COOKIE_LOOPBACK};
 
 /// Routes that anybody may ask: they tell nothing about workflows.
-pub(super) const OPEN: [&str; 4] = ["/", "/healthz", "/readyz", "/api/v1/openapi.json"];
+pub(super) const OPEN: [&str; 5] = ["/", "/healthz", "/readyz", "/api/v1/openapi.json", "/api/v1/sign-in"];
 /// The route that programs on this machine may ask.
 pub(super) const METRICS: &str = "/metrics";
 /// The route by which one signs in. Its handler reads the credentials.
@@ -90,7 +90,7 @@ pub(in crate::server) fn session_cookie(request: &Parts) -> Option<&str> {
 }
 
 /// The value of the cookie of this name, if there is exactly one.
-fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+pub(in crate::server) fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     let lines = headers.get_all(header::COOKIE).iter().filter_map(|line| line.to_str().ok());
     let pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
     let mut values = pairs.filter(|(found, _)| *found == name).map(|(_, value)| value);
@@ -121,11 +121,10 @@ pub(in crate::server) fn is_local(request: &Parts) -> bool {
         && !PROXY_HEADERS.iter().any(|name| request.headers.contains_key(*name))
 }
 
-/// Where a request comes from: its connection's other end. What a proxy says of that is not
-/// taken on trust.
+/// Where a request comes from: its connection's other end, or who one of `server.trusted_proxies`
+/// says that it is. What any other proxy says is not taken on trust.
 pub(in crate::server) fn address(request: &Parts) -> IpAddr {
-    let peer = request.extensions.get::<Peer>();
-    peer.map_or(IpAddr::from([0, 0, 0, 0]), |peer| peer.0.ip().to_canonical())
+    request.extensions.get::<Client>().map_or(IpAddr::from([0, 0, 0, 0]), |client| client.0)
 }
 
 #[cfg(test)]

@@ -27,8 +27,8 @@ const CHUNK_BYTES: usize = 256 << 10;
 const CHUNKS_MAX: usize = 8;
 
 /// Everything that the host keeps at this moment, as a tar archive: a data folder, and at
-/// its end `manifest.json` (`BackupManifest`). It holds secrets: settings, the URLs' keys,
-/// the operator's token, hashes of passwords, the audit log and its key. An archive without the manifest is not whole.
+/// its end `manifest.json` (`BackupManifest`). It holds secrets: the URLs' keys, the operator's
+/// token, hashes of passwords, the audit log, and, encrypted, settings and the log's key. An archive without the manifest is not whole.
 #[utoipa::path(
     get, path = "/api/v1/backup", operation_id = "takeBackup", tag = "host",
     responses(

@@ -10,6 +10,7 @@ use crate::accounts::AccountError;
 use crate::app::RotateError;
 use crate::audit::AuditError;
 use crate::deploy::DeployError;
+use crate::oidc::OidcError;
 use crate::registry::RegistryError;
 use crate::server::body::BodyError;
 use crate::server::framing::FramingError;
@@ -36,6 +37,12 @@ pub(in crate::server) enum ApiError {
     /// The token may not do this, though its user may.
     #[error("the token does not have the scope {0}")]
     NeedsScope(Scope),
+    /// The session is too old for this without a proof.
+    #[error("this needs a password again: the session's last one is too long ago")]
+    Proof,
+    /// What is asked for is for sessions.
+    #[error("only a session can be proved")]
+    NoSession,
     /// Another site may have made a browser send this.
     #[error("the request comes from another site")]
     CrossOrigin,
@@ -119,6 +126,9 @@ pub(in crate::server) enum ApiError {
     /// The master key was not changed.
     #[error(transparent)]
     Rotate(Box<RotateError>),
+    /// The sign-in provider's user was not signed in.
+    #[error(transparent)]
+    Oidc(#[from] OidcError),
     /// The audit log cannot be read.
     #[error(transparent)]
     Audit(#[from] AuditError),

@@ -10,7 +10,9 @@ use axum::http::request::Parts;
 use bytes::Bytes;
 use hyper::header;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
 
+use super::strict::Strict;
 use super::{Api, ApiError};
 use crate::server::body::{self, Patience};
 use crate::server::framing::Verdict;
@@ -127,10 +129,19 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     if bytes.trim_ascii_start().first() == Some(&b'[') {
         return Err(ApiError::Json { reason: "an object is needed, not an array".to_owned(), is_data: true });
     }
-    Json::<T>::from_bytes(bytes).map(|Json(value)| value).map_err(|error| {
+    Json::<Objects<T>>::from_bytes(bytes).map(|Json(Objects(value))| value).map_err(|error| {
         let is_data = matches!(error, JsonRejection::JsonDataError(_));
         ApiError::Json { reason: without_preamble(&error.body_text()), is_data }
     })
+}
+
+/// A value whose structs are objects, also inside.
+struct Objects<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Objects<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        T::deserialize(Strict(deserializer)).map(Self)
+    }
 }
 
 /// axum's messages begin with a sentence of their own, and the parser's follow.

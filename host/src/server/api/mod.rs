@@ -13,6 +13,7 @@ mod backup;
 mod error;
 pub(in crate::server) mod events;
 pub(in crate::server) mod extract;
+pub(in crate::server) mod history;
 mod keys;
 mod openapi;
 pub(in crate::server) mod probes;
@@ -21,14 +22,16 @@ pub(in crate::server) mod replay;
 mod request;
 pub(in crate::server) mod runs;
 mod runtimes;
+pub(in crate::server) mod samples;
 pub(in crate::server) mod schedules;
 pub(in crate::server) mod settings;
 pub(in crate::server) mod statistics;
+mod strict;
 pub(in crate::server) mod versions;
 pub(in crate::server) mod view;
-mod workflows;
+pub(in crate::server) mod workflows;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use axum::Router;
@@ -63,6 +66,11 @@ type Shared = axum::extract::State<Arc<Api>>;
 /// The client's address, in a request's extensions.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Peer(pub(super) SocketAddr);
+
+/// Where a request comes from, in its extensions: the connection's other end, or who a trusted
+/// proxy says that it is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Client(pub(super) IpAddr);
 
 /// The route that answered, in a response's extensions: a pattern for counters, never a
 /// path.
@@ -111,6 +119,8 @@ fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(versions::activate))
         .routes(routes!(settings::list, settings::change))
         .routes(routes!(settings::put))
+        .routes(routes!(samples::list))
+        .routes(routes!(samples::put, samples::remove))
         .routes(routes!(runs::list_of_workflow, runs::test))
         .routes(routes!(schedules::change, schedules::remove))
         .routes(routes!(schedules::upcoming))
@@ -128,6 +138,8 @@ fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(queue::redrive))
         .routes(routes!(events::events))
         .routes(routes!(accounts::sign_in, accounts::sign_out))
+        .routes(routes!(accounts::sign_in_ways))
+        .routes(routes!(accounts::prove))
         .routes(routes!(accounts::me))
         .routes(routes!(accounts::set_own_password))
         .routes(routes!(accounts::tokens, accounts::create_token))
@@ -143,6 +155,7 @@ fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(probes::version))
         .routes(routes!(probes::health))
         .routes(routes!(probes::usage))
+        .routes(routes!(history::show))
         .routes(routes!(keys::list))
         .routes(routes!(keys::rotate))
         .routes(routes!(backup::backup))

@@ -105,9 +105,21 @@ pub(super) async fn replay_many(
     Segments(name): Segments<String>,
     OptionalJson(asked): OptionalJson<ReplayMany>,
 ) -> Result<(StatusCode, Json<ReplayedMany>), ApiError> {
-    let entry = api.app.registry.find(&name)?;
+    Ok((StatusCode::ACCEPTED, Json(many(&api, &name, asked).await?)))
+}
+
+/// Queues runs of a workflow to be run again.
+///
+/// # Errors
+/// Nothing is deployed, a field is wrong, or there is no room for the first of them.
+pub(in crate::server) async fn many(
+    api: &Api,
+    name: &str,
+    asked: ReplayMany,
+) -> Result<ReplayedMany, ApiError> {
+    let entry = api.app.registry.find(name)?;
     if entry.version.is_none() {
-        return Err(ApiError::NothingDeployed { name });
+        return Err(ApiError::NothingDeployed { name: name.to_owned() });
     }
     if let Some(number) = asked.version {
         api.app.registry.at_version(&entry, number).await?;
@@ -123,14 +135,14 @@ pub(super) async fn replay_many(
         trigger: asked.trigger.map(runs::trigger).transpose()?,
         since: asked.since,
         until: asked.until,
-        text: None,
+        text: asked.text.map(runs::needle).transpose()?.flatten(),
     };
     let limit = runs::limit(Some(asked.limit.unwrap_or(REPLAYS_MAX)))?;
     let page = api.app.store.runs(filter, asked.cursor, limit).await?;
     let mut replayed = ReplayedMany { queued: Vec::new(), skipped: Vec::new(), next: page.next };
     let mut last: Option<RunId> = None;
     for run in &page.runs {
-        match queue_again(&api, &entry, run, asked.version).await {
+        match queue_again(api, &entry, run, asked.version).await {
             Ok(new) => replayed.queued.push(Replayed { run: new, replay_of: run.id }),
             Err(ApiError::Store(error @ (StoreError::QueueFull { .. } | StoreError::Full { .. })))
                 if last.is_none() =>
@@ -149,7 +161,7 @@ pub(super) async fn replay_many(
         }
         last = Some(run.id);
     }
-    Ok((StatusCode::ACCEPTED, Json(replayed)))
+    Ok(replayed)
 }
 
 async fn queue_again(api: &Api, entry: &Entry, run: &Run, version: Option<u32>) -> Result<RunId, ApiError> {

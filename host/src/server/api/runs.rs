@@ -36,9 +36,9 @@ const TEST_SCHEDULE: &str = "test";
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(in crate::server) struct RunParams {
-    /// Statuses, separated by commas; all when it is left out.
+    /// Statuses, separated by commas; all when it is left out or empty.
     #[param(
-        pattern = "^(queued|running|succeeded|failed|interrupted|cancelled)(,(queued|running|succeeded|failed|interrupted|cancelled))*$"
+        pattern = "^((queued|running|succeeded|failed|interrupted|cancelled)(,(queued|running|succeeded|failed|interrupted|cancelled))*)?$"
     )]
     pub(in crate::server) status: Option<String>,
     /// `catch`, `pull`, `test` or `replay`.
@@ -50,10 +50,10 @@ pub(in crate::server) struct RunParams {
     /// Runs accepted before this instant (RFC 3339).
     #[param(value_type = Option<String>, format = DateTime)]
     pub(in crate::server) until: Option<Timestamp>,
-    /// Runs with this text in their log, their error or its trace; ASCII letters match in
+    /// Runs with this text in their log, their error or its trace, unless it is empty; ASCII letters match in
     /// either case. A page reads about 8 MiB of records at most: it may not be full, or be
     /// empty, and have a `next` all the same; `searched` says how far it came.
-    #[param(min_length = 1, max_length = 256)]
+    #[param(max_length = 256)]
     pub(in crate::server) text: Option<String>,
     /// Runs of a page, 1 to 500; 50 when it is left out. Runs that have not ended come on
     /// top of it: all that run, and at most as many that wait in the queue.
@@ -111,10 +111,7 @@ pub(in crate::server) async fn page(
     let limit = limit(params.limit)?;
     let cursor = params.cursor.as_deref().map(str::parse::<RunId>).transpose();
     let cursor = cursor.map_err(|error| ApiError::Query(format!("cursor: {error}")))?;
-    let text = params.text.filter(|text| !text.is_empty());
-    if text.as_ref().is_some_and(|text| text.len() > TEXT_BYTES_MAX) {
-        return Err(ApiError::Query(format!("text: must be at most {TEXT_BYTES_MAX} bytes")));
-    }
+    let text = params.text.map(needle).transpose()?.flatten();
     let filter = RunFilter {
         workflow,
         among: None,
@@ -154,7 +151,18 @@ pub(super) fn limit(asked: Option<usize>) -> Result<usize, ApiError> {
     Err(ApiError::Query(format!("limit: must be 1 to {LIMIT_MAX}, is {limit}")))
 }
 
-pub(super) fn statuses(list: &str) -> Result<Vec<Status>, ApiError> {
+/// A text that is searched for; `None` for an empty one.
+///
+/// # Errors
+/// It is too long.
+pub(super) fn needle(text: String) -> Result<Option<String>, ApiError> {
+    if text.len() > TEXT_BYTES_MAX {
+        return Err(ApiError::Query(format!("text: must be at most {TEXT_BYTES_MAX} bytes")));
+    }
+    Ok(Some(text).filter(|text| !text.is_empty()))
+}
+
+pub(in crate::server) fn statuses(list: &str) -> Result<Vec<Status>, ApiError> {
     let words = list.split(',').map(str::trim).filter(|word| !word.is_empty());
     words
         .map(|word| {

@@ -5,7 +5,7 @@ use axum::extract::State;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::access::Who;
+use super::access::{Who, need_proof};
 use super::audit::Note;
 use super::extract::{JsonBody, Params, Segments};
 use super::{ApiError, Shared, view};
@@ -59,6 +59,9 @@ pub(super) async fn change(
     JsonBody(patch): JsonBody<PatchSettings>,
 ) -> Result<Json<SettingList>, ApiError> {
     patch.keys().for_each(|name| note.add(name));
+    if params.visibility == Some(Visibility::Plain) {
+        need_proof(&api, &actor)?;
+    }
     let by = actor.login().map(ToString::to_string);
     let settings = api.app.registry.change_settings(&name, patch, params.visibility, by).await?;
     Ok(Json(view::settings(&settings)))
@@ -86,6 +89,9 @@ pub(super) async fn put(
     JsonBody(spec): JsonBody<SettingSpec>,
 ) -> Result<Json<SettingList>, ApiError> {
     note.add(&setting);
+    if spec.visibility == Some(Visibility::Plain) {
+        need_proof(&api, &actor)?;
+    }
     let by = actor.login().map(ToString::to_string);
     let settings = api.app.registry.put_setting(&name, &setting, spec, by).await?;
     Ok(Json(view::settings(&settings)))

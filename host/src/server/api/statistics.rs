@@ -1,6 +1,6 @@
 //! Statistics: rates, failures and percentiles over time, of a workflow or of the host.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use axum::Json;
 use axum::extract::State;
@@ -81,18 +81,44 @@ pub(in crate::server) async fn view(
 ) -> Result<StatisticsView, ApiError> {
     let (from, to, step_minutes) = range(&params, Timestamp::now())?;
     let points = api.app.store.statistics(workflow, from, to, step_minutes).await?;
+    Ok(seen(from, to, step_minutes, &points))
+}
+
+/// The statistics of each of some workflows, or of all without `among`; those without runs are
+/// left out.
+///
+/// # Errors
+/// The range is wrong, or the store fails.
+pub(in crate::server) async fn views(
+    api: &Api,
+    among: Option<HashSet<WorkflowId>>,
+    params: StatisticsParams,
+) -> Result<HashMap<WorkflowId, StatisticsView>, ApiError> {
+    let (from, to, step_minutes) = range(&params, Timestamp::now())?;
+    let found = api.app.store.statistics_by_workflow(among, from, to, step_minutes).await?;
+    Ok(found.into_iter().map(|(id, points)| (id, seen(from, to, step_minutes, &points))).collect())
+}
+
+fn seen(from: Timestamp, to: Timestamp, step_minutes: u32, points: &[(Timestamp, Rollup)]) -> StatisticsView {
     let mut total = Rollup::default();
     points.iter().for_each(|(_, rollup)| total.merge(rollup));
-    Ok(StatisticsView {
+    StatisticsView {
         from,
         to,
         step_minutes,
         total: point(from, &total),
         points: points.iter().map(|(at, rollup)| point(*at, rollup)).collect(),
-    })
+    }
 }
 
-fn range(params: &StatisticsParams, now: Timestamp) -> Result<(Timestamp, Timestamp, u32), ApiError> {
+/// The minutes that are asked for, and those of a point.
+///
+/// # Errors
+/// The range is wrong, or has too many points.
+pub(super) fn range(
+    params: &StatisticsParams,
+    now: Timestamp,
+) -> Result<(Timestamp, Timestamp, u32), ApiError> {
     let wrong = |text: String| Err(ApiError::Query(text));
     let minute = |at: Timestamp| at.as_second().div_euclid(60);
     // The current minute belongs to it.

@@ -1,5 +1,7 @@
 //! Workflows: list, create, show, change, archive.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -8,9 +10,10 @@ use axum::response::IntoResponse;
 use super::access::{self, Who};
 use super::audit::Note;
 use super::extract::{JsonBody, Segments};
-use super::{ApiError, Shared, view};
-use crate::account::Action;
+use super::{Api, ApiError, Shared, view};
+use crate::account::{Action, Actor};
 use crate::api::{CreateWorkflow, ErrorBody, PatchWorkflow, WorkflowList, WorkflowView};
+use crate::registry::Entry;
 
 /// The workflows that one may see, by name.
 #[utoipa::path(
@@ -92,8 +95,22 @@ pub(super) async fn change(
     JsonBody(patch): JsonBody<PatchWorkflow>,
 ) -> Result<Json<WorkflowView>, ApiError> {
     note.fields(&patch);
+    let entry = apply(&api, &actor, &name, patch).await?;
+    Ok(Json(view::workflow(&entry, &api.app, &actor)))
+}
+
+/// Changes a workflow, for whoever may change it: whether they may share it is asked here.
+///
+/// # Errors
+/// They may not, or the field that is wrong.
+pub(in crate::server) async fn apply(
+    api: &Api,
+    actor: &Actor,
+    name: &str,
+    patch: PatchWorkflow,
+) -> Result<Arc<Entry>, ApiError> {
     if patch.shares() {
-        access::find(&api, &actor, Action::ShareWorkflow, &name)?;
+        access::find(api, actor, Action::ShareWorkflow, name)?;
     }
     if let Some(owner) = &patch.owner {
         let user = api.app.accounts.user(owner);
@@ -106,8 +123,7 @@ pub(super) async fn change(
             return Err(ApiError::Field { field: "owner", reason });
         }
     }
-    let entry = api.app.registry.change(&name, patch).await?;
-    Ok(Json(view::workflow(&entry, &api.app, &actor)))
+    Ok(api.app.registry.change(name, patch).await?)
 }
 
 /// Deletes a workflow with its versions, settings and runs, for good.

@@ -14,7 +14,8 @@ use crate::server::api::{ApiError, upload};
 const FORM_BYTES_MAX: usize = 4 << 20;
 
 /// Fields that say what is done, and with what: they go to the audit log.
-const NOTED: [&str; 8] = ["action", "which", "name", "login", "role", "version", "schedule", "token"];
+const NOTED: [&str; 10] =
+    ["action", "keep", "part", "which", "name", "login", "role", "version", "schedule", "token"];
 
 /// Names and values, in their order.
 #[derive(Debug, Default)]
@@ -24,6 +25,11 @@ impl Fields {
     /// What `application/x-www-form-urlencoded` says.
     pub(super) fn parse(bytes: &[u8]) -> Self {
         Self(form_urlencoded::parse(bytes).into_owned().collect())
+    }
+
+    /// All names and values, in their order.
+    pub(super) fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
     /// The value of a field as it was typed; empty when there is none.

@@ -12,7 +12,7 @@ use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Uri};
 
 use super::session::Viewer;
-use super::{Console, Html, access, assets, shell};
+use super::{Console, Html, access, assets, proof, shell};
 use crate::audit::Event;
 use crate::server::api::{ApiError, auth};
 use crate::server::reply::Problem;
@@ -44,9 +44,17 @@ pub(super) async fn need_session(
     let (notes, address) = (Notes::default(), auth::address(&parts));
     let named = path.split('/').nth(2).unwrap_or_default().to_owned();
     let who = viewer.name().to_owned();
-    parts.extensions.insert::<Viewer>(viewer);
     parts.extensions.insert(notes.clone());
-    let response = next.run(Request::from_parts(parts, body)).await;
+    let mut request = Request::from_parts(parts, body);
+    if request.method() == Method::POST && proof::is_guarded(route.as_str()) {
+        request = match proof::check(&console, &viewer, route.as_str(), request).await {
+            Ok(Ok(request)) => request,
+            Ok(Err(asked)) => return asked,
+            Err(error) => return error.into_response(),
+        };
+    }
+    request.extensions_mut().insert::<Viewer>(viewer);
+    let response = next.run(request).await;
     if let Some(what) = rule.word {
         let status = status(&response);
         let (via, address) = ("session".to_owned(), Some(address));

@@ -12,6 +12,7 @@ mod guard;
 mod icons;
 mod pages;
 mod parts;
+mod proof;
 mod session;
 mod shell;
 mod text;
@@ -26,21 +27,25 @@ use axum::routing::{get, post};
 use maud::Markup;
 
 use self::pages::{
-    account, admin, audit, create, dead, function, host, monitoring, overview, run, runs, schedules,
-    settings, sign_in, users, versions, workflows,
+    account, admin, audit, configuration, create, dead, function, host, monitoring, oidc, overview, run,
+    runs, samples, schedules, settings, sign_in, users, versions, workflows,
 };
 use super::api::Api;
+use crate::accounts::OIDC_PATH;
+use crate::oidc::CALLBACK_PATH;
 
 /// What pages work with.
 struct Console {
     api: Arc<Api>,
+    /// By what workflows are sorted that is not in memory.
+    ranking: workflows::Ranking,
 }
 
 type Shared = axum::extract::State<Arc<Console>>;
 
 /// The console's routes, for the router of the management API.
 pub(super) fn routes(api: Arc<Api>) -> Router<Arc<Api>> {
-    let console = Arc::new(Console { api });
+    let console = Arc::new(Console { api, ranking: workflows::Ranking::default() });
     let signed_in = Router::new()
         .route("/sign-out", post(sign_in::sign_out))
         .route("/workflows", get(workflows::list))
@@ -49,7 +54,8 @@ pub(super) fn routes(api: Arc<Api>) -> Router<Arc<Api>> {
         .route("/schedule-preview", get(schedules::preview))
         .route("/workflows/{name}", get(overview::show))
         .route("/workflows/{name}/change", post(overview::change))
-        .route("/workflows/{name}/share", post(overview::share))
+        .route("/workflows/{name}/configuration", get(configuration::show).post(configuration::change))
+        .route("/workflows/{name}/share", post(configuration::share))
         .route("/workflows/{name}/run", post(overview::run_now))
         .route("/workflows/{name}/archive", post(overview::archive))
         .route("/workflows/{name}/schedules", post(schedules::change))
@@ -59,8 +65,10 @@ pub(super) fn routes(api: Arc<Api>) -> Router<Arc<Api>> {
         .route("/workflows/{name}/function/deploy", post(function::deploy))
         .route("/workflows/{name}/function/upload", post(function::upload))
         .route("/workflows/{name}/function/test", post(function::test))
+        .route("/workflows/{name}/function/samples", post(samples::change))
         .route("/workflows/{name}/settings", get(settings::show).post(settings::change))
         .route("/workflows/{name}/runs", get(runs::of_workflow))
+        .route("/workflows/{name}/runs/replay", post(runs::replay))
         .route("/workflows/{name}/events", get(runs::events_of_workflow))
         .route("/workflows/{name}/monitoring", get(monitoring::of_workflow))
         .route("/runs", get(runs::all))
@@ -78,6 +86,8 @@ pub(super) fn routes(api: Arc<Api>) -> Router<Arc<Api>> {
         .route_layer(middleware::from_fn_with_state(console.clone(), guard::need_session));
     Router::new()
         .route("/sign-in", get(sign_in::form).post(sign_in::sign_in))
+        .route(OIDC_PATH, get(oidc::begin))
+        .route(CALLBACK_PATH, get(oidc::finish))
         .route("/static/{file}", get(assets::serve))
         .merge(signed_in)
         .route_layer(middleware::from_fn(guard::protect))

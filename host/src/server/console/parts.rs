@@ -156,6 +156,7 @@ pub(super) fn percent(share: f64) -> String {
     match share {
         share if share >= 1.0 => "100%".to_owned(),
         share if share > 0.999 => ">99.9%".to_owned(),
+        share if share <= 0.0 => "0%".to_owned(),
         share => format!("{:.1}%", share * 100.0),
     }
 }
@@ -172,6 +173,7 @@ pub(super) enum Tab {
     Overview,
     Function,
     Settings,
+    Configuration,
     Runs,
     Monitoring,
 }
@@ -193,7 +195,14 @@ pub(super) fn workflow_page(
         (Tab::Settings, "/settings", "Settings"),
         (Tab::Runs, "/runs", "Debugger"),
         (Tab::Monitoring, "/monitoring", "Monitoring"),
+        (Tab::Configuration, "/configuration", "Configuration"),
     ];
+    let changes = viewer.may_with(Action::ChangeWorkflow, workflow);
+    let is_shown = |own: Tab| match own {
+        Tab::Overview | Tab::Monitoring => true,
+        Tab::Configuration => changes,
+        Tab::Function | Tab::Settings | Tab::Runs => inspects,
+    };
     let shown = html! {
         div.head {
             p.crumbs { a href="/workflows" { "Workflows" } }
@@ -206,7 +215,7 @@ pub(super) fn workflow_page(
             @if !workflow.description.is_empty() { p.soft { (text::line(&workflow.description)) } }
         }
         nav.tabs aria-label="Workflow" {
-            @for (own, path, title) in tabs.into_iter().filter(|(own, ..)| inspects || matches!(own, Tab::Overview | Tab::Monitoring)) {
+            @for (own, path, title) in tabs.into_iter().filter(|(own, ..)| is_shown(*own)) {
                 a href={ (base) (path) } aria-current=[(own == tab).then_some("page")] { (title) }
             }
         }
@@ -228,7 +237,7 @@ mod tests {
 
     #[test]
     fn a_share_is_whole_only_when_nothing_failed() {
-        assert_eq!([1.0, 0.99999, 0.5, 0.0].map(percent), ["100%", ">99.9%", "50.0%", "0.0%"]);
+        assert_eq!([1.0, 0.99999, 0.5, 0.0].map(percent), ["100%", ">99.9%", "50.0%", "0%"]);
     }
 
     #[test]

@@ -54,6 +54,11 @@ impl Viewer {
         self.decide(action, object).is_allowed()
     }
 
+    /// Whether they may change a workflow.
+    pub(super) fn may_change(&self, workflow: &Workflow) -> bool {
+        self.decide(Action::ChangeWorkflow, Object::from(workflow)).is_allowed()
+    }
+
     /// Whether they may know that a workflow exists.
     pub(super) fn sees(&self, workflow: &Workflow) -> bool {
         self.decide(Action::ShowWorkflow, Object::from(workflow)).is_allowed()

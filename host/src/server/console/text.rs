@@ -45,6 +45,34 @@ pub(super) fn bytes(count: u64) -> String {
     }
 }
 
+/// A number of bytes that reads back as it is, for example `64 MiB` or `1500 B`.
+pub(super) fn exact_bytes(count: u64) -> String {
+    let unit = SIZES.iter().rev().find(|(_, size)| count >= *size && count.is_multiple_of(*size));
+    unit.map_or_else(|| format!("{count} B"), |(name, size)| format!("{} {name}", count / size))
+}
+
+/// A number of bytes as people write it: `64 MiB`, `64MB`, `1500`; `None` for what is none.
+/// Units are powers of 1024, however they are written.
+pub(super) fn parse_bytes(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let unit = unit.trim().to_ascii_lowercase();
+    let size = match unit.as_str() {
+        "" | "b" | "bytes" => 1,
+        other => {
+            let found = SIZES.iter().find(|(name, _)| {
+                let name = name.to_ascii_lowercase();
+                other == name || *other == name.replace('i', "") || *other == name[..1]
+            });
+            found?.1
+        }
+    };
+    number.parse::<u64>().ok()?.checked_mul(size)
+}
+
+const SIZES: [(&str, u64); 4] = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("TiB", 1 << 40)];
+
 /// Milliseconds for people, for example `12.3 ms` or `1.4 s`.
 pub(super) fn millis(ms: f64) -> String {
     match ms {
@@ -92,6 +120,19 @@ mod tests {
         assert_eq!(visible("a\tb\nc\u{1b}[31m\u{0}\r\n"), "a\tb\nc\\u{1b}[31m\\u{0}\\r\n");
         assert_eq!(visible("x\u{202e}gnp.exe\u{200b}é漢"), "x\\u{202e}gnp.exe\\u{200b}é漢");
         assert_eq!(line("a\nb"), "a\\nb");
+    }
+
+    #[test]
+    fn sizes_read_back_as_they_are_written() {
+        for count in [0, 1, 1500, 1 << 10, 3 << 20, (3 << 20) + 1, 10 << 30, 1 << 40] {
+            assert_eq!(parse_bytes(&exact_bytes(count)), Some(count));
+        }
+        for (text, read) in [("64MB", 64 << 20), ("2g", 2 << 30), (" 512 kib ", 512 << 10), ("7 bytes", 7)] {
+            assert_eq!(parse_bytes(text), Some(read), "{text}");
+        }
+        for text in ["", "MiB", "1.5 MiB", "-1", "1 MiBs", "99999999999 TiB"] {
+            assert_eq!(parse_bytes(text), None, "{text}");
+        }
     }
 
     #[test]

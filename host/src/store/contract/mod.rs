@@ -5,6 +5,7 @@
 //! tests of its own with `contract_tests!`.
 
 mod accounts;
+mod figures;
 mod ledger;
 mod metadata;
 mod queue;
@@ -16,7 +17,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-pub(crate) use self::{accounts::*, ledger::*, metadata::*, queue::*, runs::*, whole::*};
+pub(crate) use self::{accounts::*, figures::*, ledger::*, metadata::*, queue::*, runs::*, whole::*};
 use super::samples::{log, workflow};
 use super::{Durability, RunFilter, RunPage, Store};
 use crate::run::{Run, RunId};
@@ -60,6 +61,8 @@ macro_rules! contract_tests {
                 runs_are_listed_newest_first_through_every_filter
                 text_is_found_in_logs_and_errors
                 statistics_outlive_their_runs
+                history_of_the_host_comes_back_after_reopening
+                statistics_and_last_runs_are_told_by_workflow
                 pages_have_every_run_once_while_others_are_appended
                 prune_deletes_what_it_counts_and_nothing_younger
                 own_limits_of_a_workflow_take_its_runs_at_once

@@ -8,7 +8,10 @@
 //! 0                                          nothing
 //! 1 | head's bytes 4 | head as JSON | body   a request
 //! 2 | JSON                                   a tick
+//! 3 | nonce 24 | ciphertext                  a request, encrypted: all that 1 would be
 //! ```
+//!
+//! Requests are encrypted (see [`super::sealing`]); 1 is what older builds wrote.
 
 use std::path::Path;
 
@@ -16,12 +19,17 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::book::{Book, InputPlace};
-use super::{EventInput, QueueEntry};
+use super::{EventInput, QueueEntry, sealing};
 use crate::run::{Body, RequestRecord, RunId};
 use crate::store::frame::{self, Builder, FRAME_BYTES_MAX, HEADER_BYTES, Kind, Salt};
 use crate::store::logfile::{self, Purpose};
 use crate::store::status::Status;
 use crate::store::{Result, StoreError};
+
+/// The first byte of a request's input.
+pub(super) const PLAIN_REQUEST: u8 = 1;
+/// The first byte of one that is encrypted.
+pub(super) const SEALED_REQUEST: u8 = 3;
 
 #[derive(Serialize, Deserialize)]
 struct RequestHead {
@@ -70,7 +78,7 @@ pub(in crate::store) fn encode_input(input: &EventInput) -> Result<Vec<u8>> {
             };
             let head = serde_json::to_vec(&head).map_err(unencodable)?;
             let mut bytes = Vec::with_capacity(5 + head.len() + request.body.bytes.len());
-            bytes.push(1);
+            bytes.push(PLAIN_REQUEST);
             bytes.extend_from_slice(&(head.len() as u32).to_le_bytes());
             bytes.extend_from_slice(&head);
             bytes.extend_from_slice(&request.body.bytes);
@@ -90,10 +98,10 @@ fn unencodable(error: serde_json::Error) -> StoreError {
 }
 
 fn decode_input(bytes: &[u8]) -> Option<EventInput> {
-    let (tag, rest) = bytes.split_first()?;
+    let (&tag, rest) = bytes.split_first()?;
     match tag {
         0 => Some(EventInput::Nothing),
-        1 => {
+        PLAIN_REQUEST => {
             let (bytes, rest) = rest.split_at_checked(4)?;
             let head_bytes = u32::from_le_bytes(bytes.try_into().ok()?) as usize;
             let (head, body) = rest.split_at_checked(head_bytes)?;
@@ -118,6 +126,8 @@ fn decode_input(bytes: &[u8]) -> Option<EventInput> {
 pub(in crate::store) struct OldFile {
     pub(in crate::store) number: u64,
     pub(in crate::store) bytes: u64,
+    /// It holds requests that are not encrypted: an older build wrote it.
+    pub(in crate::store) has_plain: bool,
 }
 
 /// Applies every file to a new book.
@@ -125,19 +135,19 @@ pub(in crate::store) fn read_all(folder: &Path, salt: Salt, status: &Status) -> 
     let mut book = Book::default();
     let mut files = Vec::new();
     for number in Purpose::Queue.numbers(folder)? {
-        let bytes = read_file(folder, number, salt, &mut book, status)?;
-        files.push(OldFile { number, bytes });
+        files.push(read_file(folder, number, salt, &mut book, status)?);
     }
     book.orphan_all();
     Ok((book, files))
 }
 
-fn read_file(folder: &Path, number: u64, salt: Salt, book: &mut Book, status: &Status) -> Result<u64> {
+fn read_file(folder: &Path, number: u64, salt: Salt, book: &mut Book, status: &Status) -> Result<OldFile> {
     let read = logfile::open(folder, Purpose::Queue, number, salt)?;
-    let mut unreadable = 0;
+    let (mut unreadable, mut has_plain) = (0, false);
     let each = |found: frame::Found<'_>| match found.kind {
         Some(Kind::Event) => match serde_json::from_slice::<QueueEntry>(found.body) {
             Ok(entry) => {
+                has_plain |= sealing::is_plain(&entry, found.tail);
                 let frame_bytes = HEADER_BYTES + found.body.len() + found.tail.len();
                 let input = (!found.tail.is_empty()).then_some(InputPlace {
                     file: number,
@@ -165,7 +175,7 @@ fn read_file(folder: &Path, number: u64, salt: Salt, book: &mut Book, status: &S
     if unreadable > 0 {
         status.warn(format!("{unreadable} entries of queue file {number} cannot be understood"));
     }
-    Ok(read.bytes)
+    Ok(OldFile { number, bytes: read.bytes, has_plain })
 }
 
 /// The bytes of an input.

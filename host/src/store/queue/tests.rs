@@ -9,6 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::writer::FILE_BYTES;
 use super::{Enqueued, Event, EventInput, EventQueue, QueueEntry, QueueLimits, Room, Settlement, Wanted};
+use crate::keys::{KeyOrigin, KeyRing, MasterKey};
 use crate::run::{RunId, Status};
 use crate::store::samples::{end, event, input, key, workflow};
 use crate::store::{EmbeddedOptions, EmbeddedStore, Store, StoreError};
@@ -159,10 +160,10 @@ async fn damaged_event_is_reported_and_the_others_go_on() {
     // The bytes change under a store that is open: the frame of the second.
     let path = temp.path().join("data/queue/00000001.log");
     let mut bytes = fs::read(&path).unwrap();
-    let marker = b"the body of this event";
-    let places: Vec<usize> =
-        (0..bytes.len() - marker.len()).filter(|at| bytes[*at..].starts_with(marker)).collect();
-    bytes[places[1]] ^= 1;
+    let third = format!("{{\"event\":{{\"id\":\"{}\"", events[2].id);
+    let third = (0..bytes.len()).find(|at| bytes[*at..].starts_with(third.as_bytes())).unwrap();
+    // The last bytes of the second's input, which stands right before.
+    bytes[third - crate::store::frame::HEADER_BYTES - 8] ^= 1;
     fs::write(&path, &bytes).unwrap();
     assert_eq!(store.verify().await.unwrap().problems.len(), 1);
     let leased = store.lease(Timestamp::now(), Wanted::each(10), any()).await.unwrap().leased;
@@ -177,4 +178,101 @@ async fn damaged_event_is_reported_and_the_others_go_on() {
     assert_eq!(store.orphans().await.unwrap().len(), 2);
     assert!(store.health().warnings.iter().any(|line| line.contains("of queue file 1 are damaged")));
     assert_eq!(store.event_input(events[1].id).await.unwrap(), Some(EventInput::Nothing));
+}
+
+const SECRET: &str = "a-secret-of-the-caller";
+
+/// What the queue's files hold, one after the other.
+fn on_disk(path: &Path) -> Vec<u8> {
+    let files = fs::read_dir(path.join("data/queue")).unwrap();
+    files.flat_map(|file| fs::read(file.unwrap().path()).unwrap()).collect()
+}
+
+fn holds(bytes: &[u8], text: &str) -> bool {
+    bytes.windows(text.len()).any(|window| window == text.as_bytes())
+}
+
+fn calling_back(workflow: WorkflowId) -> Event {
+    Event { callback: Some(format!("https://a.example/?token={SECRET}")), ..event(workflow) }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_and_callbacks_are_not_readable_on_the_disk() {
+    let temp = tempfile::tempdir().unwrap();
+    let store = open(temp.path(), QueueLimits::default()).await;
+    let id = created(&store).await;
+    let (waits, dies) = (calling_back(id), calling_back(id));
+    add(&store, &waits, SECRET).await.unwrap();
+    run_to_end_with(&store, &dies, SECRET).await;
+    assert!(!holds(&on_disk(temp.path()), SECRET));
+    store.close().await.unwrap();
+    drop(store);
+    let store = open(temp.path(), QueueLimits::default()).await;
+    for event in [&waits, &dies] {
+        assert_eq!(store.event_input(event.id).await.unwrap(), Some(input(SECRET)));
+    }
+    let later = Timestamp::now() + SignedDuration::from_secs(60);
+    let told = store.lease(later, Wanted { runs: 0, callbacks: 10 }, any()).await.unwrap().leased;
+    assert_eq!(told[0].entry.event.callback, dies.callback, "who tells it knows where");
+    store.close().await.unwrap();
+}
+
+async fn run_to_end_with(store: &EmbeddedStore, event: &Event, body: &str) {
+    add(store, event, body).await.unwrap();
+    store.take(event.id).await.unwrap().unwrap();
+    let end = Settlement::End(end(Status::Failed, true));
+    store.settle_event(event.id, event.id, end).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_older_build_kept_readable_is_encrypted_by_the_next_start() {
+    let temp = tempfile::tempdir().unwrap();
+    let store = open(temp.path(), QueueLimits::default()).await;
+    let id = created(&store).await;
+    // As it was written before: neither the request nor the callback is encrypted.
+    let old = calling_back(id);
+    let (entry, plain) = (QueueEntry::waiting(old.clone(), old.accepted_at), input(SECRET));
+    let bytes = super::log::encode_input(&plain).unwrap();
+    store.queue.ask(move |writer| writer.put(entry, Some(&bytes))).await.unwrap();
+    // Whatever gives its workflow a key.
+    add(&store, &event(id), "another").await.unwrap();
+    assert!(holds(&on_disk(temp.path()), SECRET));
+    store.close().await.unwrap();
+    drop(store);
+    let store = open(temp.path(), QueueLimits::default()).await;
+    // The thread has taken it over before it answers.
+    assert_eq!(store.event_input(old.id).await.unwrap(), Some(plain));
+    assert!(!holds(&on_disk(temp.path()), SECRET));
+    store.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_encrypted_request_follows_the_master_key_and_belongs_to_its_event() {
+    let temp = tempfile::tempdir().unwrap();
+    let (old, new) = (MasterKey::random(), MasterKey::random());
+    let ring = |keys: &[&MasterKey]| {
+        Arc::new(KeyRing::new(keys.iter().map(|key| (*key).clone()).collect(), KeyOrigin::None))
+    };
+    let open = |keys: Arc<KeyRing>| {
+        let (path, options) =
+            (temp.path().join("data"), EmbeddedOptions { keys, ..EmbeddedOptions::default() });
+        tokio::task::block_in_place(|| EmbeddedStore::open(&path, options)).unwrap()
+    };
+    let store = open(ring(&[&old]));
+    let id = created(&store).await;
+    let event = event(id);
+    add(&store, &event, SECRET).await.unwrap();
+    assert_eq!(store.rewrap(ring(&[&new, &old])).await.unwrap(), 1);
+    store.close().await.unwrap();
+    drop(store);
+    let store = open(ring(&[&new]));
+    assert_eq!(store.event_input(event.id).await.unwrap(), Some(input(SECRET)));
+    // Another event with the same bytes: they are not what was encrypted for it.
+    let other = Event { id: RunId::new(), ..event.clone() };
+    let (from, to) = (event.id, QueueEntry::waiting(other.clone(), other.accepted_at));
+    let moved = move |writer: &mut super::writer::QueueWriter| writer.copy_input(from, to);
+    store.queue.ask(moved).await.unwrap();
+    let refused = store.event_input(other.id).await.unwrap_err();
+    assert!(matches!(refused, StoreError::Damaged { .. }), "{refused}");
+    store.close().await.unwrap();
 }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use super::writer::QueueWriter;
 use super::{
     Enqueued, EventEnd, EventInput, EventQueue, EventState, Leased, Leases, Notified, QueueEntry,
-    QueueFigures, Redrive, Room, Settlement, Wanted, log,
+    QueueFigures, Redrive, Room, Settlement, Wanted, log, sealing,
 };
 use crate::run::RunId;
 use crate::store::status::{lock, read};
@@ -31,11 +31,20 @@ impl QueueWriter {
                         self.shared.status().warn(error.to_string());
                         self.bury_unreadable(&entry, now)?;
                     }
+                    // Its workflow was archived: it is about to be forgotten.
+                    Err(StoreError::Missing { .. }) => {}
                     Err(error) => return Err(error),
                 },
                 _ => {
                     self.book(|book| book.tell(id));
-                    leased.push(Leased { entry: (*entry).clone(), input: EventInput::Nothing });
+                    let entry = sealing::open_callback(&self.shared.store, (*entry).clone());
+                    match entry {
+                        Ok(entry) => leased.push(Leased { entry, input: EventInput::Nothing }),
+                        Err(error) => {
+                            self.shared.status().warn(error.to_string());
+                            self.settle_callback(id, Notified::Over)?;
+                        }
+                    }
                 }
             }
         }
@@ -119,8 +128,12 @@ fn ended(entry: &QueueEntry, end: EventEnd) -> EventState {
 
 #[async_trait]
 impl EventQueue for EmbeddedStore {
-    async fn enqueue(&self, entry: QueueEntry, input: EventInput) -> Result<Enqueued> {
-        let bytes = log::encode_input(&input)?;
+    async fn enqueue(&self, mut entry: QueueEntry, input: EventInput) -> Result<Enqueued> {
+        let mut bytes = log::encode_input(&input)?;
+        if sealing::needs_key(&entry.event, &input) {
+            self.have_event_key(entry.event.workflow).await?;
+            sealing::seal(&self.shared, &mut entry, Some(&mut bytes))?;
+        }
         let shared = self.shared.clone();
         self.queue
             .ask(move |writer| {

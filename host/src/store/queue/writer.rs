@@ -11,6 +11,7 @@
 //! What was applied in memory cannot be taken back. While the disk is full, the thread and
 //! all who asked it for something wait; new events are refused before it comes to that.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -22,7 +23,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::book::{Book, InputPlace};
 use super::log::{self, OldFile};
-use super::{EventInput, EventState, Leased, QueueEntry, QueueFigures, QueueLimits};
+use super::{EventInput, EventState, Leased, QueueEntry, QueueFigures, QueueLimits, sealing};
 use crate::run::RunId;
 use crate::store::disk::{self, Step};
 use crate::store::folder::sync_folder;
@@ -32,6 +33,7 @@ use crate::store::shared::Shared;
 use crate::store::space::{Space, SpaceLevel};
 use crate::store::status::{Status, StopOnPanic, lock};
 use crate::store::{Result, StoreError, is_full};
+use crate::workflow::WorkflowId;
 
 /// Commands that are taken together.
 const BATCH_MAX: usize = 1024;
@@ -57,6 +59,8 @@ type Ack = Box<dyn FnOnce(Result<()>) + Send>;
 pub(in crate::store) struct QueueShared {
     pub(super) book: Mutex<Book>,
     pub(super) limits: QueueLimits,
+    /// What encrypts requests, and the workflows' keys.
+    pub(super) store: Arc<Shared>,
     folder: PathBuf,
     salt: Salt,
     status: Arc<Status>,
@@ -93,6 +97,8 @@ impl QueueShared {
 /// The open queue.
 pub(in crate::store) struct QueueHandle {
     pub(in crate::store) shared: Arc<QueueShared>,
+    /// Workflows whose key of events is on the disk.
+    pub(super) keyed: Mutex<HashSet<WorkflowId>>,
     commands: Mutex<Option<mpsc::Sender<Command>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -100,10 +106,7 @@ pub(in crate::store) struct QueueHandle {
 impl QueueHandle {
     /// Reads the files and starts the thread. Events of workflows that `is_known` does
     /// not know are forgotten.
-    pub(in crate::store) fn open(
-        store: &Shared,
-        is_known: impl Fn(crate::workflow::WorkflowId) -> bool,
-    ) -> Result<Self> {
+    pub(in crate::store) fn open(store: &Arc<Shared>, is_known: impl Fn(WorkflowId) -> bool) -> Result<Self> {
         let (path, salt) = (store.folder.queue(), store.folder.salt());
         let status = store.status.clone();
         let (book, old) = log::read_all(&path, salt, &status)?;
@@ -113,6 +116,7 @@ impl QueueHandle {
         let shared = Arc::new(QueueShared {
             book: Mutex::new(book),
             limits: store.options.events,
+            store: store.clone(),
             folder: path,
             salt,
             status,
@@ -133,7 +137,8 @@ impl QueueHandle {
         let thread = std::thread::Builder::new().name("tidegate-queue".to_owned()).spawn(run);
         let thread =
             thread.map_err(|source| StoreError::Io { action: "start a thread".to_owned(), source })?;
-        Ok(Self { shared, commands: Mutex::new(Some(sender)), thread: Mutex::new(Some(thread)) })
+        let (commands, thread) = (Mutex::new(Some(sender)), Mutex::new(Some(thread)));
+        Ok(Self { shared, keyed: Mutex::default(), commands, thread })
     }
 
     /// Has the thread do something; its answer comes when all it changed is on the disk.
@@ -221,6 +226,15 @@ impl QueueWriter {
         Ok(())
     }
 
+    /// Puts an entry with the bytes that stand for another's input.
+    #[cfg(test)]
+    pub(super) fn copy_input(&mut self, from: RunId, to: QueueEntry) -> Result<()> {
+        self.write_out()?;
+        let place = self.book(|book| book.input(from));
+        let bytes = place.map(|place| self.shared.bytes_at(place)).transpose()?;
+        self.put(to, bytes.as_deref())
+    }
+
     /// Forgets an event.
     pub(super) fn remove(&mut self, id: RunId) {
         self.book(|book| book.remove(id));
@@ -228,7 +242,7 @@ impl QueueWriter {
         self.push(&frame);
     }
 
-    pub(in crate::store) fn forget_workflow(&mut self, workflow: crate::workflow::WorkflowId) {
+    pub(in crate::store) fn forget_workflow(&mut self, workflow: WorkflowId) {
         let ids = self.book(|book| book.of_workflow(workflow));
         ids.into_iter().for_each(|id| self.remove(id));
     }
@@ -240,7 +254,11 @@ impl QueueWriter {
         let place = self.book(|book| book.input(entry.event.id));
         let input = match place {
             None => EventInput::Nothing,
-            Some(place) => log::parse_input(&self.shared.bytes_at(place)?, place)?,
+            Some(place) => {
+                let bytes = self.shared.bytes_at(place)?;
+                let bytes = sealing::open_input(&self.shared.store, &entry.event, bytes)?;
+                log::parse_input(&bytes, place)?
+            }
         };
         Ok(Leased { entry, input })
     }
@@ -347,7 +365,11 @@ impl QueueWriter {
             let next =
                 LogFile::create(&self.shared.folder, Purpose::Queue, self.file.number + 1, self.shared.salt)?;
             let full = std::mem::replace(&mut self.file, next);
-            self.old.push(OldFile { number: full.number, bytes: full.written() });
+            let bytes = full.written();
+            self.old.push(OldFile { number: full.number, bytes, has_plain: false });
+        }
+        while self.old.iter().any(|file| file.has_plain) {
+            self.free_oldest()?;
         }
         // A few at a time: those who wait for the next flush wait for this too.
         for _ in 0..FREED_MAX.min(self.old.len()) {
@@ -370,7 +392,7 @@ impl QueueWriter {
         let Some(oldest) = self.old.first().copied() else { return Ok(()) };
         for entry in self.book(|book| book.living_in(oldest.number)) {
             let place = self.book(|book| book.input(entry.event.id));
-            let input = match place.map(|place| self.shared.bytes_at(place)).transpose() {
+            let mut input = match place.map(|place| self.shared.bytes_at(place)).transpose() {
                 Ok(input) => input,
                 // Its input is lost whatever we do; the event is not.
                 Err(error @ StoreError::Damaged { .. }) => {
@@ -379,7 +401,14 @@ impl QueueWriter {
                 }
                 Err(error) => return Err(error),
             };
-            self.put((*entry).clone(), input.as_deref())?;
+            let mut entry = (*entry).clone();
+            match sealing::seal(&self.shared.store, &mut entry, input.as_mut()) {
+                // Of an older build, and without a key there are no settings that it could
+                // hold; or its workflow is gone, and it is about to be forgotten.
+                Ok(()) | Err(StoreError::Damaged { .. } | StoreError::Missing { .. }) => {}
+                Err(error) => return Err(error),
+            }
+            self.put(entry, input.as_deref())?;
         }
         self.flush()?;
         let path = Purpose::Queue.path(&self.shared.folder, oldest.number);

@@ -3,10 +3,13 @@
 //! checks that follow from it.
 
 pub mod accepting;
+pub mod canary;
 pub mod cold;
+pub mod controls;
 pub mod cores;
 pub mod deploying;
 pub mod functions;
+pub mod hostile;
 pub mod overload;
 pub mod python;
 pub mod python_memory;
@@ -15,3 +18,4 @@ pub mod schedules;
 pub mod spinning;
 pub mod starting;
 pub mod steady;
+pub mod stored;

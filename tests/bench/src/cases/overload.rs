@@ -21,7 +21,7 @@ const RUNNING_MAX: usize = 64;
 /// Calls a second.
 const OFFERED: usize = 10 * RUNNING_MAX;
 /// How long calls are offered before they are counted, and while they are.
-const WARM_UP: Duration = Duration::from_secs(3);
+const WARM_UP: Duration = Duration::from_secs(8);
 const MEASURED: Duration = Duration::from_secs(10);
 /// The time between two looks at the host's health.
 const PROBE: Duration = Duration::from_millis(50);
@@ -55,17 +55,18 @@ struct Round {
 /// Offers calls at a fixed rate, whatever becomes of them.
 ///
 /// # Errors
-/// When a call is neither answered nor refused with 503, or the host's health is not.
+/// When a call is neither answered nor refused with 429 or 503, or the host's health is not.
 pub fn measure(built: &Built, rounds: usize) -> anyhow::Result<Overload> {
     let data = tempfile::tempdir()?;
     let number = RUNNING_MAX.to_string();
+    // How many wait, and for how long, is as it is by default.
     let limits = [
         ("engine.instances_max", number.clone()),
-        ("engine.queue_max", number.clone()),
+        ("owner.instances_max", number.clone()),
         ("run.concurrency_max", number),
     ];
     let host = Tidegate::start(built, data.path(), &limits)?;
-    let target = host.deploy_catch("slow", &built.guest("slow-host-call")?)?;
+    let target = host.catch("slow", &built.guest("slow-host-call")?)?;
     let target = seconds(&target, 1);
     let rounds = (0..rounds).map(|_| round(&target)).collect::<anyhow::Result<Vec<_>>>()?;
     let spread = |figure: &dyn Fn(&Round) -> f64| Spread::of(rounds.iter().map(figure)).context("no round");
@@ -108,8 +109,10 @@ fn round(target: &Target) -> anyhow::Result<Round> {
             let is_counted = end >= counted_from && end < until;
             match got {
                 Ok(200) => seen.answered += u64::from(is_counted),
-                Ok(503) if is_counted => seen.refused_ns.saturating_record((end - start).as_nanos() as u64),
-                Ok(503) => {}
+                Ok(429 | 503) if is_counted => {
+                    seen.refused_ns.saturating_record((end - start).as_nanos() as u64)
+                }
+                Ok(429 | 503) => {}
                 Ok(status) => seen.wrong.push(status.to_string()),
                 Err(trouble) => seen.wrong.push(trouble.word().to_owned()),
             }
@@ -142,7 +145,12 @@ fn round(target: &Target) -> anyhow::Result<Round> {
 /// The status of the response to a request on a connection of its own.
 async fn exchange(target: &Target) -> Result<u16, Trouble> {
     let mut connection = Connection::open(target.address).await?;
-    Ok(connection.exchange(&target.request).await?.status)
+    let response = connection.exchange(&target.request).await?;
+    // Who refuses says when to come again.
+    if matches!(response.status, 429 | 503) && !response.has_retry_after {
+        return Err(Trouble::Unexpected);
+    }
+    Ok(response.status)
 }
 
 impl Overload {

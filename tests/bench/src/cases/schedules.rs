@@ -16,6 +16,8 @@ use crate::tidegate::{Built, Tidegate};
 const SCHEDULES: usize = 10_000;
 /// How often each is due: some 167 runs a second.
 const EVERY: Duration = Duration::from_secs(60);
+/// How long the last runs may take.
+const TAIL: Duration = Duration::from_secs(10);
 /// Largest page of runs that the API gives.
 const PAGE: usize = 500;
 
@@ -38,20 +40,52 @@ pub struct Schedules {
     pub lost: u64,
     /// Cores that the host took.
     pub cores: f64,
+    /// From the due instant to the run's start where all schedules are due at the same
+    /// instant, in milliseconds: the last of them waits for all others to run.
+    #[serde(default)]
+    pub at_once_p50_ms: f64,
+    /// See [`Self::at_once_p50_ms`].
+    #[serde(default)]
+    pub at_once_p99_ms: f64,
+    /// Runs lost among them.
+    #[serde(default)]
+    pub at_once_lost: u64,
 }
 
-/// Creates the schedules, lets each become due once unobserved and once observed.
+/// Measures schedules whose instants are spread over a minute, and then some that are all
+/// due at its beginning.
 ///
 /// # Errors
 /// When the host refuses.
 pub fn measure(built: &Built) -> anyhow::Result<Schedules> {
+    let (late, cores) = observe(built, &json!({"every": format!("{}s", EVERY.as_secs())}))?;
+    let (at_once, _) = observe(built, &json!({"cron": "* * * * *"}))?;
+    let ms = |late: &Histogram<u64>, quantile| late.value_at_quantile(quantile) as f64 / 1e3;
+    let lost = |late: &Histogram<u64>| (SCHEDULES as u64).saturating_sub(late.len());
+    Ok(Schedules {
+        schedules: SCHEDULES,
+        every_ms: EVERY.as_millis() as u64,
+        runs: late.len(),
+        late_p50_ms: ms(&late, 0.5),
+        late_p99_ms: ms(&late, 0.99),
+        late_max_ms: late.max() as f64 / 1e3,
+        lost: lost(&late),
+        cores,
+        at_once_p50_ms: ms(&at_once, 0.5),
+        at_once_p99_ms: ms(&at_once, 0.99),
+        at_once_lost: lost(&at_once),
+    })
+}
+
+/// Creates the schedules, lets each become due once unobserved and once observed. Returns
+/// how late their runs began, and the cores that the host took.
+fn observe(built: &Built, schedule: &serde_json::Value) -> anyhow::Result<(Histogram<u64>, f64)> {
     let data = tempfile::tempdir()?;
     let host = Tidegate::start(built, data.path(), &[])?;
     let pull = built.guest("pull")?;
-    let every = format!("{}s", EVERY.as_secs());
     parallel::for_each(SCHEDULES, |index| {
         let name = format!("pull-{index:05}");
-        host.create(&json!({"name": name, "kind": "pull", "schedules": [{"every": every}]}))?;
+        host.create(&json!({"name": name, "kind": "pull", "schedules": [schedule]}))?;
         host.deploy(&name, &pull).map(drop)
     })?;
     // Until the deploys are history and the last schedule has been due once.
@@ -63,18 +97,8 @@ pub fn measure(built: &Built) -> anyhow::Result<Schedules> {
     let until = Timestamp::now();
     let cores = (process.cpu_time()? - cpu_before).as_secs_f64() / EVERY.as_secs_f64();
     // Runs that were due just before the end may still be on their way.
-    std::thread::sleep(Duration::from_secs(2));
-    let late = lateness(&host, from, until)?;
-    Ok(Schedules {
-        schedules: SCHEDULES,
-        every_ms: EVERY.as_millis() as u64,
-        runs: late.len(),
-        late_p50_ms: late.value_at_quantile(0.5) as f64 / 1e3,
-        late_p99_ms: late.value_at_quantile(0.99) as f64 / 1e3,
-        late_max_ms: late.max() as f64 / 1e3,
-        lost: (SCHEDULES as u64).saturating_sub(late.len()),
-        cores,
-    })
+    std::thread::sleep(TAIL);
+    Ok((lateness(&host, from, until)?, cores))
 }
 
 /// Microseconds from the due instant to the start of the runs that succeeded and were
@@ -119,6 +143,12 @@ impl Schedules {
                 "ms",
             ),
             Check::at_most("runs lost among them", self.lost as f64, 0.0, ""),
+            Check::at_most(
+                format!("runs lost among {schedules} that are due at one instant"),
+                self.at_once_lost as f64,
+                0.0,
+                "",
+            ),
         ]
     }
 }

@@ -9,7 +9,7 @@ use http::Uri;
 use tokio::net::TcpListener;
 
 use super::server::Server;
-use super::{Answer, Guest, egress_with, request, soon};
+use super::{Answer, Guest, NEIGHBOURS, egress_with, request, soon};
 use crate::engine::egress::allow::AllowList;
 use crate::engine::egress::policy::Policy;
 use crate::engine::egress::target::{Host, Target};
@@ -298,37 +298,7 @@ fn public() -> Vec<String> {
         }
     }
     // On either side of what is refused.
-    urls.extend(
-        [
-            "9.255.255.255",
-            "11.0.0.0",
-            "100.63.255.255",
-            "100.128.0.0",
-            "126.255.255.255",
-            "128.0.0.0",
-            "169.253.255.255",
-            "169.255.0.0",
-            "172.15.255.255",
-            "172.32.0.0",
-            "191.255.255.255",
-            "192.0.1.0",
-            "192.0.3.0",
-            "192.88.98.255",
-            "192.88.100.0",
-            "192.167.255.255",
-            "192.169.0.0",
-            "198.17.255.255",
-            "198.20.0.0",
-            "198.51.99.255",
-            "198.51.101.0",
-            "203.0.112.255",
-            "203.0.114.0",
-            "223.255.255.255",
-            "168.63.129.15",
-            "168.63.129.17",
-        ]
-        .map(|address| format!("http://{address}/")),
-    );
+    urls.extend(NEIGHBOURS.map(|address| format!("http://{address}/")));
     for network in [
         "2001:200",
         "2001:4860:4860",

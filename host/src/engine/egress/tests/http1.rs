@@ -87,6 +87,7 @@ async fn a_trace_goes_on_unless_the_guest_sets_its_own() {
         open: true,
         destinations: None,
         traceparent: Some(HeaderValue::from_static("00-run")),
+        limits: Default::default(),
         sealed: None,
     };
     let mut guest = Guest { hooks: egress.for_run(options), options: Default::default() };

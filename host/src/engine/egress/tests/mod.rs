@@ -30,6 +30,36 @@ use crate::config::{self, Config};
 use crate::run::Exchange;
 use crate::workflow::WorkflowId;
 
+/// On either side of what is refused of IPv4.
+pub(super) const NEIGHBOURS: [&str; 26] = [
+    "9.255.255.255",
+    "11.0.0.0",
+    "100.63.255.255",
+    "100.128.0.0",
+    "126.255.255.255",
+    "128.0.0.0",
+    "169.253.255.255",
+    "169.255.0.0",
+    "172.15.255.255",
+    "172.32.0.0",
+    "191.255.255.255",
+    "192.0.1.0",
+    "192.0.3.0",
+    "192.88.98.255",
+    "192.88.100.0",
+    "192.167.255.255",
+    "192.169.0.0",
+    "198.17.255.255",
+    "198.20.0.0",
+    "198.51.99.255",
+    "198.51.101.0",
+    "203.0.112.255",
+    "203.0.114.0",
+    "223.255.255.255",
+    "168.63.129.15",
+    "168.63.129.17",
+];
+
 /// Answers of DNS, as the test wants them. The last answer of a name is repeated.
 #[derive(Default)]
 struct FakeDns(Mutex<HashMap<String, Vec<Answer>>>);
@@ -93,6 +123,7 @@ impl Guest {
             open: true,
             destinations: None,
             traceparent: None,
+            limits: Default::default(),
             sealed: None,
         };
         Self { hooks: egress.for_run(options), options: RequestOptions::default() }

@@ -165,6 +165,7 @@ impl World {
             open: true,
             destinations: None,
             traceparent: None,
+            limits: Default::default(),
             sealed,
         };
         (Guest { hooks: self.egress.for_run(options), options: Default::default() }, placeholder)
@@ -264,6 +265,68 @@ async fn the_bound_host_gets_the_value_at_each_place() {
 }
 
 #[tokio::test]
+async fn parts_of_a_form_and_a_path_get_the_value_where_they_may() {
+    let world = World::new().await;
+    let (mut guest, key) = world.guest(TOKEN, |_| {});
+    // As `requests` writes a file with a field beside it: bytes that are no text.
+    let before =
+        b"--b+1\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a\"\r\n\r\n\x00\xff\r\n\
+        --b+1\r\nContent-Disposition: form-data; name=\"key\"\r\n\r\n";
+    let whole = |value: &str| [before.as_slice(), value.as_bytes(), b"\r\n--b+1--\r\n"].concat();
+    let mut sent =
+        Request::post(world.url("/a")).header("content-type", "multipart/form-data; boundary=\"b+1\"");
+    sent = sent.header("content-length", whole(&key).len());
+    guest.fetch(sent.body(body(whole(&key))).unwrap()).await.unwrap();
+    let seen = world.last();
+    assert!(seen.ends_with(&*String::from_utf8_lossy(&whole(TOKEN))), "{seen}");
+    assert!(seen.contains(&format!("content-length: {}\n", whole(TOKEN).len())), "{seen}");
+    assert_eq!(guest.last().sealed, used("KEY"));
+
+    // A path has it only where the setting asks for that.
+    let path = |key: &str| world.url(&format!("/bot{key}/send?a=1"));
+    guest.get(&path(&key)).await.unwrap();
+    let told = guest.last().sealed[0].refused.clone().unwrap();
+    assert!(
+        told.starts_with("it is sealed to the places header, ") && told.ends_with("this one is path"),
+        "{told}"
+    );
+    let (mut guest, key) = world.guest(TOKEN, |seal| seal.places = vec![Place::Path]);
+    guest.get(&path(&key)).await.unwrap();
+    let seen = world.last();
+    assert!(seen.starts_with("GET /botsk_live_4242%2B%2F%3Dtoken/send?a=1\n"), "{seen}");
+    assert_eq!(guest.last().sealed, used("KEY"));
+    assert!(guest.last().url.contains(&key), "the record has the placeholder");
+}
+
+#[tokio::test]
+async fn what_cannot_be_filled_is_told_with_what_can() {
+    let world = World::new().await;
+    let large = "x".repeat((1 << 20) + 1);
+    for (kind, text, words) in [
+        ("text/plain", "{}", "JSON, form and multipart bodies can hold it"),
+        ("multipart/form-data", "{}", "JSON, form and multipart bodies can hold it"),
+        ("application/json", large.as_str(), "bodies of more than 1 MiB are not looked through"),
+    ] {
+        let (mut guest, key) = world.guest(TOKEN, |_| {});
+        let text = if text.len() > 2 { format!("{key}{text}") } else { key.clone() };
+        let length = text.len().to_string();
+        guest
+            .fetch(with(&world.url("/a"), &[("content-type", kind), ("content-length", &length)], &text))
+            .await
+            .unwrap();
+        assert!(world.last().ends_with(&text));
+        assert!(
+            guest.last().sealed[0].refused.as_ref().unwrap().contains(words),
+            "{:?}",
+            guest.last().sealed
+        );
+    }
+    let (mut guest, key) = world.guest(TOKEN, |_| {});
+    guest.get(&world.url(&format!("/a?{key}&b=1"))).await.unwrap();
+    assert!(guest.last().sealed[0].refused.as_ref().unwrap().contains("behind a name"));
+}
+
+#[tokio::test]
 async fn a_place_or_a_transport_that_is_not_allowed_gets_the_placeholder() {
     let world = World::new().await;
     type Make = fn(&str) -> Request<WasiBody>;
@@ -284,7 +347,11 @@ async fn a_place_or_a_transport_that_is_not_allowed_gets_the_placeholder() {
         guest.fetch(request).await.unwrap();
         assert!(!world.last().contains(TOKEN) && !world.last().contains(&BASE64.encode(TOKEN.as_bytes())));
         let uses = guest.last().sealed;
-        assert_eq!(uses[0].refused.as_deref(), Some("it is not sealed to this place"));
+        let told = uses[0].refused.clone().unwrap();
+        assert!(
+            told.starts_with(&format!("it is sealed to the places {}, this one is ", place.word())),
+            "{told}"
+        );
         assert!(
             guest.hooks.remarks()[0]
                 .1
@@ -425,6 +492,46 @@ async fn ways_to_get_the_value_out_fail() {
         assert_eq!(mask.find(world.last().as_bytes()), [], "{}", world.last());
         tried += 1;
     }
+    // In a body of parts: heads, other types, and the guesses of a guest that chooses the
+    // boundary so that it would be one with the beginning of the value.
+    let part = |boundary: &str, text: &str| {
+        let kind = format!("multipart/form-data; boundary={boundary}");
+        let bytes = format!("--{boundary}\r\ncontent-disposition: form-data; name=\"k\"\r\n\r\n{text}");
+        (kind, bytes)
+    };
+    for (boundary, text) in
+        [("bsk_live", "x\r\n--b{}"), ("b", "x\n--{}"), ("b", "x\r\n--b\r\nx-a: {}\r\n\r\n")]
+    {
+        let (mut guest, key) = world.guest(value, |_| {});
+        let (kind, bytes) = part(boundary, &text.replace("{}", &key));
+        learned(&mut guest, with(&world.url("/"), &[("content-type", &kind)], &bytes)).await;
+        assert!(world.last().contains(&key) && mask.find(world.last().as_bytes()).is_empty(), "{text:?}");
+        assert!(guest.last().sealed[0].refused.as_ref().unwrap().contains("what a part holds"));
+        tried += 1;
+    }
+    for value in ["--b\r\nx", "-begins-with-a-dash", "two\nlines-of-a-value"] {
+        let (mut guest, key) = world.guest(value, |_| {});
+        let (kind, bytes) = part("b", &key);
+        learned(&mut guest, with(&world.url("/"), &[("content-type", &kind)], &bytes)).await;
+        assert!(world.last().ends_with(&key));
+        tried += 1;
+    }
+    // A path may have it where it is sealed to paths, and no other host's; a value cannot
+    // leave its segment.
+    for (url, value) in [(world.url("/a/"), "../../x?y=z#w"), (world.url("/"), "......")] {
+        let (mut guest, key) = world.guest(value, |seal| seal.places = vec![Place::Path]);
+        learned(&mut guest, request("GET", &format!("{url}{key}/b"), "")).await;
+        let line = world.last().lines().next().unwrap().to_owned();
+        assert!(
+            line.ends_with(&format!("/{key}/b")) || line.ends_with("/a/..%2F..%2Fx%3Fy%3Dz%23w/b"),
+            "{line}"
+        );
+        tried += 1;
+    }
+    let (mut guest, key) = world.guest(value, |seal| seal.places = vec![Place::Path]);
+    let elsewhere = format!("https://other.example:{other}/{key}/b");
+    learned(&mut guest, request("GET", &elsewhere, "")).await;
+    assert!(world.seen_other.lock().unwrap().last().unwrap().contains(&key));
     // A user name in the URL is refused before anything is put in.
     let (mut guest, key) = world.guest(value, |_| {});
     let at = format!("https://{key}@api.example:{port}/");

@@ -12,6 +12,7 @@ const RUNS: usize = 2_000;
 const THREADS: usize = 4;
 /// What each table has.
 const TABLE_ELEMENTS: u64 = 64;
+static ZEROES: [u8; 1 << 16] = [0; 1 << 16];
 /// What each global begins as.
 const GLOBAL: i64 = 0x0101_0101;
 
@@ -52,7 +53,8 @@ fn found(store: &mut Store<()>, instance: Instance, image: &[u8]) -> Option<Stri
     let memory = instance.get_memory(&mut *store, "memory").unwrap();
     let data = memory.data(&*store);
     let (shown, rest) = data.split_at(image.len());
-    if shown != image || rest.iter().any(|byte| *byte != 0) {
+    // Compared as a whole: byte by byte it takes a hundred times as long in a test.
+    if shown != image || rest.chunks(ZEROES.len()).any(|part| part != &ZEROES[..part.len()]) {
         return Some("memory of another run".to_owned());
     }
     let global = instance.get_global(&mut *store, "global").unwrap().get(&mut *store);

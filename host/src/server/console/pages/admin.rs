@@ -4,6 +4,7 @@ use axum::Extension;
 use axum::extract::State;
 use maud::{Markup, html};
 
+use crate::account::Action;
 use crate::api::RuntimeView;
 use crate::config::Config;
 use crate::server::api::{ApiError, probes};
@@ -24,14 +25,18 @@ pub(in super::super) async fn show(
     let runtimes = api.app.deployer.runtimes().await?;
     let content = html! {
         div.head { h1 { "Admin" } p.soft { "Tidegate " (about.version) " with wasmtime " (about.wasmtime) ", up since " (when::full(about.started_at)) "." } }
-        section { h2 { "Users" } div.panel.pad { p { a.button href="/users" { "Users and their roles" } " " a.button href="/audit" { "Audit log" } } p.soft { "Tokens are each user's own, on " a href="/account" { "the account page" } "." } } }
+        section { h2 { "Users" } div.panel.pad { p { a.button href="/users" { "Users and their roles" } " " a.button href="/audit" { "Audit log" } " " a.button href="/host" { "Health" } } p.soft { "Tokens are each user's own, on " a href="/account" { "the account page" } "." } } }
         section { h2 { "Runtimes" } (installed(&runtimes)) }
         section { h2 { "Limits" }
             p.soft { "What the host was started with. Its configuration file, its environment and its flags set them." }
             (limits(&api.app.config))
         }
         section { h2 { "Backup" } div.panel.pad {
-            p { "On the machine of the host, or anywhere with a token: " code { "tidegate backup DIR" } "." }
+            @if viewer.may(Action::OperateHost) {
+                p { a.button href="/api/v1/backup" { "Download a backup" } }
+                p { "It has secrets in it, so keep it safe; the master key is not in it, so keep that too, elsewhere." }
+            }
+            p.soft { "From the command line, on the machine of the host or anywhere with a token: " code { "tidegate backup DIR" } "." }
             p.soft { "It holds one moment: workflows, versions, settings, runs, statistics and the queue. " code { "tidegate restore DIR" } " makes a data folder of it." }
         } }
         section { h2 { "For programs" } div.panel.pad {
@@ -62,27 +67,84 @@ fn installed(runtimes: &[RuntimeView]) -> Markup {
     }
 }
 
+/// What a limit is called, its value, and its key.
+type Row = (&'static str, String, &'static str);
+
 fn limits(config: &Config) -> Markup {
-    let rows = [
-        ("Time of a run", text::millis(config.engine.deadline_ms as f64), "engine.deadline_ms"),
-        ("Memory of a run", text::bytes(config.engine.memory_bytes_max as u64), "engine.memory_bytes_max"),
+    let time = |ms: u64| text::millis(ms as f64);
+    let size = |bytes: u64| text::bytes(bytes);
+    let count = |number: u64| text::count(number);
+    let Config { engine, run, server, egress, schedule, queue, store, .. } = config;
+    let groups: [(&str, Vec<Row>); 5] = [
         (
-            "Runs of a workflow at a time",
-            text::count(config.run.concurrency_max.into()),
-            "run.concurrency_max",
+            "A run",
+            vec![
+                ("Time", time(engine.deadline_ms), "engine.deadline_ms"),
+                ("Processor time", time(engine.cpu_ms_max), "engine.cpu_ms_max"),
+                ("Memory", size(engine.memory_bytes_max as u64), "engine.memory_bytes_max"),
+                ("Log", size(run.log_bytes_max as u64), "run.log_bytes_max"),
+                ("Reply", size(run.reply_bytes_max as u64), "run.reply_bytes_max"),
+                ("Outbound requests", count(egress.requests_max.into()), "egress.requests_max"),
+                ("Outbound bytes", size(egress.run_bytes_max), "egress.run_bytes_max"),
+            ],
         ),
-        ("Body of a request", text::bytes(config.server.body_bytes_max as u64), "server.body_bytes_max"),
-        ("Upload", text::bytes(config.server.upload_bytes_max as u64), "server.upload_bytes_max"),
-        ("Connections", text::count(config.server.connections_max as u64), "server.connections_max"),
         (
-            "Schedules of a workflow",
-            text::count(config.schedule.schedules_max as u64),
-            "schedule.schedules_max",
+            "A workflow",
+            vec![
+                ("Runs at a time", count(run.concurrency_max.into()), "run.concurrency_max"),
+                ("Settings", count(run.settings_max as u64), "run.settings_max"),
+                ("Value of a setting", size(run.setting_bytes_max as u64), "run.setting_bytes_max"),
+                ("Schedules", count(schedule.schedules_max as u64), "schedule.schedules_max"),
+                ("Shortest interval", time(schedule.interval_ms_min), "schedule.interval_ms_min"),
+                ("Attempts", count(queue.attempts_max.into()), "queue.attempts_max"),
+            ],
+        ),
+        (
+            "The host",
+            vec![
+                ("Instances", count(engine.instances_max.into()), "engine.instances_max"),
+                ("Connections", count(server.connections_max as u64), "server.connections_max"),
+                ("Events in the queue", count(queue.events_max as u64), "queue.events_max"),
+                ("Dead letters", count(queue.dead_max as u64), "queue.dead_max"),
+            ],
+        ),
+        (
+            "A request",
+            vec![
+                ("Body", size(server.body_bytes_max as u64), "server.body_bytes_max"),
+                ("Headers", count(server.headers_max as u64), "server.headers_max"),
+                ("Upload", size(server.upload_bytes_max as u64), "server.upload_bytes_max"),
+                (
+                    "Requests of an address in a second",
+                    count(server.address_rate_per_s_max.into()),
+                    "server.address_rate_per_s_max",
+                ),
+                (
+                    "Requests to an endpoint in a second",
+                    count(server.endpoint_rate_per_s_max.into()),
+                    "server.endpoint_rate_per_s_max",
+                ),
+            ],
+        ),
+        (
+            "What is kept",
+            vec![
+                ("Days of runs", count(store.retention_days.into()), "store.retention_days"),
+                ("Runs", count(store.retention_runs_max), "store.retention_runs_max"),
+                ("Space of runs", size(store.retention_bytes_max), "store.retention_bytes_max"),
+                ("Days of statistics", count(store.statistics_days.into()), "store.statistics_days"),
+                ("Days of the audit log", count(config.audit.days.into()), "audit.days"),
+            ],
         ),
     ];
     html! {
-        div.panel { table.pairs { tbody { @for (name, value, key) in rows {
-            tr { th scope="row" { (name) } td.number { (value) } td { code.soft { (key) } } }
-        } } } }
+        div.panel { table.pairs.limits {
+            @for (title, rows) in &groups { tbody {
+                tr.group { th scope="rowgroup" colspan="3" { (title) } }
+                @for (name, value, key) in rows {
+                    tr { th scope="row" { (name) } td.number { (value) } td { code.soft { (key) } } }
+                }
+            } }
+        } }
     }
 }

@@ -76,7 +76,7 @@ pub(in super::super) async fn form(
     let template = find(&id)?;
     let fields = Fields::default();
     let draft = Draft { fields: &fields, problem: None, wrong: "" };
-    let rule = Rule::interval(template.every);
+    let rule = Rule::interval(template.every).with_policy_of(&console.api.app);
     let preview = schedules::coming(&console.api.app, &rule);
     Ok(Html(page(&viewer, template, &draft, &rule, preview)))
 }

@@ -1,11 +1,15 @@
 //! Dead letters: work that was given up, and driving it again.
 
+use std::collections::BTreeSet;
+
 use axum::Extension;
 use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
 use maud::html;
 
+use crate::account::{Action, Object};
 use crate::api::RedriveRequest;
+use crate::registry::Entry;
 use crate::run::RunId;
 use crate::server::api::access::Who;
 use crate::server::api::extract::{JsonBody, Params};
@@ -24,6 +28,13 @@ pub(in super::super) async fn list(
     let params =
         queue::DeadParams { workflow: asked.some("workflow"), limit: None, cursor: asked.some("cursor") };
     let page = queue::list(State(console.api.clone()), Who(viewer.actor.clone()), Params(params)).await?.0;
+    let only = asked.some("workflow");
+    let may =
+        |entry: &Entry| viewer.decide(Action::InspectWorkflow, Object::from(&*entry.workflow)).is_allowed();
+    let registry = &console.api.app.registry;
+    // Those that can have dead letters and are shown: the ones of this page, and the chosen.
+    let mut names: BTreeSet<String> = page.dead.iter().map(|letter| letter.workflow.to_string()).collect();
+    names.extend(only.clone().filter(|name| registry.by_name(name).is_some_and(|entry| may(&entry))));
     let redriven: Option<u64> = asked.get("redriven").parse().ok();
     let content = html! {
         div.head {
@@ -31,13 +42,28 @@ pub(in super::super) async fn list(
             p.soft { "Work of the queue that failed for good: asynchronous requests and retried ticks whose attempts are spent." }
         }
         @if let Some(count) = redriven { div.alert.good role="status" { p { (text::counted(count, "dead letter")) " will be tried again." } } }
+        @if !names.is_empty() && (!page.dead.is_empty() || only.is_some()) {
+            form.filter action="/dead" hx-get="/dead" hx-target="#main" hx-select="#main" hx-swap="outerHTML" hx-push-url="true" hx-trigger="change" {
+                select name="workflow" aria-label="Workflow" {
+                    option value="" { "All workflows" }
+                    @for name in &names { option value=(name) selected[only.as_deref() == Some(name)] { (name) } }
+                }
+                noscript { button type="submit" { "Show" } }
+            }
+        }
         @if page.dead.is_empty() {
             (parts::empty("Nothing was given up", html! { p { "When all attempts at a piece of work have failed, it waits here until somebody drives it again." } }))
         } @else {
             form method="post" action="/dead" {
                 div.toolbar {
                     button.primary type="submit" name="which" value="chosen" data-needs="input[name=event]:checked" { "Try the chosen ones again" }
-                    button type="submit" name="which" value="all" data-ask="Try all dead letters again?" { "Try all again" }
+                    @match &only {
+                        Some(name) => {
+                            input type="hidden" name="workflow" value=(name);
+                            button type="submit" name="which" value="workflow" data-ask={ "Try all dead letters of " (name) " again?" } { "Try all of " (name) " again" }
+                        },
+                        None => button type="submit" name="which" value="all" data-ask="Try all dead letters again?" { "Try all again" },
+                    }
                 }
                 div.panel.scroll { table.rows.stack {
                     thead { tr { th scope="col" { span.hidden { "Choose" } } th scope="col" { "Last run" } th scope="col" { "Workflow" } th scope="col" { "Fault" } th scope="col" { "Attempts" } th scope="col" { "Accepted" } th scope="col" { "Given up" } } }
@@ -71,6 +97,7 @@ pub(in super::super) async fn redrive(
 ) -> Result<Response, ApiError> {
     let request = match fields.get("which") {
         "all" => RedriveRequest { all: true, ..Default::default() },
+        "workflow" => RedriveRequest { workflow: fields.some("workflow"), ..Default::default() },
         _ => {
             let events: Result<Vec<RunId>, _> = fields.all("event").map(str::parse).collect();
             let events =

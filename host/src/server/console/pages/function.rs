@@ -10,7 +10,7 @@ use maud::{Markup, html};
 use serde_json::Value;
 
 use super::templates::Template;
-use super::{run, versions};
+use super::{run, samples, versions};
 use crate::api::{Diagnostic, RunDetail, RuntimeView, TestRequest, WorkflowView};
 use crate::deploy::DeployError;
 use crate::registry::Entry;
@@ -26,8 +26,6 @@ use crate::workflow::{Code, Kind, Version};
 
 /// The file's name when no version says another.
 const FILE: &str = "workflow.py";
-/// Runs whose request can be taken over for a test.
-const SAMPLES: usize = 10;
 
 /// A request as people write it.
 #[derive(Debug, Default)]
@@ -62,7 +60,11 @@ impl Written {
 
     /// What a file `request.json` says.
     fn sample(json: &str) -> Self {
-        let test: TestRequest = serde_json::from_str(json).unwrap_or_default();
+        Self::of_test(serde_json::from_str(json).unwrap_or_default())
+    }
+
+    /// What a test run takes.
+    pub(super) fn of_test(test: TestRequest) -> Self {
         let headers: Vec<_> = test.headers.iter().map(|(name, value)| format!("{name}: {value}")).collect();
         let body = match test.body {
             Some(Value::String(text)) => text,
@@ -117,38 +119,19 @@ pub(in super::super) async fn show(
         None => Some(template.source.to_owned()),
     };
     let runtimes = api.app.deployer.runtimes().await?;
-    let written = match asked.some("sample") {
-        Some(id) => runs::find(api, &id).await?.request.as_deref().map(Written::of),
-        None => None,
-    };
+    let chosen = asked.get("sample");
+    let written = samples::chosen(api, &entry, chosen).await?;
     let written = written.unwrap_or_else(|| Written::sample(template.request));
-    let samples = samples(api, &viewer, &entry).await?;
+    let choice = match workflow.kind {
+        Kind::Catch => samples::choice(api, &viewer, &entry, chosen, None).await?,
+        Kind::Pull => Markup::default(),
+    };
     let content = html! {
         (editor(&workflow, active, source.as_deref(), &runtimes, template))
-        (testing(&workflow, &written, &samples))
+        (testing(&workflow, &written, &choice))
     };
     let scripts = ["editor.js", "function.js"];
     Ok(Html(parts::workflow_page(&viewer, &workflow, Tab::Function, &scripts, content)))
-}
-
-/// The last runs whose request is on record.
-async fn samples(api: &Api, viewer: &Viewer, entry: &Entry) -> Result<Vec<(String, String)>, ApiError> {
-    if entry.workflow.kind == Kind::Pull {
-        return Ok(Vec::new());
-    }
-    let recent = runs::RunParams { limit: Some(SAMPLES), ..Default::default() };
-    let recent = runs::page(api, &viewer.actor, Some(entry.workflow.id), recent).await?.runs;
-    let named = recent.iter().filter(|run| run.status.is_terminal()).take(SAMPLES).map(|run| {
-        let id = run.id.to_string();
-        let name = format!(
-            "{} · {} · {}",
-            &id[id.len() - 8..],
-            run.status,
-            run.accepted_at.strftime("%Y-%m-%d %H:%M:%S UTC")
-        );
-        (id, name)
-    });
-    Ok(named.collect())
 }
 
 fn editor(
@@ -218,7 +201,7 @@ fn editor(
     }
 }
 
-fn testing(workflow: &WorkflowView, written: &Written, samples: &[(String, String)]) -> Markup {
+fn testing(workflow: &WorkflowView, written: &Written, choice: &Markup) -> Markup {
     let name = workflow.name.as_str();
     let path = format!("/workflows/{name}/function");
     html! {
@@ -228,14 +211,7 @@ fn testing(workflow: &WorkflowView, written: &Written, samples: &[(String, Strin
                 @match workflow.kind {
                     Kind::Pull => p.soft { "A pull is handed its settings and nothing else." },
                     Kind::Catch => {
-                        @if !samples.is_empty() {
-                            (Field { name: "sample", label: "Request", hint: None, error: None }.around(|id, _| html! {
-                                select id=(id) name="sample" hx-get=(path) hx-target="#request" hx-select="#request" hx-swap="outerHTML" hx-trigger="change" {
-                                    option value="" { "A sample" }
-                                    @for (run, label) in samples { option value=(run) { "Of run " (label) } }
-                                }
-                            }))
-                        }
+                        (choice)
                         (request_fields(written))
                     },
                 }

@@ -42,9 +42,11 @@ pub(in super::super) async fn of_host(
     Asked(asked): Asked,
 ) -> Result<Html, ApiError> {
     let charts = charts(&console.api, None, "/monitoring", &asked, true).await?;
+    let used = super::history::charts(&console.api, range(&asked)).await?;
     let content = html! {
-        div.head { h1 { "Monitoring" } p.soft { "The runs of all workflows." } }
+        div.head { h1 { "Monitoring" } p.soft { "The runs of all workflows, and what the host had in use." } }
         (charts)
+        section.gap { h2 { "The host" } (used) }
     };
     Ok(Html(
         Page { title: "Monitoring", place: Place::Monitoring, scripts: &SCRIPTS, content }.render(&viewer),
@@ -78,11 +80,8 @@ async fn charts(
     asked: &Fields,
     is_late: bool,
 ) -> Result<Markup, ApiError> {
-    let chosen = RANGES.iter().find(|(value, ..)| *value == asked.get("range")).unwrap_or(&RANGES[RANGE]);
-    let (range, _, minutes, step) = *chosen;
-    let from = Timestamp::now() - SignedDuration::from_mins(minutes);
-    let params = statistics::StatisticsParams { from: Some(from), to: None, step_minutes: Some(step) };
-    let seen = statistics::view(api, workflow, params).await?;
+    let range = chosen(asked).0;
+    let seen = statistics::view(api, workflow, self::range(asked)).await?;
     Ok(html! {
         nav.segments aria-label="Range" {
             @for (value, name, ..) in RANGES {
@@ -109,6 +108,17 @@ async fn charts(
             (table(&seen))
         }
     })
+}
+
+fn chosen(asked: &Fields) -> &'static (&'static str, &'static str, i64, u32) {
+    RANGES.iter().find(|(value, ..)| *value == asked.get("range")).unwrap_or(&RANGES[RANGE])
+}
+
+/// The time that is asked for.
+fn range(asked: &Fields) -> statistics::StatisticsParams {
+    let (_, _, minutes, step) = *chosen(asked);
+    let from = Timestamp::now() - SignedDuration::from_mins(minutes);
+    statistics::StatisticsParams { from: Some(from), to: None, step_minutes: Some(step) }
 }
 
 /// What became of the latest due instants: each of them once.
@@ -158,7 +168,7 @@ fn totals(total: &StatisticsPoint) -> Markup {
 }
 
 /// A chart: its data is an attribute, which the console's script draws.
-fn chart(title: &str, about: &str, data: &serde_json::Value) -> Markup {
+pub(super) fn chart(title: &str, about: &str, data: &serde_json::Value) -> Markup {
     html! {
         figure.chart {
             figcaption { strong { (title) } span.soft { (about) } }
@@ -169,8 +179,13 @@ fn chart(title: &str, about: &str, data: &serde_json::Value) -> Markup {
 
 /// The beginnings of all steps, those without runs included, in seconds.
 fn steps(seen: &StatisticsView) -> Vec<i64> {
-    let step = i64::from(seen.step_minutes) * 60;
-    let (from, to) = (seen.from.as_second(), seen.to.as_second());
+    steps_of(seen.from, seen.to, seen.step_minutes)
+}
+
+/// The beginnings of the steps of some time, in seconds.
+pub(super) fn steps_of(from: Timestamp, to: Timestamp, step_minutes: u32) -> Vec<i64> {
+    let step = i64::from(step_minutes) * 60;
+    let (from, to) = (from.as_second(), to.as_second());
     (0..=(to - 1 - from) / step).map(|at| from + at * step).collect()
 }
 

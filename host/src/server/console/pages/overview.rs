@@ -1,5 +1,7 @@
 //! A workflow at a glance: how to call it or when it is due, its versions, its last runs.
 
+use std::sync::Arc;
+
 use axum::Extension;
 use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
@@ -8,15 +10,16 @@ use maud::{Markup, html};
 
 use super::schedules::{self, Rule};
 use super::versions;
-use crate::account::{Action, BUILT_IN_ADMIN};
+use crate::account::Action;
 use crate::api::{PatchWorkflow, StatisticsPoint, TestRequest, UpcomingList, WorkflowView};
 use crate::registry::Entry;
 use crate::server::api::extract::{OptionalJson, Segments};
-use crate::server::api::{ApiError, runs, statistics, view};
+use crate::server::api::{Api, ApiError, runs, statistics, view};
 use crate::server::console::form::{Asked, Fields, Named};
 use crate::server::console::parts::{self, Field, Tab};
 use crate::server::console::session::Viewer;
 use crate::server::console::{Html, Shared, icons, text};
+use crate::server::reply::Problem;
 use crate::workflow::{Kind, State as Taking};
 
 /// Runs that the overview shows.
@@ -43,8 +46,18 @@ pub(in super::super) async fn show(
     Named(name): Named,
     Asked(asked): Asked,
 ) -> Result<Html, ApiError> {
-    let api = &console.api;
-    let (entry, all) = api.app.registry.versions(&name).await?;
+    page(&console.api, &viewer, &name, &asked, None).await
+}
+
+/// The page, with the form of a schedule as it was sent when something is wrong with it.
+pub(super) async fn page(
+    api: &Arc<Api>,
+    viewer: &Viewer,
+    name: &str,
+    asked: &Fields,
+    problem: Option<&Problem>,
+) -> Result<Html, ApiError> {
+    let (entry, all) = api.app.registry.versions(name).await?;
     let workflow = view::workflow(&entry, &api.app, &viewer.actor);
     let may = |action| viewer.may_with(action, &workflow);
     let id = Some(entry.workflow.id);
@@ -56,22 +69,20 @@ pub(in super::super) async fn show(
     let done = DONE.iter().find(|(word, _)| *word == asked.get("done"));
     let content = html! {
         @if let Some((_, said)) = done { div.alert.good role="status" { p { (said) } } }
-        (actions(&viewer, &workflow))
+        (actions(viewer, &workflow))
         @match workflow.kind {
-            Kind::Catch => (endpoint(&viewer, &workflow)),
-            Kind::Pull => (due(&viewer, &entry, &workflow, schedules::coming(&api.app, &Rule::interval("90m")))),
+            Kind::Catch => (endpoint(viewer, &workflow)),
+            Kind::Pull => (due(api, viewer, &entry, &workflow, asked, problem)),
         }
         section { h2 { "Last day" } (figures(&day)) }
         @if may(Action::InspectWorkflow) { section {
             div.row { h2 { "Last runs" } a.end href={ "/workflows/" (name) "/runs" } { "Open the debugger" } }
             (super::runs::table(&recent.runs, false, "Nothing has run yet."))
         } }
-        section { h2 { "Versions" } (versions::table(&viewer, &workflow, &all, versions::RECENT)) }
-        @if may(Action::ChangeWorkflow) { (details(&workflow)) }
-        @if may(Action::ShareWorkflow) { (sharing(&workflow)) }
+        section { h2 { "Versions" } (versions::table(viewer, &workflow, &all, versions::RECENT)) }
         @if may(Action::ArchiveWorkflow) { (archiving(&workflow)) }
     };
-    Ok(Html(parts::workflow_page(&viewer, &workflow, Tab::Overview, &[], content)))
+    Ok(Html(parts::workflow_page(viewer, &workflow, Tab::Overview, &[], content)))
 }
 
 fn actions(viewer: &Viewer, workflow: &WorkflowView) -> Markup {
@@ -131,7 +142,28 @@ fn endpoint(viewer: &Viewer, workflow: &WorkflowView) -> Markup {
     }
 }
 
-fn due(viewer: &Viewer, entry: &Entry, workflow: &WorkflowView, preview: Markup) -> Markup {
+fn due(
+    api: &Api,
+    viewer: &Viewer,
+    entry: &Entry,
+    workflow: &WorkflowView,
+    asked: &Fields,
+    problem: Option<&Problem>,
+) -> Markup {
+    // What was typed, the schedule that is to be changed, or a new one.
+    let edited = workflow.schedules.iter().find(|own| own.name == asked.get("edit"));
+    let rule = match (problem, edited) {
+        (Some(_), _) => Rule::read(asked),
+        (None, Some(schedule)) => Rule::of(schedule),
+        (None, None) => Rule::new(&api.app),
+    };
+    let named = match (problem, edited) {
+        (Some(_), _) => asked.get("schedule"),
+        (None, Some(schedule)) => schedule.name.as_str(),
+        (None, None) if workflow.schedules.is_empty() => "default",
+        (None, None) => "",
+    };
+    let is_open = problem.is_some() || edited.is_some() || workflow.schedules.is_empty();
     let path = format!("/workflows/{}/schedules", workflow.name);
     let changes = viewer.may_with(Action::ChangeWorkflow, workflow);
     let now = Timestamp::now();
@@ -146,7 +178,9 @@ fn due(viewer: &Viewer, entry: &Entry, workflow: &WorkflowView, preview: Markup)
                     div.row {
                         h3 { (shown.name) }
                         @if let Some(cron) = &shown.rule.cron { code { (cron) } }
-                        @if changes { form.end method="post" action=(path) {
+                        @if changes {
+                        a.button.small.end href={ "/workflows/" (workflow.name) "?edit=" (shown.name) "#schedule" } aria-label={ "Change the schedule " (shown.name) } { "Change" }
+                        form method="post" action=(path) {
                             input type="hidden" name="schedule" value=(shown.name);
                             button.small type="submit" name="action" value="remove"
                                 data-ask={ "Remove the schedule " (shown.name) "?" } { "Remove" }
@@ -155,17 +189,18 @@ fn due(viewer: &Viewer, entry: &Entry, workflow: &WorkflowView, preview: Markup)
                     @if workflow.state == Taking::Paused {
                         p.soft { (super::super::shell::sentence(&shown.description)) " Its instants are skipped while the workflow is paused." }
                     } @else { (schedules::instants(&UpcomingList::of(schedule, COMING, now))) }
+                    (schedules::policy(&shown.policy))
                     @if let Some(overrun) = &shown.overrun {
                         p.wrong { "Its runs last longer than the time between two instants, " (text::millis(overrun.distance_ms)) "." }
                     }
                 }
             }
-            @if changes { details.panel.pad open[workflow.schedules.is_empty()] {
-                summary { "Add or replace a schedule" }
+            @if changes { details.panel.pad #schedule open[is_open] {
+                summary { @if edited.is_some() { "Change the schedule " (named) } @else { "Add a schedule" } }
                 form method="post" action=(path) {
                     (Field { name: "schedule", label: "Name of the schedule", hint: Some("A schedule that has this name is replaced."), error: None }
-                        .text(if workflow.schedules.is_empty() { "default" } else { "" }, "nightly"))
-                    (schedules::fields(&Rule::interval("90m"), None, preview))
+                        .text(named, "nightly"))
+                    (schedules::fields(&rule, problem.map(|problem| problem.message.as_str()), schedules::coming(&api.app, &rule)))
                     button type="submit" name="action" value="set" { "Save the schedule" }
                 }
             } }
@@ -186,39 +221,6 @@ fn figures(day: &StatisticsPoint) -> Markup {
     }
 }
 
-fn details(workflow: &WorkflowView) -> Markup {
-    html! {
-        section {
-            h2 { "Details" }
-            form.panel.pad method="post" action={ "/workflows/" (workflow.name) "/change" } {
-                (Field { name: "description", label: "Description", hint: None, error: None }.text(&workflow.description, "What it is for"))
-                button type="submit" name="action" value="details" { "Save" }
-            }
-        }
-    }
-}
-
-fn sharing(workflow: &WorkflowView) -> Markup {
-    html! {
-        section {
-            h2 { "Access" }
-            form.panel.pad method="post" action={ "/workflows/" (workflow.name) "/share" } {
-                p.soft { "Its owner is " strong { (workflow.owner.as_deref().unwrap_or(BUILT_IN_ADMIN)) } "." }
-                (Field { name: "managers", label: "Managers", hint: Some("Accounts that may change and run it, separated by commas."), error: None }
-                    .text(&workflow.managers.join(", "), ""))
-                (Field { name: "viewers", label: "Viewers", hint: Some("Accounts that may look at its code and its runs."), error: None }
-                    .text(&workflow.viewers.join(", "), ""))
-                div.check {
-                    input type="checkbox" id="private" name="private" checked[workflow.private];
-                    label for="private" { "Private" }
-                    span.soft { "Others do not see that it exists." }
-                }
-                button type="submit" { "Save" }
-            }
-        }
-    }
-}
-
 fn archiving(workflow: &WorkflowView) -> Markup {
     let name = workflow.name.as_str();
     html! {
@@ -233,7 +235,7 @@ fn archiving(workflow: &WorkflowView) -> Markup {
     }
 }
 
-/// Pauses, resumes, rotates the URL or saves the description.
+/// Pauses, resumes or rotates the URL.
 pub(in super::super) async fn change(
     State(console): Shared,
     Named(name): Named,
@@ -244,9 +246,6 @@ pub(in super::super) async fn change(
         "pause" => (PatchWorkflow { state: Some(Taking::Paused), ..patch }, "paused"),
         "resume" => (PatchWorkflow { state: Some(Taking::Active), ..patch }, "resumed"),
         "rotate" => (PatchWorkflow { rotate_url: true, ..patch }, "rotated"),
-        "details" => {
-            (PatchWorkflow { description: Some(fields.get("description").to_owned()), ..patch }, "saved")
-        }
         other => {
             let reason = format!("{other:.40?} is nothing that can be done");
             return Err(ApiError::Field { field: "action", reason });
@@ -254,22 +253,6 @@ pub(in super::super) async fn change(
     };
     console.api.app.registry.change(&name, patch).await?;
     Ok(Redirect::to(&format!("/workflows/{name}?done={done}")).into_response())
-}
-
-/// Says who may do what with it.
-pub(in super::super) async fn share(
-    State(console): Shared,
-    Named(name): Named,
-    fields: Fields,
-) -> Result<Response, ApiError> {
-    let patch = PatchWorkflow {
-        managers: Some(fields.list("managers")),
-        viewers: Some(fields.list("viewers")),
-        private: Some(fields.is_on("private")),
-        ..Default::default()
-    };
-    console.api.app.registry.change(&name, patch).await?;
-    Ok(Redirect::to(&format!("/workflows/{name}?done=saved")).into_response())
 }
 
 /// Runs a pull once, now, and shows the run.

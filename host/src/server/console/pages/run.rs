@@ -55,7 +55,10 @@ fn page(
         @if is_over {
             div.toolbar {
                 form method="post" action={ "/runs/" (id) "/again" } { button.primary type="submit" { (icons::play()) "Run again" } }
-                @if detail.request.is_some() { a.button href="#edit" { "Edit and run again" } }
+                @if detail.request.is_some() {
+                    a.button href="#edit" { "Edit and run again" }
+                    a.button href={ "/workflows/" (name) "/function?sample=" (id) "#test" } { "Take it over for a test" }
+                }
             }
         } @else {
             div.toolbar data-poll="" hx-get={ "/runs/" (id) } hx-trigger="every 2s" hx-target="#main" hx-select="#main" hx-swap="outerHTML" {

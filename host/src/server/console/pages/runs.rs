@@ -4,17 +4,18 @@ use std::convert::Infallible;
 
 use axum::Extension;
 use axum::extract::State;
-use axum::response::Sse;
 use axum::response::sse::Event;
+use axum::response::{IntoResponse, Redirect, Response, Sse};
 use futures::Stream;
 use jiff::{SignedDuration, Timestamp};
 use maud::{Markup, html};
 
-use crate::api::{RunList, RunView};
+use crate::account::Action;
+use crate::api::{ReplayMany, RunList, RunView};
 use crate::run::{Status, Trigger};
 use crate::server::api::access::Who;
 use crate::server::api::extract::Params;
-use crate::server::api::{Api, ApiError, events, runs, view};
+use crate::server::api::{Api, ApiError, events, replay, runs, view};
 use crate::server::console::form::{Asked, Fields, Named};
 use crate::server::console::parts::{self, Tab};
 use crate::server::console::session::Viewer;
@@ -33,6 +34,9 @@ const TIMES: [(&str, &str, i64); 5] = [
     ("30d", "Last 30 days", 43_200),
 ];
 
+/// What a redirect says of what was done: it filters nothing.
+const SAID: [&str; 3] = ["queued", "skipped", "from"];
+
 /// The runs of all workflows.
 pub(in super::super) async fn all(
     State(console): Shared,
@@ -42,7 +46,7 @@ pub(in super::super) async fn all(
     let list = read(&console.api, &viewer, None, &asked).await?;
     let content = html! {
         div.head { h1 { "Runs" } p.soft { "What the workflows that you may look into did, newest first." } }
-        (listing("/runs", "/events", &asked, &list, true))
+        (listing("/runs", "/events", &asked, &list, true, Markup::default()))
     };
     let page = Page { title: "Runs", place: Place::Runs, scripts: &["live.js"], content };
     Ok(Html(page.render(&viewer)))
@@ -59,11 +63,80 @@ pub(in super::super) async fn of_workflow(
     let workflow = view::workflow(&entry, &console.api.app, &viewer.actor);
     let list = read(&console.api, &viewer, Some(entry.workflow.id), &asked).await?;
     let (path, events) = (format!("/workflows/{name}/runs"), format!("/workflows/{name}/events"));
+    let again = match viewer.may_with(Action::RunWorkflow, &workflow) {
+        true => again(&path, &asked, &list),
+        false => Markup::default(),
+    };
     let content = html! {
         h2.hidden { "Debugger" }
-        (listing(&path, &events, &asked, &list, false))
+        (queued(&asked))
+        (listing(&path, &events, &asked, &list, false, again))
     };
     Ok(Html(parts::workflow_page(&viewer, &workflow, Tab::Runs, &["live.js"], content)))
+}
+
+/// Queues the runs that pass the filters to be run again.
+pub(in super::super) async fn replay(
+    State(console): Shared,
+    Named(name): Named,
+    fields: Fields,
+) -> Result<Response, ApiError> {
+    let statuses = runs::statuses(fields.get("status"))?;
+    let asked = ReplayMany {
+        // Those that have not ended cannot be run again.
+        statuses: statuses.into_iter().filter(|status| status.is_terminal()).collect(),
+        trigger: fields.some("trigger"),
+        since: since(&fields)?,
+        until: instant(&fields, "until")?,
+        text: fields.some("text"),
+        cursor: fields
+            .some("from")
+            .map(|id| id.parse())
+            .transpose()
+            .map_err(|_| ApiError::Field { field: "from", reason: "is no run".to_owned() })?,
+        ..Default::default()
+    };
+    let done = replay::many(&console.api, &name, asked).await?;
+    let (queued, skipped) = (done.queued.len().to_string(), done.skipped.len().to_string());
+    let next = done.next.map(|next| next.to_string()).unwrap_or_default();
+    let query = fields.query_with(&[("from", &next), ("queued", &queued), ("skipped", &skipped)]);
+    Ok(Redirect::to(&format!("/workflows/{name}/runs?{query}")).into_response())
+}
+
+/// What became of runs that were to be run again.
+fn queued(asked: &Fields) -> Markup {
+    let number = |field: &str| asked.get(field).parse::<u64>().ok();
+    let Some(queued) = number("queued") else { return Markup::default() };
+    let skipped = number("skipped").unwrap_or_default();
+    html! {
+        div.alert.good role="status" { p {
+            (text::counted(queued, "run")) @if queued == 1 { " is" } @else { " are" } " queued to be run again."
+            @if skipped > 0 { " " (text::counted(skipped, "run")) " cannot be: the record does not hold the whole request, or the endpoint does not take it any more." }
+            @if !asked.get("from").is_empty() { " There are older ones: press the button again." }
+        } }
+    }
+}
+
+/// The button that runs again what passes the filters.
+fn again(path: &str, asked: &Fields, list: &RunList) -> Markup {
+    let status = asked.get("status");
+    let passes = |run: &&RunView| match status {
+        "" => matches!(run.status, Status::Failed | Status::Interrupted),
+        word => run.status.is_terminal() && run.status.word() == word,
+    };
+    if list.runs.iter().filter(passes).count() == 0 {
+        return Markup::default();
+    }
+    let which = if status.is_empty() { "failed" } else { status };
+    let kept = ["status", "trigger", "time", "since", "until", "text", "from"];
+    html! {
+        form.again method="post" action={ (path) "/replay" } {
+            @for name in kept { @if let Some(value) = asked.some(name) { input type="hidden" name=(name) value=(value); } }
+            button.small type="submit" data-ask={ "Run all " (which) " runs that pass these filters again, 500 at most? Each is queued with the request that it had." } {
+                (icons::play()) "Run all " (which) " ones again"
+            }
+        }
+    }
 }
 
 /// Runs as they start and end.
@@ -95,12 +168,11 @@ async fn read(
     workflow: Option<WorkflowId>,
     asked: &Fields,
 ) -> Result<RunList, ApiError> {
-    let minutes = TIMES.iter().find(|(value, ..)| *value == asked.get("time")).map(|(.., minutes)| *minutes);
     let params = runs::RunParams {
         status: asked.some("status"),
         trigger: asked.some("trigger"),
-        since: minutes.map(|minutes| Timestamp::now() - SignedDuration::from_mins(minutes)),
-        until: None,
+        since: since(asked)?,
+        until: instant(asked, "until")?,
         text: asked.some("text"),
         limit: Some(ROWS),
         cursor: asked.some("cursor"),
@@ -108,11 +180,27 @@ async fn read(
     runs::page(api, &viewer.actor, workflow, params).await
 }
 
-fn listing(path: &str, events: &str, asked: &Fields, list: &RunList, names: bool) -> Markup {
-    let query = asked.query_with(&[]);
+/// The beginning of the time that is asked for: a span up to now, or an instant.
+fn since(asked: &Fields) -> Result<Option<Timestamp>, ApiError> {
+    let span = TIMES.iter().find(|(value, ..)| *value == asked.get("time"));
+    match span {
+        Some((.., minutes)) => Ok(Some(Timestamp::now() - SignedDuration::from_mins(*minutes))),
+        None => instant(asked, "since"),
+    }
+}
+
+/// An instant in a query.
+fn instant(asked: &Fields, field: &'static str) -> Result<Option<Timestamp>, ApiError> {
+    let wrong = |_| ApiError::Query(format!("{field}: is no instant such as 2026-03-01T12:00:00Z"));
+    asked.some(field).map(|text| text.parse().map_err(wrong)).transpose()
+}
+
+fn listing(path: &str, events: &str, asked: &Fields, list: &RunList, names: bool, again: Markup) -> Markup {
+    let query = asked.query_with(&SAID.map(|name| (name, "")));
     let here = if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") };
     let is_first = asked.get("cursor").is_empty();
-    let is_filtered = !asked.query_with(&[("cursor", "")]).is_empty();
+    let is_filtered =
+        !asked.query_with(&["cursor", SAID[0], SAID[1], SAID[2]].map(|name| (name, ""))).is_empty();
     let nothing = if is_filtered {
         "No run passes these filters."
     } else {
@@ -131,6 +219,7 @@ fn listing(path: &str, events: &str, asked: &Fields, list: &RunList, names: bool
                     }
                     @if is_first { span.live-mark data-live="" { "Live" } }
                 }
+                (again)
                 nav aria-label="Pages" {
                     @if !is_first { a.button href=(format!("{path}?{}", asked.query_with(&[("cursor", "")]))) { "Newest" } }
                     @if let Some(next) = &list.next {
@@ -161,6 +250,16 @@ fn filter(path: &str, asked: &Fields) -> Markup {
             select name="status" aria-label="Status" { (parts::options(&with(("", "Any status"), statuses), asked.get("status"))) }
             select name="trigger" aria-label="Trigger" { (parts::options(&with(("", "Any trigger"), triggers), asked.get("trigger"))) }
             select name="time" aria-label="Time" { (parts::options(&with(("", "Any time"), times), asked.get("time"))) }
+            details.between open[!asked.get("since").is_empty() || !asked.get("until").is_empty()] {
+                summary { "Between two instants" }
+                div.actions {
+                    label { "From " input type="datetime-local" data-instant="since" step="1"; }
+                    label { "until " input type="datetime-local" data-instant="until" step="1"; }
+                    input type="hidden" name="since" value=(asked.get("since"));
+                    input type="hidden" name="until" value=(asked.get("until"));
+                    span.soft { "in your own time zone" }
+                }
+            }
             noscript { button type="submit" { "Search" } }
         }
     }

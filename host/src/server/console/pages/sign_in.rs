@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use hyper::{StatusCode, header};
 use maud::{Markup, html};
 
-use crate::accounts::{AccountError, NewSession};
+use crate::accounts::{AccountError, NewSession, OIDC_PATH};
 use crate::audit::Event;
 use crate::server::api::{ApiError, auth};
 use crate::server::console::form::Fields;
@@ -32,7 +32,7 @@ pub(in super::super) async fn form(State(console): Shared, request: Request) -> 
         "This browser did not keep the session. It needs an encrypted connection (https), or http on this machine itself.",
     );
     let link = asked.some("link");
-    Html(page(next, "", link.as_deref(), lost)).into_response()
+    Html(page(&console, next, "", link.as_deref(), lost)).into_response()
 }
 
 /// Signs in, with login and password or with a one-time link.
@@ -70,7 +70,7 @@ pub(in super::super) async fn sign_in(
                 Some(hint) => format!("{} {}", shell::sentence(&problem.message), shell::sentence(hint)),
                 None => shell::sentence(&problem.message),
             };
-            Ok((problem.status, Html(page(next, login, None, Some(&wrong)))).into_response())
+            Ok((problem.status, Html(page(&console, next, login, None, Some(&wrong)))).into_response())
         }
     }
 }
@@ -119,13 +119,15 @@ pub(in super::super) async fn sign_out(
 }
 
 /// A path of this host, from what a link said.
-fn local(next: &str) -> &str {
+pub(super) fn local(next: &str) -> &str {
     let is_path =
         next.starts_with('/') && !next.starts_with("//") && !next.contains(['\\', '\r', '\n', '\t']);
     if is_path && !next.starts_with("/sign-in") { next } else { HOME }
 }
 
-fn page(next: &str, login: &str, link: Option<&str>, wrong: Option<&str>) -> Markup {
+fn page(console: &Console, next: &str, login: &str, link: Option<&str>, wrong: Option<&str>) -> Markup {
+    let provider = console.api.app.oidc.as_ref().filter(|_| link.is_none());
+    let query: String = form_urlencoded::byte_serialize(next.as_bytes()).collect();
     let invalid = wrong.map(|_| "true");
     let body = html! {
         main.alone #main {
@@ -149,6 +151,9 @@ fn page(next: &str, login: &str, link: Option<&str>, wrong: Option<&str>) -> Mar
                 }
                 input type="hidden" name="next" value=(next);
                 button.primary type="submit" { "Sign in" }
+                @if let Some(provider) = provider {
+                    a.button href=(format!("{OIDC_PATH}?next={query}")) { "Sign in with " (provider.name()) }
+                }
                 @if link.is_none() {
                     p.soft.foot { "No password yet? An admin makes a link for you; for the first admin the host printed one when it first started." }
                 }

@@ -17,14 +17,23 @@ use crate::server::reply::Problem;
 
 /// The page.
 pub(in super::super) async fn show(State(console): Shared, Extension(viewer): Extension<Viewer>) -> Html {
-    Html(page(&console, &viewer, None, None))
+    Html(page(&console, &viewer, None, &Fields::default(), None))
 }
 
-fn page(console: &Console, viewer: &Viewer, link: Option<&NewLink>, problem: Option<&Problem>) -> Markup {
+fn page(
+    console: &Console,
+    viewer: &Viewer,
+    link: Option<&NewLink>,
+    typed: &Fields,
+    problem: Option<&Problem>,
+) -> Markup {
+    // What is wrong with a new user stands at the login, which all of it is about.
+    let adds = typed.get("action") == "add";
+    let wrong = problem.filter(|_| adds).map(|problem| problem.message.as_str());
     let users = console.api.app.accounts.users();
     let content = html! {
         div.head { p.crumbs { a href="/admin" { "Admin" } } h1 { "Users" } p.soft { "Members see what is not private and change what is theirs; admins do everything." } }
-        @if let Some(problem) = problem { (shell::alert(problem)) }
+        @if let Some(problem) = problem.filter(|_| !adds) { (shell::alert(problem)) }
         @if let Some(link) = link {
             div.alert.good role="status" {
                 p { strong { "A link for " (link.login.as_str()) "." } " It signs in once, until " (when::full(link.expires_at)) ". It follows the address of this page." }
@@ -37,9 +46,9 @@ fn page(console: &Console, viewer: &Viewer, link: Option<&NewLink>, problem: Opt
         } }
         section.gap { h2 { "Add a user" }
             form.panel.pad.narrow method="post" action="/users" {
-                (Field { name: "login", label: "Login", hint: Some("It cannot be changed later."), error: None }.text("", "ada"))
-                (Field { name: "name", label: "Name", hint: None, error: None }.text("", ""))
-                (Field { name: "role", label: "Role", hint: None, error: None }.around(|id, _| html! { select id=(id) name="role" { (parts::options(&[("member", "Member"), ("admin", "Admin")], "member")) } }))
+                (Field { name: "login", label: "Login", hint: Some("It cannot be changed later."), error: wrong }.text(if adds { typed.raw("login") } else { "" }, "ada"))
+                (Field { name: "name", label: "Name", hint: None, error: None }.text(if adds { typed.raw("name") } else { "" }, ""))
+                (Field { name: "role", label: "Role", hint: None, error: None }.around(|id, _| html! { select id=(id) name="role" { (parts::options(&[("member", "Member"), ("admin", "Admin")], if adds { typed.get("role") } else { "member" })) } }))
                 p.soft { "The user gets a link that signs in once, and sets a password then." }
                 button.primary type="submit" name="action" value="add" { "Add" }
             }
@@ -79,13 +88,15 @@ pub(in super::super) async fn change(
     fields: Fields,
 ) -> Result<Response, ApiError> {
     match done(&console, &fields).await {
-        Ok(link) => Ok(Html(page(&console, &viewer, link.as_ref(), None)).into_response()),
+        Ok(link) => {
+            Ok(Html(page(&console, &viewer, link.as_ref(), &Fields::default(), None)).into_response())
+        }
         Err(error) => {
             let problem = Problem::from(&error);
             if problem.status.is_server_error() {
                 return Err(error.into());
             }
-            Ok((problem.status, Html(page(&console, &viewer, None, Some(&problem)))).into_response())
+            Ok((problem.status, Html(page(&console, &viewer, None, &fields, Some(&problem)))).into_response())
         }
     }
 }

@@ -1,25 +1,31 @@
 //! My workflows: what there is, how it is, what is due.
 
 use std::cmp::Reverse;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use axum::Extension;
 use axum::extract::State;
 use jiff::{SignedDuration, Timestamp};
 use maud::{Markup, html};
+use tokio::sync::Mutex;
 
 use crate::account::Action;
 use crate::api::{RunView, StatisticsView, WorkflowView};
 use crate::registry::Entry;
+use crate::run::RunId;
 use crate::server::api::{Api, ApiError, runs, statistics, view};
 use crate::server::console::form::{Asked, Fields};
 use crate::server::console::session::Viewer;
 use crate::server::console::shell::{Page, Place};
 use crate::server::console::{Html, Shared, icons, parts, text, when};
-use crate::workflow::{Kind, State as Taking};
+use crate::workflow::{Kind, State as Taking, WorkflowId};
 
 /// Rows of a page.
 const ROWS: usize = 50;
+/// How old the orders may be that are read from all runs.
+const RANKING_AGE: Duration = Duration::from_secs(10);
 /// Hours that the figures of a row cover.
 const HOURS: i64 = 24;
 
@@ -33,12 +39,19 @@ pub(in super::super) async fn list(
     all.retain(|entry| viewer.sees(&entry.workflow));
     let total = all.len();
     let mut found: Vec<Arc<Entry>> = all.into_iter().filter(|entry| passes(entry, &asked)).collect();
-    sort(&mut found, asked.get("sort"));
+    match asked.get("sort") {
+        by @ ("last" | "success") => console.ranking.sort(&console.api, &mut found, by).await?,
+        by => sort(&mut found, by),
+    }
     let pages = found.len().div_ceil(ROWS).max(1);
     let page = asked.get("page").parse().unwrap_or(1).clamp(1, pages);
+    let shown: Vec<_> = found.iter().skip((page - 1) * ROWS).take(ROWS).collect();
+    let among = shown.iter().map(|entry| entry.workflow.id).collect();
+    let mut days = statistics::views(&console.api, Some(among), last_day(60)).await?;
     let mut rows = Vec::with_capacity(ROWS);
-    for entry in found.iter().skip((page - 1) * ROWS).take(ROWS) {
-        rows.push(Row::read(&console.api, entry, &viewer).await?);
+    for entry in shown {
+        let day = days.remove(&entry.workflow.id);
+        rows.push(Row::read(&console.api, entry, &viewer, day).await?);
     }
     let content = html! {
         div.head {
@@ -95,15 +108,68 @@ fn sort(found: &mut [Arc<Entry>], by: &str) {
     }
 }
 
+fn last_day(step_minutes: u32) -> statistics::StatisticsParams {
+    let from = Timestamp::now() - SignedDuration::from_hours(HOURS);
+    statistics::StatisticsParams { from: Some(from), to: None, step_minutes: Some(step_minutes) }
+}
+
+/// The orders that are read from all workflows' runs: they are made at most every few
+/// seconds, however often the page is asked for.
+#[derive(Default)]
+pub(in super::super) struct Ranking(Mutex<Option<(Instant, Ranks)>>);
+
+struct Ranks {
+    last: HashMap<WorkflowId, RunId>,
+    success: HashMap<WorkflowId, f64>,
+}
+
+impl Ranking {
+    /// Sorts by the last run, latest first, or by the share of runs that succeeded in the last
+    /// day, lowest first; those without runs come last.
+    async fn sort(&self, api: &Api, found: &mut [Arc<Entry>], by: &str) -> Result<(), ApiError> {
+        let mut kept = self.0.lock().await;
+        let ranks = match kept.take() {
+            Some((at, ranks)) if at.elapsed() < RANKING_AGE => (at, ranks),
+            _ => (Instant::now(), Ranks::read(api).await?),
+        };
+        let (_, ranks) = kept.insert(ranks);
+        match by {
+            "last" => found.sort_by_key(|entry| Reverse(ranks.last.get(&entry.workflow.id).copied())),
+            _ => {
+                let share =
+                    |entry: &Arc<Entry>| ranks.success.get(&entry.workflow.id).copied().unwrap_or(2.0);
+                found.sort_by(|a, b| share(a).total_cmp(&share(b)));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Ranks {
+    async fn read(api: &Api) -> Result<Self, ApiError> {
+        let last = api.app.store.last_runs().await?;
+        let minutes = u32::try_from(HOURS * 60 + 1).unwrap_or(u32::MAX);
+        let days = statistics::views(api, None::<HashSet<_>>, last_day(minutes)).await?;
+        let share = |(id, day): (WorkflowId, StatisticsView)| Some((id, parts::success(&day.total)?));
+        Ok(Self { last, success: days.into_iter().filter_map(share).collect() })
+    }
+}
+
 struct Row {
     workflow: WorkflowView,
     last: Option<RunView>,
-    day: StatisticsView,
+    /// `None` when nothing ran.
+    day: Option<StatisticsView>,
     due: Option<Timestamp>,
 }
 
 impl Row {
-    async fn read(api: &Api, entry: &Entry, viewer: &Viewer) -> Result<Self, ApiError> {
+    async fn read(
+        api: &Api,
+        entry: &Entry,
+        viewer: &Viewer,
+        day: Option<StatisticsView>,
+    ) -> Result<Self, ApiError> {
         let workflow = view::workflow(entry, &api.app, &viewer.actor);
         let id = Some(entry.workflow.id);
         let recent = runs::RunParams { limit: Some(1), ..Default::default() };
@@ -111,9 +177,6 @@ impl Row {
             true => runs::page(api, &viewer.actor, id, recent).await?.runs.into_iter().next(),
             false => None,
         };
-        let from = Timestamp::now() - SignedDuration::from_hours(HOURS);
-        let day = statistics::StatisticsParams { from: Some(from), to: None, step_minutes: Some(60) };
-        let day = statistics::view(api, id, day).await?;
         let due = view::next_due(&entry.workflow);
         Ok(Self { workflow, last, day, due })
     }
@@ -121,10 +184,12 @@ impl Row {
     /// Runs by the hour, oldest first.
     fn bars(&self) -> Vec<(u64, u64)> {
         let mut bars = vec![(0, 0); HOURS as usize + 1];
-        for point in &self.day.points {
-            let hours = point.at.duration_since(self.day.from).as_secs() / 3600;
-            if let Some(bar) = usize::try_from(hours).ok().and_then(|at| bars.get_mut(at)) {
-                *bar = parts::bar(point);
+        if let Some(day) = &self.day {
+            for point in &day.points {
+                let hours = point.at.duration_since(day.from).as_secs() / 3600;
+                if let Some(bar) = usize::try_from(hours).ok().and_then(|at| bars.get_mut(at)) {
+                    *bar = parts::bar(point);
+                }
             }
         }
         bars
@@ -134,8 +199,14 @@ impl Row {
 fn filter(asked: &Fields) -> Markup {
     let kinds = [("", "All kinds"), ("catch", "Catch"), ("pull", "Pull")];
     let states = [("", "Any state"), ("live", "Live"), ("paused", "Paused"), ("draft", "Not deployed")];
-    let orders =
-        [("", "By name"), ("changed", "Changed last"), ("created", "Newest first"), ("due", "Next due")];
+    let orders = [
+        ("", "By name"),
+        ("last", "Last run"),
+        ("success", "Least successful"),
+        ("due", "Next due"),
+        ("changed", "Changed last"),
+        ("created", "Newest first"),
+    ];
     html! {
         form.filter role="search" action="/workflows" hx-get="/workflows" hx-target="#list" hx-select="#list"
             hx-swap="outerHTML" hx-push-url="true" hx-trigger="input delay:200ms from:#q, change, submit" {
@@ -165,10 +236,23 @@ fn table(rows: &[Row], asked: &Fields) -> Markup {
         div.panel.scroll {
             table.rows.stack {
                 thead { tr {
-                    th scope="col" { "Workflow" } th scope="col" { "Kind" } th scope="col" { "State" } th scope="col" { "Last run" }
-                    th scope="col" { "Succeeded" } th scope="col" { "Last day" } th scope="col" { "Next due" }
+                    th scope="col" { "Workflow" } th scope="col" { "Kind" } th scope="col" { "State" } (heading(asked, "last", "Last run"))
+                    (heading(asked, "success", "Succeeded")) th scope="col" { "Last day" } (heading(asked, "due", "Next due"))
                 } }
                 tbody { @for row in rows { (line(row)) } }
+            }
+        }
+    }
+}
+
+/// The head of a column by which the rows can be sorted.
+fn heading(asked: &Fields, by: &str, name: &str) -> Markup {
+    let is_chosen = asked.get("sort") == by;
+    let order = if by == "last" { "descending" } else { "ascending" };
+    html! {
+        th scope="col" aria-sort=[is_chosen.then_some(order)] {
+            a.plain href={ "/workflows?" (asked.query_with(&[("sort", by), ("page", "")])) } title={ "Sort by: " (name) } {
+                (name) @if is_chosen { span aria-hidden="true" { (if by == "last" { " ↓" } else { " ↑" }) } }
             }
         }
     }
@@ -177,7 +261,8 @@ fn table(rows: &[Row], asked: &Fields) -> Markup {
 fn line(row: &Row) -> Markup {
     let Row { workflow, last, day, due } = row;
     let name = workflow.name.as_str();
-    let label = format!("{} in the last day", text::counted(day.total.runs, "run"));
+    let total = day.as_ref().map(|day| &day.total);
+    let label = format!("{} in the last day", text::counted(total.map_or(0, |total| total.runs), "run"));
     html! {
         tr {
             th scope="row" {
@@ -192,7 +277,7 @@ fn line(row: &Row) -> Markup {
                     None => span.soft { "never" },
                 }
             }
-            td data-name="Succeeded" { @match parts::success(&day.total) {
+            td data-name="Succeeded" { @match total.and_then(parts::success) {
                 Some(share) => (parts::percent(share)),
                 None => (parts::none()),
             } }
