@@ -26,7 +26,7 @@ use utoipa::ToSchema;
 pub use self::destination::{DESTINATIONS_MAX, Destination, DestinationError};
 pub use self::digest::{Digest, DigestError};
 pub use self::id::IdError;
-pub(crate) use self::id::id128;
+pub(crate) use self::id::{id128, ordered};
 pub use self::mask::{Found, Mask};
 pub use self::owner::OwnerId;
 pub use self::retry::RetryPolicy;
