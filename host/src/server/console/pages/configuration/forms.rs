@@ -132,7 +132,8 @@ pub(super) fn signature(workflow: &WorkflowView, draft: &Draft<'_>) -> Markup {
 
 pub(super) fn limits(workflow: &WorkflowView, config: &Config, draft: &Draft<'_>) -> Markup {
     let own = &workflow.limits;
-    let (engine, run, store) = (&config.engine, &config.run, &config.store);
+    let (engine, run, store, egress) = (&config.engine, &config.run, &config.store, &config.egress);
+    let rate = |value: u32| if value == 0 { "any".to_owned() } else { value.to_string() };
     let time = |value: Option<u64>| value.map(interval::format).unwrap_or_default();
     let size = |value: Option<u64>| value.map(text::exact_bytes).unwrap_or_default();
     let count = |value: Option<u64>| value.map(|value| value.to_string()).unwrap_or_default();
@@ -149,6 +150,17 @@ pub(super) fn limits(workflow: &WorkflowView, config: &Config, draft: &Draft<'_>
             (row("limits.body_bytes_max", "Body of a request", size(own.body_bytes_max), text::exact_bytes(config.server.body_bytes_max as u64)))
             (row("limits.reply_bytes_max", "Reply", size(own.reply_bytes_max), text::exact_bytes(run.reply_bytes_max as u64)))
             (row("limits.log_bytes_max", "Log of a run", size(own.log_bytes_max), text::exact_bytes(run.log_bytes_max as u64)))
+        }
+        h4 { "How often it may be called" }
+        div.grid {
+            (row("limits.rate_per_s_max", "Requests a second", count(own.rate_per_s_max.map(u64::from)), rate(config.server.endpoint_rate_per_s_max)))
+            (row("limits.burst_max", "At once, after a pause", count(own.burst_max.map(u64::from)), rate(config.server.endpoint_burst_max)))
+        }
+        h4 { "What a run may send" }
+        div.grid {
+            (row("limits.egress_requests_max", "Requests", count(own.egress_requests_max.map(u64::from)), egress.requests_max.to_string()))
+            (row("limits.egress_concurrent_max", "Requests at a time", count(own.egress_concurrent_max.map(u64::from)), egress.concurrent_max.to_string()))
+            (row("limits.egress_bytes_max", "Bytes, both ways", size(own.egress_bytes_max), text::exact_bytes(egress.run_bytes_max)))
         }
         h4 { "How long runs are kept" }
         div.grid {

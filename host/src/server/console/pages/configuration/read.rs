@@ -28,7 +28,7 @@ pub(super) fn patch(part: &str, workflow: &WorkflowView, fields: &Fields) -> Res
         "endpoint" => PatchWorkflow { endpoint: Some(endpoint(fields)), ..patch },
         "signature" => PatchWorkflow { signature: Some(signature(fields)?), ..patch },
         "egress" => PatchWorkflow { egress: Some(egress::read(fields)?), ..patch },
-        "limits" => PatchWorkflow { limits: Some(limits(workflow.limits, fields)?), ..patch },
+        "limits" => PatchWorkflow { limits: Some(limits(fields)?), ..patch },
         "retry" => PatchWorkflow { retry: Some(retry(&workflow.retry, fields)?), ..patch },
         other => {
             let reason = format!("{other:.40?} is nothing that can be saved");
@@ -77,18 +77,24 @@ fn signature(fields: &Fields) -> Result<Option<Signature>> {
 }
 
 /// Limits that the form does not have stay as they are.
-fn limits(mut limits: LimitOverrides, fields: &Fields) -> Result<LimitOverrides> {
-    limits.deadline_ms = duration(fields, "limits.deadline_ms")?;
-    limits.cpu_ms_max = duration(fields, "limits.cpu_ms_max")?;
-    limits.memory_bytes_max = bytes(fields, "limits.memory_bytes_max")?;
-    limits.concurrency_max = number(fields, "limits.concurrency_max")?;
-    limits.body_bytes_max = bytes(fields, "limits.body_bytes_max")?;
-    limits.reply_bytes_max = bytes(fields, "limits.reply_bytes_max")?;
-    limits.log_bytes_max = bytes(fields, "limits.log_bytes_max")?;
-    limits.retention_days = number(fields, "limits.retention_days")?;
-    limits.retention_runs_max = number(fields, "limits.retention_runs_max")?;
-    limits.retention_bytes_max = bytes(fields, "limits.retention_bytes_max")?;
-    Ok(limits)
+fn limits(fields: &Fields) -> Result<LimitOverrides> {
+    Ok(LimitOverrides {
+        deadline_ms: duration(fields, "limits.deadline_ms")?,
+        cpu_ms_max: duration(fields, "limits.cpu_ms_max")?,
+        memory_bytes_max: bytes(fields, "limits.memory_bytes_max")?,
+        concurrency_max: number(fields, "limits.concurrency_max")?,
+        body_bytes_max: bytes(fields, "limits.body_bytes_max")?,
+        reply_bytes_max: bytes(fields, "limits.reply_bytes_max")?,
+        log_bytes_max: bytes(fields, "limits.log_bytes_max")?,
+        rate_per_s_max: number(fields, "limits.rate_per_s_max")?,
+        burst_max: number(fields, "limits.burst_max")?,
+        egress_requests_max: number(fields, "limits.egress_requests_max")?,
+        egress_concurrent_max: number(fields, "limits.egress_concurrent_max")?,
+        egress_bytes_max: bytes(fields, "limits.egress_bytes_max")?,
+        retention_days: number(fields, "limits.retention_days")?,
+        retention_runs_max: number(fields, "limits.retention_runs_max")?,
+        retention_bytes_max: bytes(fields, "limits.retention_bytes_max")?,
+    })
 }
 
 fn retry(present: &RetryPolicy, fields: &Fields) -> Result<RetryPolicy> {
