@@ -157,25 +157,26 @@ fn pages(host: &Tidegate) -> anyhow::Result<Vec<Page>> {
     let some = page["runs"][499]["accepted_at"].as_str().context("an instant")?.to_owned();
     let some = some.replace('+', "%2B");
     let queries = [
-        String::new(),
-        "&workflow=kept".to_owned(),
-        "&status=succeeded".to_owned(),
-        "&status=failed".to_owned(),
-        "&status=failed&workflow=trap".to_owned(),
-        "&trigger=catch".to_owned(),
-        format!("&until={some}"),
-        format!("&until={some}&status=failed"),
-        "&workflow=kept&status=succeeded&trigger=catch".to_owned(),
-        "&status=interrupted".to_owned(),
-        "&trigger=pull".to_owned(),
-        "&until=2000-01-01T00:00:00Z".to_owned(),
-        "&text=no%20such%20text".to_owned(),
+        "/runs?".to_owned(),
+        "/workflows/kept/runs?".to_owned(),
+        "/runs?status=succeeded".to_owned(),
+        "/runs?status=failed".to_owned(),
+        "/workflows/trap/runs?status=failed".to_owned(),
+        "/workflows/kept/runs?status=failed".to_owned(),
+        "/runs?trigger=catch".to_owned(),
+        format!("/runs?until={some}"),
+        format!("/runs?until={some}&status=failed"),
+        "/workflows/kept/runs?status=succeeded&trigger=catch".to_owned(),
+        "/runs?status=interrupted".to_owned(),
+        "/runs?trigger=pull".to_owned(),
+        "/runs?until=2000-01-01T00:00:00Z".to_owned(),
+        "/runs?text=no%20such%20text".to_owned(),
     ];
     let one = |query: &String| {
         let mut times = Vec::new();
         for _ in 0..=PAGES {
             let start = Instant::now();
-            host.get(&format!("/api/v1/runs?limit=50{query}"))?;
+            host.get(&format!("/api/v1{query}&limit=50"))?;
             times.push(start.elapsed().as_secs_f64() * 1e3);
         }
         let next_ms = Spread::of(times[1..].iter().copied()).context("no page")?;
