@@ -51,7 +51,9 @@ async function configure(page, name, url) {
     await page.getByText(`${part}: saved.`).waitFor();
   };
   await page.getByLabel("Time of a run", {exact: true}).fill("20s");
+  await page.getByLabel("Requests a second", {exact: true}).fill("50");
   await save("Limits");
+  assert.equal(await page.getByLabel("Requests a second", {exact: true}).inputValue(), "50");
   assert.equal(await page.getByLabel("Time of a run", {exact: true}).inputValue(), "20s");
   await page.getByLabel("Destinations", {exact: true}).fill("GET,POST api.company.com/v1");
   await save("Outbound requests");

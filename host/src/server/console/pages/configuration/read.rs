@@ -149,10 +149,12 @@ mod tests {
 
     #[test]
     fn limits_are_written_with_units_and_empty_ones_are_the_hosts() {
-        let typed =
-            fields("limits.deadline_ms=1m30s&limits.memory_bytes_max=64+MiB&limits.concurrency_max=3");
-        let before = LimitOverrides { log_bytes_max: Some(5), ..LimitOverrides::default() };
-        let read = limits(before, &typed).unwrap();
+        let typed = fields(
+            "limits.deadline_ms=1m30s&limits.memory_bytes_max=64+MiB&limits.concurrency_max=3\
+             &limits.rate_per_s_max=10&limits.egress_bytes_max=1+MiB",
+        );
+        let read = limits(&typed).unwrap();
+        assert_eq!((read.rate_per_s_max, read.egress_bytes_max), (Some(10), Some(1 << 20)));
         assert_eq!((read.deadline_ms, read.memory_bytes_max), (Some(90_000), Some(64 << 20)));
         assert_eq!((read.concurrency_max, read.log_bytes_max), (Some(3), None));
         for (typed, said) in [
@@ -160,7 +162,7 @@ mod tests {
             ("limits.memory_bytes_max=many", "is no size"),
             ("limits.retention_days=1.5", "no whole number"),
         ] {
-            let error = limits(before, &fields(typed)).unwrap_err().to_string();
+            let error = limits(&fields(typed)).unwrap_err().to_string();
             assert!(error.contains(said) && error.starts_with(&typed[..10]), "{error}");
         }
     }
