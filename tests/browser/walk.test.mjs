@@ -1,9 +1,10 @@
 // A new user's way through the console, on a desktop, on a phone and in the dark.
 import assert from "node:assert/strict";
 import {createHmac} from "node:crypto";
+import {join} from "node:path";
 import {after, before, test} from "node:test";
 import {check} from "./checks.mjs";
-import {paste, signedIn, startBrowser, startHost} from "./host.mjs";
+import {need, paste, signedIn, startBrowser, startHost} from "./host.mjs";
 
 const BROKEN = `import json
 
@@ -287,5 +288,23 @@ test("the same on a phone, 390 pixels wide", async () => {
 test("the same in the dark", async () => {
   const page = await signedIn(browser, host, {colorScheme: "dark"});
   await walk(page, "dark-catch", "dark-pull");
+  await page.context().close();
+});
+
+test("a component that is uploaded is deployed, tested and called", async () => {
+  const page = await signedIn(browser, host);
+  await host.api("POST", "/api/v1/workflows", {name: "uploaded", kind: "catch"});
+  await page.goto("/workflows/uploaded/function");
+  await page.getByText("Upload a component instead").click();
+  await page.getByLabel("Component file").setInputFiles(join(need("TIDEGATE_GUESTS"), "hello.wasm"));
+  await page.getByRole("button", {name: "Upload and deploy"}).click();
+  await page.getByText("Version 1 is live.").waitFor();
+  await check(page, "the function page after an upload");
+  await page.getByRole("button", {name: "Run the test"}).click();
+  await page.locator("#tested").getByText("succeeded").first().waitFor();
+  const reply = await fetch(await page.getByLabel("URL of the endpoint").inputValue(), {method: "POST"});
+  assert.deepEqual([reply.status, await reply.text()], [200, "hello\n"]);
+  await page.goto("/workflows/uploaded/function");
+  await check(page, "the function page of a component");
   await page.context().close();
 });
