@@ -63,6 +63,7 @@ fn rules() -> BTreeMap<&'static str, (For, &'static str)> {
                 "showHealth",
                 "showUsage",
                 "showStatistics",
+                "showHistory",
                 "takeBackup",
                 "installRuntime",
                 "listUsers",
@@ -85,7 +86,14 @@ fn rules() -> BTreeMap<&'static str, (For, &'static str)> {
         (
             For::Rank(1),
             "read",
-            &["downloadVersion", "listSettings", "listRunsOfWorkflow", "showRun", "showRunLog"],
+            &[
+                "downloadVersion",
+                "listSettings",
+                "listRunsOfWorkflow",
+                "showRun",
+                "showRunLog",
+                "listSamples",
+            ],
         ),
         (For::Rank(2), "run", &["testWorkflow", "replayRuns", "replayRun", "cancelRun"]),
         (
@@ -99,6 +107,8 @@ fn rules() -> BTreeMap<&'static str, (For, &'static str)> {
                 "putSetting",
                 "changeSchedule",
                 "removeSchedule",
+                "putSample",
+                "removeSample",
             ],
         ),
         (For::Rank(3), "write", &["archiveWorkflow"]),
@@ -336,6 +346,7 @@ fn every_route_answers_every_account_as_its_rule_says() {
                         .replace("{number}", "1")
                         .replace("{schedule}", "none")
                         .replace("{setting}", "none")
+                        .replace("{sample}", "none")
                         .replace("{login}", "gone");
                     let reply =
                         actor.request(&method.to_uppercase(), &format!("{asked}{query}")).send(host.api);
