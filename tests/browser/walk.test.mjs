@@ -308,3 +308,23 @@ test("a component that is uploaded is deployed, tested and called", async () => 
   await check(page, "the function page of a component");
   await page.context().close();
 });
+
+test("the pages on a tablet, 820 pixels wide", async () => {
+  const page = await signedIn(browser, host, {viewport: {width: 820, height: 1180}, hasTouch: true});
+  const {url} = await host.api("POST", "/api/v1/workflows", {name: "tablet-catch", kind: "catch", description: "Says hello"});
+  await host.api("POST", "/api/v1/workflows", {name: "tablet-pull", kind: "pull", schedules: [{every: "1h"}]});
+  await host.api("POST", "/api/v1/workflows/tablet-catch/versions", GOOD, "text/x-python");
+  const call = async (body) => {
+    const reply = await fetch(url, {method: "POST", headers: {"content-type": "application/json"}, body});
+    return reply.headers.get("tidegate-run");
+  };
+  const runs = [await call('{"name": "Ada"}'), await call("{}")];
+  const own = ["", "/function", "/settings", "/configuration", "/runs", "/versions", "/versions/1", "/monitoring?range=15m"];
+  for (const path of ["/workflows", "/create", "/create/blank-catch", "/create/blank-pull", ...own.map((tab) => `/workflows/tablet-catch${tab}`),
+    "/workflows/tablet-pull", ...runs.map((run) => `/runs/${run}`),
+    "/runs", "/dead", "/monitoring?range=15m", "/host", "/admin", "/users?tokens=admin", "/audit", "/account", "/nothing-here"]) {
+    await page.goto(path);
+    await check(page, `${path} on a tablet`);
+  }
+  await page.context().close();
+});
