@@ -140,7 +140,7 @@ fn page(
                         input type="password" id="proof" name=(FIELD) autocomplete="current-password" required autofocus aria-invalid=[problem.map(|_| "true")];
                     }
                     button.primary type="submit" { "Go on" }
-                    a.button href=(back) { "Not now" }
+                    " " a.button href=(back) { "Not now" }
                 }
                 @if let Some(provider) = app.oidc.as_ref().filter(|_| has_identity) {
                     p { a.button href={ (OIDC_PATH) "?again=1&next=" (query) } { "Sign in again with " (provider.name()) } }
