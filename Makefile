@@ -67,7 +67,7 @@ test: setup guests runtime ## Run all tests
 BROWSER = CARGO_TARGET_DIR=$(CARGO_TARGET_DIR) TIDEGATE_BIN=$(CARGO_TARGET_DIR)/debug/tidegate TIDEGATE_RUNTIME=$(TIDEGATE_RUNTIMES)/python.wasm node
 
 .PHONY: browser
-browser: setup runtime ## Walk through the console in headless Chromium
+browser: setup guests runtime ## Walk through the console in headless Chromium
 	@scripts/setup-browser
 	@cargo build --locked --package tidegate
 	$(call say,"Walking through the console in Chromium")

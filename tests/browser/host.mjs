@@ -6,19 +6,20 @@ import {join} from "node:path";
 import {createInterface} from "node:readline";
 import {chromium} from "playwright-core";
 
-const need = (name) => {
+export const need = (name) => {
   const value = process.env[name];
   if (!value) throw new Error(`${name} is not set: run this by \`make browser\``);
   return value;
 };
 
-/// Starts the binary that TIDEGATE_BIN names, with the Python runtime of TIDEGATE_RUNTIME.
-export async function startHost() {
+/// Starts the binary that TIDEGATE_BIN names, with the Python runtime of TIDEGATE_RUNTIME and
+/// these variables.
+export async function startHost(settings = {}) {
   const data = mkdtempSync(join(tmpdir(), "tidegate-browser-"));
   const kept = Object.entries(process.env).filter(([name]) => !name.startsWith("TIDEGATE_"));
   const child = spawn(need("TIDEGATE_BIN"), ["serve", "--json", "--data", data, "--listen", "127.0.0.1:0"], {
     // An unoptimised host compiles the runtime here, perhaps beside other work.
-    env: {...Object.fromEntries(kept), TIDEGATE_ENGINE__COMPILE_TIMEOUT_MS: "900000"}, stdio: ["ignore", "pipe", "inherit"],
+    env: {...Object.fromEntries(kept), TIDEGATE_ENGINE__COMPILE_TIMEOUT_MS: "900000", ...settings}, stdio: ["ignore", "pipe", "inherit"],
   });
   const said = await new Promise((resolve, reject) => {
     child.once("exit", (code) => reject(new Error(`the host ended with ${code}`)));

@@ -72,6 +72,7 @@ test("no string becomes script or markup, in any field or in what a guest says",
     const name = encodeURIComponent(text.replace(/[\u0000-\u001f\u2028-\u202e]/g, "").slice(0, 90) + at);
     await host.api("PUT", `/api/v1/workflows/w-0/samples/${name}`, {path: "/", headers: {"x-said": STRINGS[8]}, body: text});
   }
+  for (const [at, text] of STRINGS.entries()) await host.api("POST", "/api/v1/tokens", {label: `${text}${at}`});
   const call = (body) => fetch(created.url, {method: "POST", headers: {"content-type": "application/json", "x-said": STRINGS[9]}, body: JSON.stringify(body)});
   const good = (await call({said: STRINGS})).headers.get("tidegate-run");
   const bad = [];
@@ -80,7 +81,7 @@ test("no string becomes script or markup, in any field or in what a guest says",
   await page.locator("#q").fill(STRINGS[0]);
   await page.locator("#list").getByText(/workflows, of 50 in all$/).waitFor();
   const paths = ["/workflows", "/workflows/w-0", "/workflows/w-0/function", "/workflows/w-0/settings", "/workflows/w-0/runs",
-    "/workflows/w-0/versions", "/workflows/w-0/versions/1", "/workflows/w-0/monitoring?range=15m", "/workflows/w-0/configuration", "/audit", "/dead", "/admin", "/users", "/runs", "/monitoring?range=15m", "/host", `/runs/${good}`,
+    "/workflows/w-0/versions", "/workflows/w-0/versions/1", "/workflows/w-0/monitoring?range=15m", "/workflows/w-0/configuration", "/audit", "/dead", "/admin", "/users", "/users?tokens=admin", "/account", "/runs", "/monitoring?range=15m", "/host", `/runs/${good}`,
     ...bad.map((run) => `/runs/${run}`), ...STRINGS.map((_, at) => `/workflows/w-${at}`),
     ...STRINGS.map((text) => `/workflows?q=${encodeURIComponent(text)}`),
     ...STRINGS.map((text) => `/workflows/w-0/settings?name=${encodeURIComponent(text)}&value=${encodeURIComponent(text)}#set`)];

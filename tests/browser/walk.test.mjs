@@ -1,9 +1,10 @@
 // A new user's way through the console, on a desktop, on a phone and in the dark.
 import assert from "node:assert/strict";
 import {createHmac} from "node:crypto";
+import {join} from "node:path";
 import {after, before, test} from "node:test";
 import {check} from "./checks.mjs";
-import {paste, signedIn, startBrowser, startHost} from "./host.mjs";
+import {need, paste, signedIn, startBrowser, startHost} from "./host.mjs";
 
 const BROKEN = `import json
 
@@ -287,5 +288,43 @@ test("the same on a phone, 390 pixels wide", async () => {
 test("the same in the dark", async () => {
   const page = await signedIn(browser, host, {colorScheme: "dark"});
   await walk(page, "dark-catch", "dark-pull");
+  await page.context().close();
+});
+
+test("a component that is uploaded is deployed, tested and called", async () => {
+  const page = await signedIn(browser, host);
+  await host.api("POST", "/api/v1/workflows", {name: "uploaded", kind: "catch"});
+  await page.goto("/workflows/uploaded/function");
+  await page.getByText("Upload a component instead").click();
+  await page.getByLabel("Component file").setInputFiles(join(need("TIDEGATE_GUESTS"), "hello.wasm"));
+  await page.getByRole("button", {name: "Upload and deploy"}).click();
+  await page.getByText("Version 1 is live.").waitFor();
+  await check(page, "the function page after an upload");
+  await page.getByRole("button", {name: "Run the test"}).click();
+  await page.locator("#tested").getByText("succeeded").first().waitFor();
+  const reply = await fetch(await page.getByLabel("URL of the endpoint").inputValue(), {method: "POST"});
+  assert.deepEqual([reply.status, await reply.text()], [200, "hello\n"]);
+  await page.goto("/workflows/uploaded/function");
+  await check(page, "the function page of a component");
+  await page.context().close();
+});
+
+test("the pages on a tablet, 820 pixels wide", async () => {
+  const page = await signedIn(browser, host, {viewport: {width: 820, height: 1180}, hasTouch: true});
+  const {url} = await host.api("POST", "/api/v1/workflows", {name: "tablet-catch", kind: "catch", description: "Says hello"});
+  await host.api("POST", "/api/v1/workflows", {name: "tablet-pull", kind: "pull", schedules: [{every: "1h"}]});
+  await host.api("POST", "/api/v1/workflows/tablet-catch/versions", GOOD, "text/x-python");
+  const call = async (body) => {
+    const reply = await fetch(url, {method: "POST", headers: {"content-type": "application/json"}, body});
+    return reply.headers.get("tidegate-run");
+  };
+  const runs = [await call('{"name": "Ada"}'), await call("{}")];
+  const own = ["", "/function", "/settings", "/configuration", "/runs", "/versions", "/versions/1", "/monitoring?range=15m"];
+  for (const path of ["/workflows", "/create", "/create/blank-catch", "/create/blank-pull", ...own.map((tab) => `/workflows/tablet-catch${tab}`),
+    "/workflows/tablet-pull", ...runs.map((run) => `/runs/${run}`),
+    "/runs", "/dead", "/monitoring?range=15m", "/host", "/admin", "/users?tokens=admin", "/audit", "/account", "/nothing-here"]) {
+    await page.goto(path);
+    await check(page, `${path} on a tablet`);
+  }
   await page.context().close();
 });

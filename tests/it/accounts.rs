@@ -367,6 +367,46 @@ fn console_asks_for_the_password_and_goes_on_with_the_form() {
 }
 
 #[test]
+fn console_asks_for_the_password_before_a_backup() {
+    let host = Host::with(&[("accounts.proof_s", "2"), ("accounts.sign_in_attempts_max", "100")]);
+    let admin = json!({ "login": "ada", "password": PASSWORD, "role": "admin" });
+    host.tell("POST", "/api/v1/users", &admin).expect(201);
+    add(&host, "eve");
+    let cookie = cookie(&sign_in(&host, "ada", PASSWORD).expect(201));
+    has_workflow(&host, &cookie);
+    wait::until("the session is old", || is_old(&host, &cookie));
+    let get = |path: &str| {
+        let request = Request::new("GET", path).header("accept", "text/html");
+        request.header("cookie", &cookie).send(host.api).expect(200)
+    };
+    let taken = || audit(&host).iter().filter(|entry| entry["what"] == "backup.take").count();
+    let asked = get("/backup");
+    assert!(asked.header("content-disposition").is_none() && asked.text().contains("Is it you?"));
+    assert_eq!(taken(), 0);
+    let prove = |password: &str| {
+        Request::new("POST", "/backup")
+            .header("cookie", &cookie)
+            .header("sec-fetch-site", "same-origin")
+            .body("application/x-www-form-urlencoded", format!("_proof={}", password.replace(' ', "+")))
+            .send(host.api)
+    };
+    assert!(prove("guess").expect(401).text().contains("Is it you?"));
+    // A busy machine may let the proof grow old before it is used.
+    let archive = wait::for_some("the backup", || {
+        assert_eq!(prove(PASSWORD).expect(303).header("location"), Some("/admin?backup=1"));
+        assert_eq!(get("/admin?backup=1").header("refresh"), Some("0; url=/backup"));
+        let reply = get("/backup");
+        reply.header("content-disposition").is_some().then_some(reply)
+    });
+    assert_eq!(archive.header("content-type"), Some("application/x-tar"));
+    assert!(archive.body.windows(13).any(|name| name == b"manifest.json"));
+    assert_eq!(taken(), 1);
+    // Whoever is no admin gets neither the page nor the archive.
+    let cookie = self::cookie(&sign_in(&host, "eve", PASSWORD).expect(201));
+    Request::new("GET", "/backup").header("cookie", &cookie).send(host.api).expect(403);
+}
+
+#[test]
 fn guesses_are_counted_by_the_address_that_a_trusted_proxy_names() {
     let settings =
         [("accounts.sign_in_attempts_max", "2"), ("server.trusted_proxies", "127.0.0.1,10.0.0.0/8")];

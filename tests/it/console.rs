@@ -323,6 +323,30 @@ fn members_see_and_do_what_accounts_allow() {
 }
 
 #[test]
+fn admins_revoke_the_tokens_of_others() {
+    let host = Host::start();
+    let admin = host.with_workflows();
+    for login in ["ada+1", "eve"] {
+        host.api("POST", "/api/v1/users", &json!({ "login": login })).expect(201);
+    }
+    let spec = json!({ "user": "ada+1", "label": "deploys" });
+    let token = host.api("POST", "/api/v1/tokens", &spec).expect(201).json();
+    let id = token["id"].as_str().unwrap();
+    let users = admin.get("/users").expect(200).text();
+    assert!(users.contains("href=\"/users?tokens=ada%2B1#tokens\""), "{users}");
+    let shown = admin.get("/users?tokens=ada%2B1").expect(200).text();
+    assert!(shown.contains("Tokens of ada+1") && shown.contains("deploys") && shown.contains(id), "{shown}");
+    assert!(admin.get("/users?tokens=eve").expect(200).text().contains("No tokens"));
+    admin.get("/users?tokens=nobody").expect(404);
+    let revoke = |login: &str| admin.post("/users", &[("action", "revoke"), ("login", login), ("token", id)]);
+    revoke("eve").expect(404);
+    let works = || host.api("GET", "/api/v1/tokens?user=*", &json!({})).json()["tokens"][0]["works"].clone();
+    assert_eq!(works(), true);
+    assert!(revoke("ada%2B1").expect(200).text().contains("The token does not work any more."));
+    assert_eq!(works(), false);
+}
+
+#[test]
 fn archiving_needs_the_name() {
     let host = Host::start();
     let admin = host.with_workflows();

@@ -85,6 +85,12 @@ fn a_user_of_the_provider_signs_in_and_is_the_same_user_the_next_time() {
     let user = host.get("/api/v1/users/ada@example.org").expect(200).json();
     assert_eq!((&user["has_provider"], &user["has_password"]), (&json!(true), &json!(false)));
 
+    let bearer =
+        Request::new("POST", "/api/v1/session").header("authorization", &format!("Bearer {}", host.token()));
+    let shown =
+        page("/users", &cookies(&bearer.send(host.api).expect(201))).send(host.api).expect(200).text();
+    assert!(shown.contains("<td data-name=\"Signs in by\">Example &lt;ID&gt;</td>"), "{shown}");
+
     let words: Vec<String> = audit(&host)
         .iter()
         .filter(|entry| entry["via"] == "oidc")

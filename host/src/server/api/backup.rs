@@ -36,7 +36,7 @@ const CHUNKS_MAX: usize = 8;
         (status = 507, description = "The disk is full", body = ErrorBody),
     ),
 )]
-pub(super) async fn backup(State(api): Shared) -> Result<impl IntoResponse, ApiError> {
+pub(in crate::server) async fn backup(State(api): Shared) -> Result<impl IntoResponse, ApiError> {
     let snapshot = api.app.store.snapshot().await?;
     let data = api.app.data.path();
     let mut secrets = vec![(TOKEN_FILE, data.join(TOKEN_FILE))];

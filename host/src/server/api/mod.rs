@@ -9,7 +9,7 @@ pub(in crate::server) mod access;
 mod accounts;
 pub(in crate::server) mod audit;
 pub(in crate::server) mod auth;
-mod backup;
+pub(in crate::server) mod backup;
 mod error;
 pub(in crate::server) mod events;
 pub(in crate::server) mod extract;

@@ -74,6 +74,8 @@ static RULES: &[Rule] = &[
     rule(Method::GET, "/monitoring", Action::ReadHost, About::Host, ""),
     rule(Method::GET, "/host", Action::ReadHost, About::Host, ""),
     rule(Method::GET, "/admin", Action::ReadHost, About::Host, ""),
+    rule(Method::GET, "/backup", Action::OperateHost, About::Host, "backup.take"),
+    rule(Method::POST, "/backup", Action::OperateHost, About::Host, "backup.take"),
     rule(Method::GET, "/users", Action::ManageUsers, About::Host, ""),
     rule(Method::POST, "/users", Action::ManageUsers, About::Host, "user.change"),
     rule(Method::GET, "/audit", Action::ReadAudit, About::Host, ""),
@@ -182,7 +184,8 @@ mod tests {
                     | Action::ReadAccount
             );
             assert!(*method == Method::GET || !reads, "{method} {route}");
-            assert_eq!(word.is_some(), *method != Method::GET, "{method} {route}");
+            // Whoever takes a backup takes all with it.
+            assert_eq!(word.is_some(), *method != Method::GET || *route == "/backup", "{method} {route}");
         }
     }
 }

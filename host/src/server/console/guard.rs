@@ -46,7 +46,7 @@ pub(super) async fn need_session(
     let who = viewer.name().to_owned();
     parts.extensions.insert(notes.clone());
     let mut request = Request::from_parts(parts, body);
-    if request.method() == Method::POST && proof::is_guarded(route.as_str()) {
+    if proof::is_guarded(request.method(), route.as_str()) {
         request = match proof::check(&console, &viewer, route.as_str(), request).await {
             Ok(Ok(request)) => request,
             Ok(Err(asked)) => return asked,

@@ -80,6 +80,7 @@ pub(super) fn routes(api: Arc<Api>) -> Router<Arc<Api>> {
         .route("/monitoring", get(monitoring::of_host))
         .route("/host", get(host::show))
         .route("/admin", get(admin::show))
+        .route("/backup", get(admin::backup).post(admin::backup))
         .route("/users", get(users::show).post(users::change))
         .route("/audit", get(audit::show))
         .route("/account", get(account::show).post(account::change))

@@ -4,7 +4,8 @@
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::request::Parts;
-use axum::response::{IntoResponse, Response};
+use axum::response::{IntoResponse, Redirect, Response};
+use hyper::Method;
 use maud::{Markup, html};
 
 use super::form::Fields;
@@ -21,17 +22,24 @@ const FIELD: &str = "_proof";
 /// Largest form that is looked at, in bytes: those that need a proof are small.
 const FORM_BYTES_MAX: usize = 256 << 10;
 
-/// Whether a form of this route is among those that may need a proof.
-pub(super) fn is_guarded(route: &str) -> bool {
-    matches!(route, "/users" | "/account" | "/workflows/{name}/settings")
+/// Where a backup is downloaded from.
+const BACKUP: &str = "/backup";
+/// The page that begins to download one.
+const BACKUP_BEGINS: &str = "/admin?backup=1";
+
+/// Whether what is asked for at this route is among what may need a proof.
+pub(super) fn is_guarded(method: &Method, route: &str) -> bool {
+    let is_form =
+        method == Method::POST && matches!(route, "/users" | "/account" | "/workflows/{name}/settings");
+    is_form || route == BACKUP
 }
 
 /// Whether what a form does needs one.
 fn needs(route: &str, fields: &Fields) -> bool {
     match route {
-        "/users" => true,
+        BACKUP => true,
         // To take a token back is never wrong.
-        "/account" => fields.get("action") != "revoke",
+        "/users" | "/account" => fields.get("action") != "revoke",
         "/workflows/{name}/settings" => fields.get("action") == "set" && fields.get("visibility") == "plain",
         _ => false,
     }
@@ -68,6 +76,10 @@ pub(super) async fn check(
         Ok(_) => {
             accounts.prove(digest).await?;
             note(console, viewer, &parts, 200).await;
+            // A browser shows no other page for a download: the form would stay.
+            if route == BACKUP {
+                return Ok(Err(Redirect::to(BACKUP_BEGINS).into_response()));
+            }
             Ok(Ok(again()))
         }
         Err(error) => {
@@ -109,7 +121,8 @@ fn page(
     let has_password = user.as_ref().is_some_and(|user| user.password.is_some());
     let has_identity = user.as_ref().is_some_and(|user| user.identity.is_some());
     let path = request.uri.path();
-    let query: String = form_urlencoded::byte_serialize(path.as_bytes()).collect();
+    let (back, next) = if path == BACKUP { ("/admin", BACKUP_BEGINS) } else { (path, path) };
+    let query: String = form_urlencoded::byte_serialize(next.as_bytes()).collect();
     let body = html! {
         main.alone #main {
             p.brand { (icons::mark()) span { "Tidegate" } }
@@ -127,10 +140,11 @@ fn page(
                         input type="password" id="proof" name=(FIELD) autocomplete="current-password" required autofocus aria-invalid=[problem.map(|_| "true")];
                     }
                     button.primary type="submit" { "Go on" }
+                    " " a.button href=(back) { "Not now" }
                 }
                 @if let Some(provider) = app.oidc.as_ref().filter(|_| has_identity) {
                     p { a.button href={ (OIDC_PATH) "?again=1&next=" (query) } { "Sign in again with " (provider.name()) } }
-                    p.soft { "Do it once more when you are back." }
+                    @if next == path { p.soft { "Do it once more when you are back." } }
                 } @else if !has_password {
                     p { "You have no password: sign out, and in again by a new link." }
                 }
@@ -148,6 +162,8 @@ mod tests {
     fn what_takes_rights_away_from_nobody_but_a_token_needs_no_proof() {
         for (route, form, needed) in [
             ("/users", "action=disable&login=ada", true),
+            ("/users", "action=revoke&login=ada&token=x", false),
+            ("/backup", "", true),
             ("/account", "action=token", true),
             ("/account", "action=password&password=x", true),
             ("/account", "", true),
@@ -157,8 +173,10 @@ mod tests {
             ("/workflows/{name}/settings", "action=remove", false),
         ] {
             assert_eq!(needs(route, &Fields::parse(form.as_bytes())), needed, "{route} {form}");
-            assert!(is_guarded(route));
+            assert!(is_guarded(&Method::POST, route));
         }
-        assert!(!is_guarded("/workflows/{name}/run") && !needs("/runs", &Fields::default()));
+        assert!(is_guarded(&Method::GET, BACKUP) && is_guarded(&Method::HEAD, BACKUP));
+        assert!(!is_guarded(&Method::GET, "/users"));
+        assert!(!is_guarded(&Method::POST, "/workflows/{name}/run") && !needs("/runs", &Fields::default()));
     }
 }

@@ -6,18 +6,22 @@ use axum::response::{IntoResponse, Redirect, Response};
 use jiff::{SignedDuration, Timestamp};
 use maud::{Markup, html};
 
-use crate::account::{Scope, Scopes, Token, Via};
+use super::tokens;
+use crate::account::{Scope, Scopes, Via};
 use crate::accounts::{AccountError, NewToken, TokenSpec};
 use crate::server::api::ApiError;
 use crate::server::console::form::{Asked, Fields};
 use crate::server::console::parts::{self, Field};
 use crate::server::console::session::Viewer;
 use crate::server::console::shell::{Page, Place};
-use crate::server::console::{Console, Html, Shared, icons, text, when};
+use crate::server::console::{Console, Html, Shared, icons};
 use crate::server::reply::Problem;
 
 /// Days that a token can be made for.
 const DAYS: [(&str, &str); 4] = [("30", "30 days"), ("90", "90 days"), ("365", "A year"), ("", "For ever")];
+
+/// What to do where there is no token.
+const NONE: &str = "Make one for each program, so that each can be taken back alone.";
 
 /// The page.
 pub(in super::super) async fn show(
@@ -41,8 +45,7 @@ fn page(
     problem: Option<&Problem>,
     made: Option<&NewToken>,
 ) -> Markup {
-    let now = Timestamp::now();
-    let tokens = console.api.app.accounts.tokens(Some(viewer.account.user));
+    let own = console.api.app.accounts.tokens(Some(viewer.account.user));
     let content = html! {
         div.head { h1 { "Your account" } p.soft { "Signed in as " strong { (viewer.name()) } "." } }
         @if let Some(done) = done { div.alert.good role="status" { p { (done) } } }
@@ -66,7 +69,7 @@ fn page(
                     div.copy { input.mono type="text" readonly id="made" value=(made.secret.expose()) aria-label="The new token"; button type="button" data-copy="#made" { (icons::copy()) "Copy" } }
                 }
             }
-            (table(&tokens, now))
+            (tokens::table(&own, "/account", viewer.name(), NONE))
             details.panel.pad {
                 summary { "Make a token" }
                 form method="post" action="/account" {
@@ -84,34 +87,6 @@ fn page(
         }
     };
     Page { title: "Your account", place: Place::Account, scripts: &[], content }.render(viewer)
-}
-
-fn table(tokens: &[Token], now: Timestamp) -> Markup {
-    if tokens.is_empty() {
-        return parts::empty(
-            "No tokens",
-            html! { p { "Make one for each program, so that each can be taken back alone." } },
-        );
-    }
-    html! {
-        div.panel.scroll { table.rows.stack {
-            thead { tr { th scope="col" { "For" } th scope="col" { "May" } th scope="col" { "Made" } th scope="col" { "Used last" } th scope="col" { "Ends" } th scope="col" { span.hidden { "Actions" } } } }
-            tbody { @for token in tokens {
-                @let words: Vec<_> = token.scopes.list().into_iter().map(Scope::word).collect();
-                tr {
-                    th scope="row" { @if token.label.is_empty() { span.soft { "unnamed" } } @else { (text::line(&token.label)) } }
-                    td data-name="May" { (words.join(", ")) }
-                    td data-name="Made" { (when::relative(token.created_at)) }
-                    td data-name="Used last" { @match token.used_at { Some(at) => (when::relative(at)), None => span.soft { "never" } } }
-                    td data-name="Ends" { @if !token.is_valid(now) { span.state.paused { "Ended" } } @else { @match token.expires_at { Some(at) => (when::relative(at)), None => span.soft { "never" } } } }
-                    td.end { @if token.is_valid(now) { form method="post" action="/account" {
-                        input type="hidden" name="token" value=(token.id);
-                        button.small type="submit" name="action" value="revoke" data-ask="Revoke this token? Programs that use it stop working at once." { "Revoke" }
-                    } } }
-                }
-            } }
-        } }
-    }
 }
 
 /// Sets the password, or makes or revokes a token.

@@ -2,12 +2,16 @@
 
 use axum::Extension;
 use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use hyper::header::{self, HeaderValue};
+use jiff::Timestamp;
 use maud::{Markup, html};
 
 use crate::account::Action;
 use crate::api::RuntimeView;
 use crate::config::Config;
-use crate::server::api::{ApiError, probes};
+use crate::server::api::{self, ApiError, probes};
+use crate::server::console::form::Asked;
 use crate::server::console::session::Viewer;
 use crate::server::console::shell::{Page, Place};
 use crate::server::console::{Html, Shared, parts, text, when};
@@ -19,13 +23,16 @@ const DIGITS: usize = 12;
 pub(in super::super) async fn show(
     State(console): Shared,
     Extension(viewer): Extension<Viewer>,
-) -> Result<Html, ApiError> {
+    Asked(asked): Asked,
+) -> Result<Response, ApiError> {
     let api = &console.api;
     let about = probes::version(State(api.clone())).await.0;
     let runtimes = api.app.deployer.runtimes().await?;
+    let downloads = asked.is_on("backup") && viewer.may(Action::OperateHost);
     let content = html! {
         div.head { h1 { "Admin" } p.soft { "Tidegate " (about.version) " with wasmtime " (about.wasmtime) ", up since " (when::full(about.started_at)) "." } }
-        section { h2 { "Users" } div.panel.pad { p { a.button href="/users" { "Users and their roles" } " " a.button href="/audit" { "Audit log" } " " a.button href="/host" { "Health" } } p.soft { "Tokens are each user's own, on " a href="/account" { "the account page" } "." } } }
+        @if downloads { div.alert.good role="status" { p { "The download of the backup begins." } } }
+        section { h2 { "Users" } div.panel.pad { p { a.button href="/users" { "Users and their roles" } " " a.button href="/audit" { "Audit log" } " " a.button href="/host" { "Health" } } p.soft { "Everybody makes tokens on " a href="/account" { "the account page" } "; those of others are shown and revoked with the users." } } }
         section { h2 { "Runtimes" } (installed(&runtimes)) }
         section { h2 { "Limits" }
             p.soft { "What the host was started with. Its configuration file, its environment and its flags set them." }
@@ -33,7 +40,7 @@ pub(in super::super) async fn show(
         }
         section { h2 { "Backup" } div.panel.pad {
             @if viewer.may(Action::OperateHost) {
-                p { a.button href="/api/v1/backup" { "Download a backup" } }
+                p { a.button href="/backup" { "Download a backup" } }
                 p { "It has secrets in it, so keep it safe; the master key is not in it, so keep that too, elsewhere." }
             }
             p.soft { "From the command line, on the machine of the host or anywhere with a token: " code { "tidegate backup DIR" } "." }
@@ -43,7 +50,20 @@ pub(in super::super) async fn show(
             p { "The management API is described in " a href="/api/v1/openapi.json" { "its OpenAPI document" } ", and " code { "/metrics" } " is for Prometheus." }
         } }
     };
-    Ok(Html(Page { title: "Admin", place: Place::Admin, scripts: &[], content }.render(&viewer)))
+    let page = Page { title: "Admin", place: Place::Admin, scripts: &[], content }.render(&viewer);
+    let mut response = Html(page).into_response();
+    if downloads {
+        response.headers_mut().insert(header::REFRESH, HeaderValue::from_static("0; url=/backup"));
+    }
+    Ok(response)
+}
+
+/// A backup, as a file to keep.
+pub(in super::super) async fn backup(State(console): Shared) -> Result<Response, ApiError> {
+    let archive = api::backup::backup(State(console.api.clone())).await?;
+    let name = Timestamp::now().strftime("tidegate-%Y%m%d-%H%M%S.tar");
+    let disposition = format!("attachment; filename=\"{name}\"");
+    Ok(([(header::CONTENT_DISPOSITION, disposition)], archive).into_response())
 }
 
 fn installed(runtimes: &[RuntimeView]) -> Markup {

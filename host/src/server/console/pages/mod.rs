@@ -19,6 +19,7 @@ pub(super) mod schedules;
 pub(super) mod settings;
 pub(super) mod sign_in;
 pub(super) mod templates;
+pub(super) mod tokens;
 pub(super) mod users;
 pub(super) mod versions;
 pub(super) mod workflows;
