@@ -83,11 +83,14 @@ fn observe(built: &Built, schedule: &serde_json::Value) -> anyhow::Result<(Histo
     let data = tempfile::tempdir()?;
     let host = Tidegate::start(built, data.path(), &[])?;
     let pull = built.guest("pull")?;
-    parallel::for_each(SCHEDULES, |index| {
+    let pull_of = |index: usize| {
         let name = format!("pull-{index:05}");
         host.create(&json!({"name": name, "kind": "pull", "schedules": [schedule]}))?;
         host.deploy(&name, &pull).map(drop)
-    })?;
+    };
+    // Compiled once: the others would all wait for it in the compiler's bounded queue.
+    pull_of(0)?;
+    parallel::for_each(SCHEDULES - 1, |index| pull_of(index + 1))?;
     // Until the deploys are history and the last schedule has been due once.
     std::thread::sleep(EVERY);
     let from = Timestamp::now();
