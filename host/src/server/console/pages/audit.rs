@@ -25,7 +25,7 @@ pub(in super::super) async fn show(
         @if list.entries.is_empty() {
             (parts::empty("Nothing is written down yet", html! { p { "Changes show up here with who made them." } }))
         } @else {
-            div.panel.scroll { table.rows.stack {
+            div.panel.scroll tabindex="0" role="region" aria-label="Entries" { table.rows.stack {
                 thead { tr { th scope="col" { "What" } th scope="col" { "Who" } th scope="col" { "With" } th scope="col" { "Details" } th scope="col" { "From" } th scope="col" { "Answer" } th scope="col" { "When" } } }
                 tbody { @for entry in &list.entries {
                     tr {
