@@ -29,7 +29,7 @@ pub(in super::super) async fn show(
                 thead { tr { th scope="col" { "What" } th scope="col" { "Who" } th scope="col" { "With" } th scope="col" { "Details" } th scope="col" { "From" } th scope="col" { "Answer" } th scope="col" { "When" } } }
                 tbody { @for entry in &list.entries {
                     tr {
-                        th scope="row" { code { (text::line(&entry.what)) } }
+                        th.verb scope="row" { code { (text::line(&entry.what)) } }
                         td data-name="Who" { (text::line(&entry.who)) span.soft { " by " (text::line(&entry.via)) } }
                         td data-name="With" { @if entry.object.is_empty() { (parts::none()) } @else { (text::line(&entry.object)) } }
                         td.wide data-name="Details" { @if entry.details.is_empty() { (parts::none()) } @for detail in &entry.details { code { (text::line(detail)) } " " } }
