@@ -18,6 +18,7 @@ use super::egress::{RunEgress, RunEgressOptions, SealedSettings};
 use super::log::Log;
 use super::memory::{Account, NoMemory};
 use super::program::{Form, Program};
+use super::slots::witnessed;
 use super::state::{State, changes_of};
 use super::sweep::Sweeper;
 use super::{Engine, Permit};
@@ -103,7 +104,7 @@ pub(super) async fn run(engine: &Engine, program: &Program, call: Call, permit: 
             }
         }
     };
-    let (ended, cpu) = metered(span, call.limits.cpu_max, guest).await;
+    let (ended, cpu) = metered(span, call.limits.cpu_max, witnessed(guest)).await;
     let finished = Instant::now();
 
     let end = match ended {
@@ -159,7 +160,7 @@ pub(super) async fn ask(
             }
         })
     };
-    let (ended, _) = metered(span, call.limits.cpu_max, guest).await;
+    let (ended, _) = metered(span, call.limits.cpu_max, witnessed(guest)).await;
     let answer = match ended {
         Err(spent) => Err(spent.fault(call.limits)),
         Ok(Err(error)) => Err(fault_of(&error, store.data(), call.limits.memory_bytes_max)),

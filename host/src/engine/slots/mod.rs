@@ -2,7 +2,8 @@
 //!
 //! When an instance ends, only the pages that it wrote are restored, from the image of its
 //! program's memory, so that the next run on the slot faults on nothing. wasmtime's own
-//! pool does the same for at most 32 regions; Python writes hundreds.
+//! pool does the same for at most 32 regions; Python writes hundreds. Which pages those are
+//! says the kernel, and as long as no run faults they stay the same ([`witness`]).
 //!
 //! wasmtime asks for a memory by its type alone. Which program it is for says
 //! [`instantiating`], on the thread that instantiates.
@@ -19,6 +20,7 @@ mod space;
 mod stack;
 #[cfg(test)]
 mod tests;
+mod witness;
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -36,6 +38,8 @@ use self::pagemap::PageMap;
 use self::shelf::Shelf;
 use self::slot::{One, Restored, Shape, Slot};
 use self::stack::Stack;
+use self::witness::Witness;
+pub(super) use self::witness::witnessed;
 use crate::api::SlotFigures;
 
 /// How finely the time of idle slots is told.
@@ -60,6 +64,8 @@ pub(super) struct SlotLimits {
 /// The memories and stacks of one engine.
 pub(super) struct Slots {
     pagemap: PageMap,
+    /// Whether a run that faults on nothing can be told from one that does.
+    counts_faults: bool,
     limits: SlotLimits,
     memories: Shelf<Slot>,
     stacks: Shelf<Stack>,
@@ -82,6 +88,7 @@ impl Slots {
     pub(super) fn new(limits: SlotLimits) -> io::Result<Arc<Self>> {
         Ok(Arc::new(Self {
             pagemap: PageMap::open()?,
+            counts_faults: witness::are_faults_counted()?,
             limits,
             memories: Shelf::new(),
             stacks: Shelf::new(),
@@ -158,12 +165,16 @@ impl Slots {
         Err(io::Error::other("all memories are in use"))
     }
 
-    fn give_back(&self, mut slot: Slot) {
+    fn is_settled(&self, witness: Option<&Witness>) -> bool {
+        self.counts_faults && witness.is_some_and(Witness::saw_none)
+    }
+
+    fn give_back(&self, mut slot: Slot, is_settled: bool) {
         #[cfg(test)]
         if self.watch.skips_reset() {
             return self.memories.put(slot, 0, self.now());
         }
-        match slot.reset(&self.pagemap) {
+        match slot.reset(&self.pagemap, is_settled) {
             Ok(Restored { bytes, kept_bytes }) => {
                 #[cfg(test)]
                 self.watch.see(|| slot.differs());
@@ -184,8 +195,8 @@ impl Slots {
         }
     }
 
-    fn give_stack_back(&self, mut stack: Stack) {
-        match stack.reset(&self.pagemap) {
+    fn give_stack_back(&self, mut stack: Stack, is_settled: bool) {
+        match stack.reset(&self.pagemap, is_settled) {
             Ok(kept_bytes) => {
                 #[cfg(test)]
                 self.watch.see(|| (!stack.is_zero()).then(|| "a stack is not zero".to_owned()));
@@ -268,7 +279,7 @@ unsafe impl MemoryCreator for Creator {
         let capacity = self.0.limits.memory_bytes_max.min(reservation);
         let shape = Shape { minimum, capacity, reservation, guard: guard_size_in_bytes };
         let slot = self.0.slot(&image, shape).map_err(|error| format!("there is no memory: {error}"))?;
-        Ok(Box::new(Lent { slot: Some(slot), slots: self.0.clone() }))
+        Ok(Box::new(Lent { slot: Some(slot), slots: self.0.clone(), witness: Witness::current() }))
     }
 }
 
@@ -278,7 +289,7 @@ unsafe impl StackCreator for Creator {
     fn new_stack(&self, size: usize, _zeroed: bool) -> wasmtime::Result<Box<dyn StackMemory>> {
         let bytes = size.max(1).next_multiple_of(rustix::param::page_size());
         let stack = self.0.stack(bytes)?;
-        Ok(Box::new(LentStack { stack: Some(stack), slots: self.0.clone() }))
+        Ok(Box::new(LentStack { stack: Some(stack), slots: self.0.clone(), witness: Witness::current() }))
     }
 }
 
@@ -287,6 +298,8 @@ unsafe impl StackCreator for Creator {
 struct Lent {
     slot: Option<Slot>,
     slots: Arc<Slots>,
+    /// None where nobody looks out for page faults.
+    witness: Option<Witness>,
 }
 
 impl Lent {
@@ -319,7 +332,7 @@ unsafe impl LinearMemory for Lent {
 impl Drop for Lent {
     fn drop(&mut self) {
         if let Some(slot) = self.slot.take() {
-            self.slots.give_back(slot);
+            self.slots.give_back(slot, self.slots.is_settled(self.witness.as_ref()));
         }
     }
 }
@@ -328,6 +341,7 @@ impl Drop for Lent {
 struct LentStack {
     stack: Option<Stack>,
     slots: Arc<Slots>,
+    witness: Option<Witness>,
 }
 
 impl LentStack {
@@ -355,7 +369,7 @@ unsafe impl StackMemory for LentStack {
 impl Drop for LentStack {
     fn drop(&mut self) {
         if let Some(stack) = self.stack.take() {
-            self.slots.give_stack_back(stack);
+            self.slots.give_stack_back(stack, self.slots.is_settled(self.witness.as_ref()));
         }
     }
 }

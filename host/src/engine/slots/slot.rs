@@ -1,6 +1,7 @@
 //! One linear memory that shows an image, again and again.
 
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -50,6 +51,8 @@ pub(super) struct Slot {
     runs: u32,
     /// What the first of them wrote.
     first_bytes: usize,
+    /// What is private of the first `minimum` bytes and stays so, if that is known.
+    written: Option<Vec<Range<usize>>>,
     _one: One,
 }
 
@@ -90,7 +93,7 @@ impl Slot {
         let mut space = Space::reserve(guard + reservation + guard)?;
         space.show(image.file(), guard, shown)?;
         space.open(guard + shown..guard + minimum)?;
-        space.advise();
+        space.advise()?;
         let slot = Self {
             space,
             image,
@@ -100,6 +103,7 @@ impl Slot {
             closed_bytes: 0,
             runs: 0,
             first_bytes: 0,
+            written: None,
             _one: one,
         };
         Ok(slot)
@@ -136,19 +140,61 @@ impl Slot {
         Ok(())
     }
 
-    /// Makes the memory what it was: the image, and zeroes up to its first size. After an
-    /// error it must not be used again.
-    pub(super) fn reset(&mut self, pagemap: &PageMap) -> io::Result<Restored> {
+    /// Makes the memory what it was: the image, and zeroes up to its first size. With
+    /// `is_settled`, the run took no page fault. After an error it must not be used again.
+    pub(super) fn reset(&mut self, pagemap: &PageMap, is_settled: bool) -> io::Result<Restored> {
+        // What was grown into may have been written before and be closed since: such a page
+        // does not fault again, and is not among those that are known.
+        let is_known = is_settled && self.size == self.shape.minimum;
+        let (bytes, grown) = match self.written.take() {
+            Some(written) if is_known => self.restore_known(written),
+            written => self.restore_found(written.unwrap_or_default(), pagemap)?,
+        };
+        self.runs += 1;
+        if self.runs == 1 {
+            self.first_bytes = bytes;
+        }
+        let kept_bytes = bytes - grown + self.closed_bytes;
+        let is_much = kept_bytes > SHED_BYTES + 2 * self.first_bytes;
+        if self.runs >= SHED_RUNS && is_much || self.runs >= SHED_RUNS_MAX && kept_bytes > SHED_BYTES {
+            let guard = self.shape.guard;
+            self.space.forget(guard..guard + self.reached)?;
+            (self.reached, self.closed_bytes, self.runs) = (self.shape.minimum, 0, 0);
+            self.written = None;
+            return Ok(Restored { bytes, kept_bytes: 0 });
+        }
+        Ok(Restored { bytes, kept_bytes })
+    }
+
+    /// Restores what earlier runs are known to have written. Returns the bytes, and how many
+    /// of them were grown into: none.
+    fn restore_known(&mut self, written: Vec<Range<usize>>) -> (usize, usize) {
+        for part in &written {
+            restore(&mut self.space, &self.image, self.shape, part.clone());
+        }
+        let bytes = written.iter().map(Range::len).sum();
+        self.written = Some(written);
+        (bytes, 0)
+    }
+
+    /// Restores what the kernel says was written, and makes what was grown into inaccessible
+    /// again. Returns the bytes, and how many of them were grown into.
+    fn restore_found(
+        &mut self,
+        mut written: Vec<Range<usize>>,
+        pagemap: &PageMap,
+    ) -> io::Result<(usize, usize)> {
         let guard = self.shape.guard;
-        let end = guard + self.size;
-        let image = self.image.bytes();
+        let (end, minimum_end) = (guard + self.size, guard + self.shape.minimum);
         let (mut bytes, mut grown) = (0, 0);
-        let minimum_end = guard + self.shape.minimum;
+        written.clear();
         let reached = pagemap.written(&mut self.space, guard..end, RESTORED_BYTES_MAX, |space, part| {
             bytes += part.len();
             grown += part.end.saturating_sub(part.start.max(minimum_end));
-            let source = image.get(part.start - guard..).unwrap_or_default();
-            space.restore(part, source);
+            if part.start < minimum_end {
+                written.push(part.start..part.end.min(minimum_end));
+            }
+            restore(space, &self.image, self.shape, part);
         })?;
         self.space.forget(reached..end)?;
         if self.size > self.shape.minimum {
@@ -157,18 +203,8 @@ impl Slot {
             // Those pages stay for the next growth: zero, and out of reach.
             self.closed_bytes = self.closed_bytes.max(grown);
         }
-        self.runs += 1;
-        if self.runs == 1 {
-            self.first_bytes = bytes;
-        }
-        let kept_bytes = bytes - grown + self.closed_bytes;
-        let is_much = kept_bytes > SHED_BYTES + 2 * self.first_bytes;
-        if self.runs >= SHED_RUNS && is_much || self.runs >= SHED_RUNS_MAX && kept_bytes > SHED_BYTES {
-            self.space.forget(guard..guard + self.reached)?;
-            (self.reached, self.closed_bytes, self.runs) = (self.shape.minimum, 0, 0);
-            return Ok(Restored { bytes, kept_bytes: 0 });
-        }
-        Ok(Restored { bytes, kept_bytes })
+        self.written = Some(written);
+        Ok((bytes, grown))
     }
 
     /// The first difference to the image, if there is one, or what can be accessed beyond.
@@ -185,4 +221,10 @@ impl Slot {
         }
         (self.size != self.shape.minimum).then(|| format!("its size is still {}", self.size))
     }
+}
+
+/// Makes a part of a slot what its image has there.
+fn restore(space: &mut Space, image: &Image, shape: Shape, part: Range<usize>) {
+    let source = image.bytes().get(part.start - shape.guard..).unwrap_or_default();
+    space.restore(part, source);
 }

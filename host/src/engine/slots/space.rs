@@ -46,14 +46,20 @@ impl Space {
     }
 
     /// Says of everything that is mapped here by now: one byte written must not cost 2 MiB,
-    /// and pages of the same content must not become one. (The system would replace what a
-    /// guest zeroed by the page of zeroes, which looks as if it had never been written.)
-    pub(super) fn advise(&mut self) {
+    /// and only a write must make a page private, or another one of it. (Of its own accord
+    /// the system would make many pages a huge one, and replace what a guest zeroed by the
+    /// page of zeroes, which looks as if it had never been written.)
+    pub(super) fn advise(&mut self) -> io::Result<()> {
         for advice in [libc::MADV_NOHUGEPAGE, libc::MADV_UNMERGEABLE] {
-            // A kernel that does neither refuses the advice, and does not need it.
             // SAFETY: the range is our own mapping; neither advice changes what is in it.
-            let _ = unsafe { libc::madvise(self.start.as_ptr().cast(), self.bytes, advice) };
+            let advised = done(unsafe { libc::madvise(self.start.as_ptr().cast(), self.bytes, advice) });
+            // A kernel that does neither refuses the advice, and does not need it.
+            advised.or_else(|error| match error.raw_os_error() {
+                Some(libc::EINVAL) => Ok(()),
+                _ => Err(error),
+            })?;
         }
+        Ok(())
     }
 
     /// The lowest address.

@@ -16,6 +16,8 @@ const ZEROED_BYTES_MAX: usize = 128 << 10;
 /// A stack above its guard region.
 pub(super) struct Stack {
     space: Space,
+    /// What is private of it and stays so, if that is known.
+    written: Option<Vec<Range<usize>>>,
 }
 
 impl Stack {
@@ -23,8 +25,8 @@ impl Stack {
     pub(super) fn new(bytes: usize) -> io::Result<Self> {
         let mut space = Space::reserve(GUARD_BYTES + bytes)?;
         space.open(GUARD_BYTES..GUARD_BYTES + bytes)?;
-        space.advise();
-        Ok(Self { space })
+        space.advise()?;
+        Ok(Self { space, written: None })
     }
 
     /// Its size.
@@ -43,21 +45,28 @@ impl Stack {
         self.space.start()..self.space.start().wrapping_add(GUARD_BYTES)
     }
 
-    /// Makes it all zero; returns what it keeps of memory. After an error it must not be
-    /// used again.
-    pub(super) fn reset(&mut self, pagemap: &PageMap) -> io::Result<usize> {
+    /// Makes it all zero; returns what it keeps of memory. With `is_settled`, the run took
+    /// no page fault. After an error it must not be used again.
+    pub(super) fn reset(&mut self, pagemap: &PageMap, is_settled: bool) -> io::Result<usize> {
+        if is_settled && let Some(written) = &self.written {
+            written.iter().for_each(|part| self.space.restore(part.clone(), &[]));
+            return Ok(written.iter().map(Range::len).sum());
+        }
         let end = self.space.bytes();
         let zeroed_from = end.saturating_sub(ZEROED_BYTES_MAX).max(GUARD_BYTES);
-        let (mut kept_bytes, mut is_deep) = (0, false);
+        let (mut all, mut is_deep) = (self.written.take().unwrap_or_default(), false);
+        all.clear();
         pagemap.written(&mut self.space, GUARD_BYTES..end, usize::MAX, |space, part| {
             is_deep |= part.start < zeroed_from;
             let zeroed = part.start.max(zeroed_from)..part.end.max(zeroed_from);
-            kept_bytes += zeroed.len();
-            space.restore(zeroed, &[]);
+            space.restore(zeroed.clone(), &[]);
+            all.push(zeroed);
         })?;
         if is_deep {
             self.space.forget(GUARD_BYTES..zeroed_from)?;
         }
+        let kept_bytes = all.iter().map(Range::len).sum();
+        self.written = Some(all);
         Ok(kept_bytes)
     }
 

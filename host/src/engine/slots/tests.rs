@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use futures::FutureExt as _;
 use wasmtime::{Engine, Extern, Instance, InstancePre, Linker, Module, Store, Trap};
 
+use super::fault::{Call, failing};
 use super::*;
 use crate::engine::tuning;
 
@@ -127,8 +128,14 @@ impl Rig {
 
     /// Calls one export; `None` when it waits for ever.
     fn call(&self, guest: &Guest, name: &str) -> Option<wasmtime::Result<i32>> {
-        let (mut store, instance) = self.instantiate(guest).unwrap();
-        run(&mut store, instance, name)
+        let whole = witnessed(async {
+            let (mut store, instance) = self.instantiate(guest).unwrap();
+            let ended = run(&mut store, instance, name);
+            (store, ended)
+        });
+        let (store, ended) = whole.now_or_never()?;
+        drop(store);
+        ended
     }
 
     fn differences(&self) -> Vec<String> {
@@ -238,13 +245,51 @@ fn a_steady_run_faults_on_nothing() {
 
 /// Page faults of this thread so far.
 fn page_faults() -> i64 {
-    // SAFETY: all bytes zero is a valid `rusage`, and the kernel fills it.
-    let usage = unsafe {
-        let mut usage: libc::rusage = std::mem::zeroed();
-        assert_eq!(libc::getrusage(libc::RUSAGE_THREAD, &raw mut usage), 0);
-        usage
+    witness::page_faults().unwrap()
+}
+
+#[test]
+fn a_run_that_faults_on_nothing_needs_no_scan() {
+    let rig = Rig::new(LIMITS);
+    let guest = rig.guest(GUEST, &pattern(GUEST_PAGES * 65536));
+    // A slot that cannot be scanned is not used again.
+    let scans = |name| {
+        rig.call(&guest, "return").unwrap().unwrap();
+        rig.call(&guest, "return").unwrap().unwrap();
+        let before = rig.slots.figures().discarded;
+        failing(Call::Scan, || rig.call(&guest, name).unwrap().unwrap());
+        rig.slots.figures().discarded > before
     };
-    usage.ru_minflt
+    // The test's own thread may fault for reasons of its own.
+    assert!((0..50).any(|_| !scans("return")), "what was written is known");
+    // A page fault of the guest's, and a growth into what may be private already.
+    assert!(!(0..10).any(|_| !scans("much")));
+    assert!(!(0..10).any(|_| !scans("grow")));
+    assert_eq!(rig.differences(), Vec::<String>::new());
+}
+
+#[test]
+fn a_run_that_is_given_up_or_that_nobody_watches_needs_a_scan() {
+    let rig = Rig::new(LIMITS);
+    let guest = rig.guest(GUEST, &pattern(4096));
+    let scans = |what: &dyn Fn()| {
+        (0..3).for_each(|_| drop(rig.call(&guest, "return")));
+        let before = rig.slots.figures().discarded;
+        failing(Call::Scan, what);
+        rig.slots.figures().discarded > before
+    };
+    for _ in 0..10 {
+        assert!(scans(&|| drop(rig.instantiate(&guest).unwrap())), "nobody watches");
+        assert!(scans(&|| {
+            let mut kept = None;
+            let endless = witnessed(async {
+                kept = Some(rig.instantiate(&guest).unwrap());
+                std::future::pending::<()>().await;
+            });
+            assert!(endless.now_or_never().is_none());
+            assert!(kept.is_some());
+        }));
+    }
 }
 
 #[test]

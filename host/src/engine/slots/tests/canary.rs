@@ -79,23 +79,28 @@ fn look(rig: &Rig, runs: usize) -> Vec<String> {
         let mut all = Vec::new();
         for _ in 0..runs / THREADS {
             let (guest, image) = &guests[random.random_range(0..guests.len())];
-            let (mut store, instance) = rig.instantiate(guest).unwrap();
-            let base = instance.get_memory(&mut store, "memory").unwrap().data_ptr(&store) as usize;
-            assert!(in_use.lock().unwrap().insert(base), "a slot was handed out twice");
-            all.extend(found(&mut store, instance, image));
-            let bytes = instance.get_memory(&mut store, "memory").unwrap().data_size(&store) as i32;
-            let from = random.random_range(0..bytes);
-            let length = random.random_range(0..=(bytes - from).min(1 << 18));
-            let with = random.random_range(1..256);
-            let arguments = [Val::I32(with), Val::I32(from), Val::I32(length)];
-            let scribble = instance.get_func(&mut store, "scribble").unwrap();
-            scribble.call_async(&mut store, &arguments, &mut []).now_or_never().unwrap().unwrap();
-            // A panic takes a thousand times as long.
-            let ends = ["return", "grow", "trap", "overflow", "wait", "panic"];
-            let kinds = if random.random_ratio(1, 50) { ends.len() } else { ends.len() - 1 };
-            let end = ends[random.random_range(0..kinds)];
-            let ended = std::panic::catch_unwind(AssertUnwindSafe(|| run(&mut store, instance, end)));
-            assert_eq!(ended.is_err(), end == "panic");
+            // As the host does it: what is watched ends before the instance is dropped.
+            let watched = witnessed(async {
+                let (mut store, instance) = rig.instantiate(guest).unwrap();
+                let base = instance.get_memory(&mut store, "memory").unwrap().data_ptr(&store) as usize;
+                assert!(in_use.lock().unwrap().insert(base), "a slot was handed out twice");
+                all.extend(found(&mut store, instance, image));
+                let bytes = instance.get_memory(&mut store, "memory").unwrap().data_size(&store) as i32;
+                let from = random.random_range(0..bytes);
+                let length = random.random_range(0..=(bytes - from).min(1 << 18));
+                let with = random.random_range(1..256);
+                let arguments = [Val::I32(with), Val::I32(from), Val::I32(length)];
+                let scribble = instance.get_func(&mut store, "scribble").unwrap();
+                scribble.call_async(&mut store, &arguments, &mut []).now_or_never().unwrap().unwrap();
+                // A panic takes a thousand times as long.
+                let ends = ["return", "grow", "trap", "overflow", "wait", "panic"];
+                let kinds = if random.random_ratio(1, 50) { ends.len() } else { ends.len() - 1 };
+                let end = ends[random.random_range(0..kinds)];
+                let ended = std::panic::catch_unwind(AssertUnwindSafe(|| run(&mut store, instance, end)));
+                assert_eq!(ended.is_err(), end == "panic");
+                (store, base)
+            });
+            let (store, base) = watched.now_or_never().unwrap();
             // Another thread may have it as soon as it is given back.
             in_use.lock().unwrap().remove(&base);
             drop(store);

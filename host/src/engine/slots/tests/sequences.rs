@@ -4,6 +4,7 @@
 use wasmtime::{LinearMemory, MemoryCreator as _, MemoryType, StackCreator as _, StackMemory};
 
 use super::super::fault::{Call, failing};
+use super::witness::Lookout;
 use super::*;
 use crate::engine::drive::{Dice, drive};
 
@@ -19,6 +20,7 @@ const STACK_BYTES: usize = 1 << 20;
 struct Live {
     memory: Box<dyn LinearMemory>,
     model: Vec<u8>,
+    lookout: Lookout,
 }
 
 impl Live {
@@ -98,12 +100,14 @@ impl World {
             OFFERED.take();
             made
         };
+        let mut lookout = Lookout::new();
+        let make = || lookout.during(make);
         let (made, failed) = perhaps_failing(dice, &[Call::Reserve, Call::Show, Call::Open], make);
         match made {
             Ok(memory) => {
                 let mut model = shown.clone();
                 model.resize(pages * PAGE, 0);
-                let mut live = Live { memory, model };
+                let mut live = Live { memory, model, lookout };
                 live.check("a fresh memory");
                 self.memories.push(live);
             }
@@ -128,7 +132,9 @@ impl World {
         for _ in 0..parts {
             let from = dice.below(size);
             let part = from..from + 1 + dice.below((size - from).min(most));
-            live.bytes()[part.clone()].fill(with);
+            let bytes = &raw mut live.bytes()[part.clone()];
+            // SAFETY: as in `bytes`, whose borrow ends here.
+            live.lookout.during(|| unsafe { &mut *bytes }.fill(with));
             live.model[part].fill(with);
         }
     }
@@ -155,6 +161,9 @@ impl World {
         }
         let mut live = self.memories.swap_remove(dice.below(self.memories.len()));
         live.check("at its end");
+        if !dice.one_in(4) {
+            live.lookout.end();
+        }
         let by_panic = dice.one_in(4);
         let (_, _) = perhaps_failing(dice, &[Call::Scan, Call::Forget, Call::Close], || {
             let dropped = std::panic::catch_unwind(AssertUnwindSafe(move || {
