@@ -1,5 +1,6 @@
 """Request bodies, by content type: JSON, form, multipart."""
 
+from codecs import BOM_UTF8
 from urllib.parse import parse_qsl
 
 from . import jsontext, multipart
@@ -68,7 +69,8 @@ def collect(pairs):
 
 def _json(raw):
     try:
-        value = jsontext.loads(raw.decode("utf-8-sig"))
+        # The codec that skips the mark is written in Python.
+        value = jsontext.loads(raw.decode("utf-8-sig" if raw.startswith(BOM_UTF8) else "utf-8"))
     except UnicodeDecodeError as error:
         raise BodyError(
             f"the request body is not valid JSON: byte {error.start} is not UTF-8"

@@ -4,7 +4,6 @@ import importlib.util
 import inspect
 import linecache
 import marshal
-import os
 import sys
 import types
 from importlib.machinery import ModuleSpec
@@ -67,7 +66,8 @@ def new_module(file, source):
     `source` is a function that returns the source; it is called only when a traceback
     is printed.
     """
-    name = os.path.splitext(os.path.basename(file))[0]
+    base = file.rpartition("/")[2]
+    name = base.rpartition(".")[0] or base
     if not name.isidentifier() or name in sys.modules:
         name = "workflow"
     spec = ModuleSpec(name, _Origin(source), origin=file)

@@ -12,15 +12,16 @@ class Headers(dict):
     header are joined as RFC 9110 section 5.2 has it; `getlist` has them apart.
     """
 
-    __slots__ = ("_values",)
+    __slots__ = ("_pairs",)
 
     def __init__(self, pairs=()):
         super().__init__()
-        self._values = {}
+        self._pairs = pairs
         for name, value in pairs:
-            self._values.setdefault(canonical(name), []).append(value)
-        for name, values in self._values.items():
-            self[name] = ("; " if name == "Cookie" else ", ").join(values)
+            name = _CANONICAL.get(name) or canonical(name)
+            if dict.__contains__(self, name):
+                value = f"{self[name]}{'; ' if name == 'Cookie' else ', '}{value}"
+            self[name] = value
 
     def __missing__(self, key):
         name = canonical(key) if isinstance(key, str) else key
@@ -42,7 +43,8 @@ class Headers(dict):
 
     def getlist(self, key):
         """Every value of the header `key`, in the caller's order."""
-        return list(self._values.get(canonical(key), ()))
+        wanted = canonical(key)
+        return [value for name, value in self._pairs if canonical(name) == wanted]
 
 
 class Request(dict):
@@ -57,7 +59,7 @@ class Request(dict):
     `method` and `headers`.
     """
 
-    __slots__ = ("raw", "query", "query_string", "path", "method", "headers", "_names")
+    __slots__ = ("raw", "query_string", "path", "method", "headers", "_query")
 
     def __init__(self, method, target, headers, raw):
         """Parses a request.
@@ -68,20 +70,29 @@ class Request(dict):
         """
         self.raw = raw
         self.method = method
-        parts = urlsplit(target)
-        self.path, self.query_string = parts.path, parts.query
-        self.query = bodies.collect(parse_qsl(parts.query, keep_blank_values=True))
-        self.headers = Headers(headers)
-        super().__init__(bodies.parse(self.headers.get("Content-Type", ""), raw))
-        self._names = {}
-        for name, value in self.headers.items():
-            self._names[name.lower()] = name
+        self.path, self.query_string = _split(target)
+        self._query = None
+        self.headers = headers = Headers(headers)
+        super().__init__(bodies.parse(dict.get(headers, "Content-Type", ""), raw))
+        for name, value in headers.items():
             dict.setdefault(self, name, value)
+
+    @property
+    def query(self):
+        """The query's fields. A repeated one has a list."""
+        if self._query is None:
+            self._query = bodies.collect(parse_qsl(self.query_string, keep_blank_values=True))
+        return self._query
+
+    @query.setter
+    def query(self, fields):
+        self._query = fields
 
     def _stored(self, key):
         """The key under which the header that `key` names is stored, else `key`."""
         if isinstance(key, str):
-            return self._names.get(key.lower(), key)
+            name = canonical(key)
+            return name if dict.__contains__(self.headers, name) else key
         return key
 
     def __missing__(self, key):
@@ -130,6 +141,27 @@ def _revive(items, state):
     return request
 
 
+def _split(target):
+    """Path and query of a request's target."""
+    if target[:1] == "/" != target[1:2] and target.isprintable() and "#" not in target:
+        path, _, query = target.partition("?")
+        return path, query
+    parts = urlsplit(target)
+    return parts.path, parts.query
+
+
 def canonical(name):
     """A header's name in canonical form: ``content-type`` is ``Content-Type``."""
     return "-".join([part.capitalize() for part in name.split("-")])
+
+
+#: Of what nearly every request has, as the host writes it.
+_CANONICAL = {
+    name: canonical(name)
+    for name in (
+        "accept accept-encoding accept-language authorization cache-control content-encoding "
+        "content-length content-type cookie date forwarded host idempotency-key origin prefer "
+        "referer traceparent tracestate user-agent x-api-key x-forwarded-for x-forwarded-host "
+        "x-forwarded-proto x-real-ip x-request-id"
+    ).split()
+}

@@ -85,6 +85,7 @@ def end(warm, files):
             module.__cached__ = None
     warm()
     gc.collect()
+    sandbox.draws.defer()
     lasting_report.write()
     gc.collect()
     heap.fill_holes()

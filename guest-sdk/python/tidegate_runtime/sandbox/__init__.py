@@ -28,7 +28,7 @@ def finish(library, program):
     `library` is the `Library` to read from, `program` maps absolute paths to the bytes
     of a program's own data files.
     """
-    from . import absent, databases, files, loops, stdio, threads
+    from . import absent, databases, draws, files, loops, stdio, threads
 
     absent.finish(library)
     loops.finish()
