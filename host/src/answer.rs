@@ -66,8 +66,9 @@ pub fn of_reply(
     shares_origin: bool,
 ) -> Result<(Answer, Vec<String>), Fault> {
     let mut remarks = Vec::new();
-    let default = serde_json::json!({ "run": run, "status": "succeeded" });
-    let Some(reply) = reply else { return Ok((Answer::json(200, &default), remarks)) };
+    // Most replies have a body of their own.
+    let default = || serde_json::json!({ "run": run, "status": "succeeded" });
+    let Some(reply) = reply else { return Ok((Answer::json(200, &default()), remarks)) };
     if let Some(body) = &reply.body
         && body.len() > limits.reply_bytes_max
     {
@@ -95,7 +96,7 @@ pub fn of_reply(
         None => {
             headers.retain(|(name, _)| name != http::header::CONTENT_TYPE);
             headers.push((http::header::CONTENT_TYPE, HeaderValue::from_static("application/json")));
-            Bytes::from(default.to_string())
+            Bytes::from(default().to_string())
         }
     };
     if !body.is_empty() && !headers.iter().any(|(name, _)| name == http::header::CONTENT_TYPE) {

@@ -176,20 +176,28 @@ impl Invoker {
     /// Runs a workflow once and records it. The run goes on when the returned future is
     /// dropped: a caller that hangs up does not cut it.
     pub async fn invoke(self: &Arc<Self>, entry: &Arc<Entry>, invocation: Invocation) -> Finished {
+        self.invoke_first(entry, invocation).await.0
+    }
+
+    /// The same, with what the run leaves behind: who answers a caller drops it when the
+    /// answer is out.
+    pub async fn invoke_first(
+        self: &Arc<Self>,
+        entry: &Arc<Entry>,
+        invocation: Invocation,
+    ) -> (Finished, Option<Remains>) {
         let (this, entry) = (self.clone(), entry.clone());
         Persistent::new(self.tasks.track_future(async move {
             let run = this.record(&entry, &invocation, Status::Queued);
             let cancel = invocation.queued.as_ref().map(|queued| queued.cancel.clone()).unwrap_or_default();
             let id = run.id;
-            this.lock_running().insert(id, Going { run: run.clone(), cancel: cancel.clone() });
+            // Made before the lock is taken.
+            let going = Going { run: run.clone(), cancel: cancel.clone() };
+            this.lock_running().insert(id, going);
             match AssertUnwindSafe(this.carry_out(&entry, invocation, run, cancel)).catch_unwind().await {
-                Ok((finished, remains)) => {
-                    // The caller is answered before the instance is taken down.
-                    this.tasks.spawn(async move { drop(remains) });
-                    finished
-                }
+                Ok(ended) => ended,
                 // This run is lost, the host is not.
-                Err(_) => this.record_panic(&entry, id).await,
+                Err(_) => (this.record_panic(&entry, id).await, None),
             }
         }))
         .await

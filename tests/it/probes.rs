@@ -4,6 +4,7 @@ use serde_json::json;
 
 use crate::support::host::Host;
 use crate::support::http::Request;
+use crate::support::wait;
 
 #[test]
 fn probes_need_no_token_and_tell_nothing() {
@@ -13,6 +14,36 @@ fn probes_need_no_token_and_tell_nothing() {
     }
     let root = Request::new("GET", "/").send(host.api).expect(200);
     assert!(root.text().contains("/api/v1/openapi.json"));
+}
+
+#[test]
+fn probes_answer_while_guests_spin_on_every_thread() {
+    let host = Host::with(&[("engine.deadline_ms", "120000"), ("engine.cpu_ms_max", "120000")]);
+    let spin = host.deploy("spin", "catch", "spin");
+    let guests = 3 * std::thread::available_parallelism().map_or(1, usize::from);
+    let callers: Vec<_> = (0..guests)
+        .map(|_| {
+            let mut caller = host.connect();
+            caller.send(Request::new("POST", &spin.path).json(&json!({})).bytes());
+            caller
+        })
+        .collect();
+    let running = || {
+        let runs = host.runs(&spin);
+        runs.iter().filter(|run| run["status"] == "running").count()
+    };
+    wait::until("all guests to spin", || running() == guests);
+    for path in ["/healthz", "/readyz"].repeat(5) {
+        Request::new("GET", path).send(host.api).expect(200);
+    }
+    assert_eq!(running(), guests, "none of them had to end for that");
+    for run in host.runs(&spin) {
+        let id = run["id"].as_str().unwrap();
+        host.request("POST", &format!("/api/v1/runs/{id}/cancel")).send(host.api).expect(200);
+    }
+    for mut caller in callers {
+        assert_eq!(caller.reply().unwrap().expect(503).field("code"), "cancelled");
+    }
 }
 
 #[test]

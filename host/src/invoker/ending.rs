@@ -97,7 +97,9 @@ impl Invoker {
                 tracing::error!(run = %run.id, error = &error as &dyn std::error::Error, "a run could not be recorded");
             }
         }
-        self.lock_running().remove(&run.id);
+        let gone = self.lock_running().remove(&run.id);
+        // Behind the lock.
+        drop(gone);
         self.telemetry.run_finished(&run);
         self.telemetry.export(&run, &log);
         self.announce(&run);

@@ -1,9 +1,10 @@
 //! The request and the reply of a run, as they are kept.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// A request as a guest and a record get it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,8 +51,8 @@ impl fmt::Debug for ReplyRecord {
 
 /// A recorded body: `{"text"}` when it is UTF-8, else `{"base64"}`, with `"of"` giving
 /// the full size in bytes when it was cut.
-#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(try_from = "BodyJson", into = "BodyJson")]
+#[derive(Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(try_from = "BodyJson")]
 pub struct Body {
     /// What was kept.
     pub bytes: Bytes,
@@ -80,31 +81,33 @@ impl fmt::Debug for Body {
 }
 
 #[derive(Serialize, Deserialize)]
-struct BodyJson {
+struct BodyJson<'a> {
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    text: Option<String>,
+    text: Option<Cow<'a, str>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     base64: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     of: Option<u64>,
 }
 
-impl From<Body> for BodyJson {
-    fn from(body: Body) -> Self {
-        let of = body.is_cut().then_some(body.full_bytes);
-        match std::str::from_utf8(&body.bytes) {
-            Ok(text) => Self { text: Some(text.to_owned()), base64: None, of },
-            Err(_) => Self { text: None, base64: Some(data_encoding::BASE64.encode(&body.bytes)), of },
-        }
+impl Serialize for Body {
+    // By reference: every run's record has two, and none of them is copied for it.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let of = self.is_cut().then_some(self.full_bytes);
+        let json = match std::str::from_utf8(&self.bytes) {
+            Ok(text) => BodyJson { text: Some(Cow::Borrowed(text)), base64: None, of },
+            Err(_) => BodyJson { text: None, base64: Some(data_encoding::BASE64.encode(&self.bytes)), of },
+        };
+        json.serialize(serializer)
     }
 }
 
-impl TryFrom<BodyJson> for Body {
+impl TryFrom<BodyJson<'_>> for Body {
     type Error = String;
 
-    fn try_from(json: BodyJson) -> Result<Self, String> {
+    fn try_from(json: BodyJson<'_>) -> Result<Self, String> {
         let bytes = match (json.text, json.base64) {
-            (Some(text), None) => Bytes::from(text),
+            (Some(text), None) => Bytes::from(text.into_owned()),
             (None, Some(base64)) => data_encoding::BASE64
                 .decode(base64.as_bytes())
                 .map_err(|error| format!("a recorded body is not base64: {error}"))?

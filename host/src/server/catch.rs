@@ -4,7 +4,7 @@
 //! memory, allocates what the guest and the reply need, and takes no lock of its own.
 //! Everything that happens inside the sandbox is [`crate::invoker`]'s.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use hyper::header::{self, HeaderValue};
@@ -22,7 +22,7 @@ use super::request_id::RequestId;
 use super::signature::{self, SignatureError};
 use super::{Front, cors, headers, queued};
 use crate::answer::Answer;
-use crate::engine::{self, Input};
+use crate::engine::{self, Input, Remains};
 use crate::invoker::Invocation;
 use crate::registry::Entry;
 use crate::run::{Fault, FaultKind, RunId, Trigger};
@@ -101,12 +101,32 @@ impl Refusal {
     }
 }
 
+/// The instance of a connection's last run, which is taken down when its reply is out.
+#[derive(Default)]
+pub(super) struct Leftover(Mutex<Option<Remains>>);
+
+impl Leftover {
+    fn keep(&self, remains: Option<Remains>) {
+        drop(self.swap(remains));
+    }
+
+    /// Takes it down.
+    pub(super) fn clear(&self) {
+        drop(self.swap(None));
+    }
+
+    fn swap(&self, remains: Option<Remains>) -> Option<Remains> {
+        std::mem::replace(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner), remains)
+    }
+}
+
 /// Answers a request whose path begins with [`PREFIX`].
 pub(super) async fn answer(
     front: &Front,
     verdict: &Verdict,
     request: Request<RequestBody>,
     request_id: &RequestId,
+    leftover: &Leftover,
 ) -> Response<ReplyBody> {
     let (head, body) = request.into_parts();
     let path = head.uri.path().strip_prefix(PREFIX).unwrap_or_default();
@@ -122,7 +142,7 @@ pub(super) async fn answer(
     } else if let Some(id) = result_of {
         queued::result(front, &entry, &head, id, request_id).await
     } else {
-        run(front, verdict, &entry, &head, body, request_id).await
+        run(front, verdict, &entry, &head, body, request_id, leftover).await
     };
     cors::expose(endpoint, &head.headers, response.headers_mut());
     response
@@ -152,6 +172,7 @@ async fn run(
     head: &Parts,
     body: RequestBody,
     request_id: &RequestId,
+    leftover: &Leftover,
 ) -> Response<ReplyBody> {
     let (id, accepted_at) = (RunId::new(), Timestamp::now());
     let mut bytes = Bytes::new();
@@ -174,7 +195,11 @@ async fn run(
     let invocation = Invocation { id, trigger, input, attempt: 1, accepted_at, place: None, queued: None };
     let answer = match asked {
         Ok(Some(asked)) => return queued::answer(front, entry, invocation, asked, request_id).await,
-        Ok(None) => front.app.invoker.invoke(entry, invocation).await.answer,
+        Ok(None) => {
+            let (finished, remains) = front.app.invoker.invoke_first(entry, invocation).await;
+            leftover.keep(remains);
+            finished.answer
+        }
         Err(refusal) => {
             let problem = Problem::from(&refusal);
             front.app.telemetry.refusals.refused(problem.code);
@@ -190,7 +215,7 @@ async fn run(
 /// The response with this answer, which is of this run.
 pub(super) fn send_of(id: RunId, answer: Answer, shares_origin: bool) -> Response<ReplyBody> {
     let mut response = send(answer, shares_origin);
-    let id = HeaderValue::try_from(id.to_string()).expect("an id is letters and digits");
+    let id = id.with_text(HeaderValue::from_str).expect("an id is letters and digits");
     response.headers_mut().insert(RUN, id);
     response
 }

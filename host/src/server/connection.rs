@@ -1,9 +1,10 @@
 //! One connection: hyper's limits, and what is the same for each of its requests.
 
 use std::any::Any;
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -74,6 +75,7 @@ struct Session {
     verdict: Arc<Verdict>,
     /// Told when the first request is there.
     first: CancellationToken,
+    leftover: catch::Leftover,
 }
 
 /// Serves one connection to its end.
@@ -88,21 +90,24 @@ pub(super) async fn serve(front: Arc<Front>, socket: TcpStream, peer: SocketAddr
     let refuse = refuse(front.clone(), verdict.clone());
     let wire = TokioIo::new(Wire::new(socket, scanner, verdict.clone(), limits.timeouts, refuse));
     let first = CancellationToken::new();
-    let session = Arc::new(Session { front: front.clone(), serves, peer, verdict, first: first.clone() });
-    let service = service_fn(move |request| session.clone().answer(request));
+    let leftover = catch::Leftover::default();
+    let session =
+        Arc::new(Session { front: front.clone(), serves, peer, verdict, first: first.clone(), leftover });
+    let own = session.clone();
+    let service = service_fn(move |request| own.clone().answer(request));
     let mut connection = pin!(limits.http.serve_connection(wire, service));
     let ended = tokio::select! {
         biased;
-        ended = connection.as_mut() => ended,
+        ended = driven(connection.as_mut(), &session) => ended,
         () = front.draining.cancelled() => {
             // What is under way is answered, and the first request of who has just connected.
             let began = tokio::time::timeout(FIRST_REQUEST_TIME_MAX, first.cancelled());
             tokio::select! {
                 biased;
-                ended = connection.as_mut() => ended,
+                ended = driven(connection.as_mut(), &session) => ended,
                 _ = began => {
                     connection.as_mut().graceful_shutdown();
-                    connection.await
+                    driven(connection, &session).await
                 }
             }
         }
@@ -111,6 +116,17 @@ pub(super) async fn serve(front: Arc<Front>, socket: TcpStream, peer: SocketAddr
         front.app.telemetry.connection_failed(reason(&error));
         tracing::debug!(%error, "connection ended early");
     }
+}
+
+/// Drives a connection. hyper runs a request and writes its reply in one poll: behind that,
+/// nobody waits for the run's instance to go.
+async fn driven<C: Future>(mut connection: Pin<&mut C>, session: &Session) -> C::Output {
+    poll_fn(|context| {
+        let polled = connection.as_mut().poll(context);
+        session.leftover.clear();
+        polled
+    })
+    .await
 }
 
 /// Closes a connection of an address that has too many. It is told why, as far as that
@@ -206,7 +222,8 @@ impl Session {
         let held_back = expects_continue(request.headers());
         let request = request.map(|incoming| RequestBody::new(incoming, held_back, &front.linger));
         if is_catch {
-            return (catch::answer(front, &self.verdict, request, request_id).await, route);
+            let answered = catch::answer(front, &self.verdict, request, request_id, &self.leftover);
+            return (answered.await, route);
         }
         if self.serves == Serves::Catch && !is_probe(request.uri().path()) {
             return (Problem::not_found().response(request_id), route);

@@ -35,6 +35,13 @@ macro_rules! id128 {
             pub const fn as_bytes(&self) -> &[u8; 16] {
                 &self.0
             }
+
+            /// Calls `with` with the 26 letters and digits.
+            pub fn with_text<T>(&self, with: impl FnOnce(&str) -> T) -> T {
+                let mut text = [0; 26];
+                data_encoding::BASE32_DNSSEC.encode_mut(&self.0, &mut text);
+                with(std::str::from_utf8(&text).expect("letters and digits"))
+            }
         }
 
         impl Default for $name {
@@ -45,9 +52,7 @@ macro_rules! id128 {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                let mut text = [0; 26];
-                data_encoding::BASE32_DNSSEC.encode_mut(&self.0, &mut text);
-                f.pad(std::str::from_utf8(&text).expect("letters and digits"))
+                self.with_text(|text| f.pad(text))
             }
         }
 
@@ -72,7 +77,7 @@ macro_rules! id128 {
 
         impl Serialize for $name {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(self)
+                self.with_text(|text| serializer.serialize_str(text))
             }
         }
 

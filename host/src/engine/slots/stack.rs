@@ -76,3 +76,26 @@ impl Stack {
         self.space.read(GUARD_BYTES..self.space.bytes()) == vec![0; self.bytes()]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stack_is_zero_again_however_deep_it_was_used() {
+        let (pagemap, page) = (PageMap::open().unwrap(), rustix::param::page_size());
+        let bytes = 1 << 20;
+        let mut stack = Stack::new(bytes).unwrap();
+        let end = GUARD_BYTES + bytes;
+        for depth in [page, ZEROED_BYTES_MAX, ZEROED_BYTES_MAX + page, bytes / 2, bytes] {
+            stack.space.restore(end - depth..end, &vec![0x5a; depth]);
+            assert!(!stack.is_zero());
+            stack.reset(&pagemap, false).unwrap();
+            assert!(stack.is_zero(), "{depth} bytes of it were used");
+        }
+        // What is private stays so: the next one that is as deep needs no look.
+        stack.space.restore(end - page..end, &vec![0x5a; page]);
+        assert_eq!(stack.reset(&pagemap, true).unwrap(), ZEROED_BYTES_MAX);
+        assert!(stack.is_zero());
+    }
+}
