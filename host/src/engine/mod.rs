@@ -42,7 +42,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 pub use self::artefact::KEY_BYTES;
 pub use self::call::{Call, CallLimits, Input, Outcome, Reply, Report, Request, Source};
-pub use self::compile::{CHILD_COMMAND, CompileError, Compiler, Steps, child_main};
+pub use self::compile::{CHILD_COMMAND, CompileError, Compiler, Effort, Steps, child_main};
 pub use self::instance::{Remains, remark};
 pub use self::memory::MemoryBudget;
 pub use self::program::Program;
