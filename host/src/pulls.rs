@@ -12,7 +12,7 @@ use crate::engine::Input;
 use crate::invoker::{Invocation, Invoker};
 use crate::queue::Queue;
 use crate::registry::{Entry, Registry};
-use crate::run::{Fault, FaultKind, Status, Trigger};
+use crate::run::{Fault, FaultKind, Run, Status, Trigger};
 use crate::scheduler::{Due, PullSchedule, Pulls, RunEnd, Unrun};
 use crate::store::{Store, Tick, TickState};
 use crate::telemetry::Telemetry;
@@ -56,16 +56,10 @@ impl Parts {
         let invocation =
             Invocation { accepted_at: Timestamp::now(), place: Some(place), ..invocation(&due.tick) };
         let finished = self.invoker.invoke(&entry, invocation).await;
-        let end = match finished.run.fault.as_ref().map(|fault| fault.kind) {
-            Some(FaultKind::Overload | FaultKind::Quota | FaultKind::Refused) => RunEnd::Refused,
-            Some(FaultKind::Interrupted) => RunEnd::Interrupted,
-            _ => RunEnd::Ended,
-        };
+        let end = end_of(&finished.run);
         let state = match end {
             RunEnd::Ended if due.is_backfill => TickState::Backfilled,
-            RunEnd::Ended => TickState::Ran,
-            RunEnd::Refused => TickState::Refused,
-            RunEnd::Interrupted => TickState::Interrupted,
+            end => state_of(end),
         };
         self.telemetry.ticks_settled(state, 1);
         // The next tick of the schedule comes after the last attempt at this one.
@@ -81,12 +75,13 @@ impl Parts {
     }
 
     async fn recover_tick(self: Arc<Self>, tick: Tick) -> TickState {
-        // The record is written before the ledger is: it may be there.
+        // The record is written before the ledger is: it may be there, from the run's end or
+        // from a recovery that was itself cut.
         if let Ok(Some(run)) = self.store.run(tick.run).await {
             if let Some(entry) = self.entry(tick.workflow) {
                 self.queue.take_over(&entry, &run, input_of(&tick)).await;
             }
-            return TickState::Ran;
+            return state_of(end_of(&run));
         }
         self.telemetry.ticks_settled(TickState::Interrupted, 1);
         if let Some(entry) = self.entry(tick.workflow) {
@@ -95,6 +90,22 @@ impl Parts {
             self.queue.take_over(&entry, &run, input_of(&tick)).await;
         }
         TickState::Interrupted
+    }
+}
+
+fn end_of(run: &Run) -> RunEnd {
+    match run.fault.as_ref().map(|fault| fault.kind) {
+        Some(FaultKind::Overload | FaultKind::Quota | FaultKind::Refused) => RunEnd::Refused,
+        Some(FaultKind::Interrupted) => RunEnd::Interrupted,
+        _ => RunEnd::Ended,
+    }
+}
+
+fn state_of(end: RunEnd) -> TickState {
+    match end {
+        RunEnd::Ended => TickState::Ran,
+        RunEnd::Refused => TickState::Refused,
+        RunEnd::Interrupted => TickState::Interrupted,
     }
 }
 
@@ -146,5 +157,25 @@ impl Pulls for InvokedPulls {
 
     fn recover(&self, tick: Tick) -> BoxFuture<'static, TickState> {
         self.0.clone().recover_tick(tick).boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::samples;
+
+    #[test]
+    fn ledger_says_of_a_tick_what_the_record_of_its_run_does() {
+        let state = |status: Status, fault: Option<FaultKind>| {
+            let mut run = samples::run(WorkflowId::new());
+            run.status = status;
+            run.fault = fault.map(|kind| Fault::new(kind, "x"));
+            state_of(end_of(&run))
+        };
+        assert_eq!(state(Status::Succeeded, None), TickState::Ran);
+        assert_eq!(state(Status::Failed, Some(FaultKind::Trap)), TickState::Ran);
+        assert_eq!(state(Status::Cancelled, Some(FaultKind::Overload)), TickState::Refused);
+        assert_eq!(state(Status::Interrupted, Some(FaultKind::Interrupted)), TickState::Interrupted);
     }
 }

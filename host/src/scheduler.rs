@@ -94,8 +94,8 @@ pub trait Pulls: Send + Sync + 'static {
     fn record_unrun(&self, unrun: Unrun) -> BoxFuture<'static, ()>;
 
     /// Decides on an instant that the host had claimed when it ended abruptly: records its
-    /// run as interrupted and returns [`TickState::Interrupted`]; or returns
-    /// [`TickState::Ran`] when the run's record shows that it had ended.
+    /// run as interrupted and returns [`TickState::Interrupted`]; or returns what the run's
+    /// record says, when there is one.
     fn recover(&self, tick: Tick) -> BoxFuture<'static, TickState>;
 }
 

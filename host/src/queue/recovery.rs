@@ -4,7 +4,7 @@ use std::error::Error;
 
 use super::settling::Began;
 use super::{Queue, handed, no_input};
-use crate::run::{Fault, FaultKind, Status};
+use crate::run::{Fault, FaultKind, Run, Status};
 use crate::store::{Leased, Settlement, StoreError};
 
 impl Queue {
@@ -37,7 +37,10 @@ impl Queue {
         };
         // The record is written before the event is settled: it may be there.
         let (run, began) = match self.store.run(entry.run).await? {
-            Some(run) => (std::sync::Arc::new(run), Began::AsRecorded),
+            Some(run) => {
+                let began = began(&run);
+                (std::sync::Arc::new(run), began)
+            }
             None => {
                 let invocation = self.attempt(&entry, handed(input).unwrap_or_else(no_input));
                 let fault = Fault::new(FaultKind::Interrupted, "the host ended before the run did");
@@ -54,5 +57,17 @@ impl Queue {
             self.settle_run(&workflow, &entry, &run, began).await;
         }
         Ok(())
+    }
+}
+
+/// Whether the run of this record began. A recovery that was itself cut before it settled the
+/// event wrote an interrupted record without having seen the run: only other records are
+/// certain to be of a host that was there.
+fn began(run: &Run) -> Began {
+    match run.status {
+        Status::Interrupted => Began::Perhaps,
+        Status::Queued | Status::Running | Status::Succeeded | Status::Failed | Status::Cancelled => {
+            Began::AsRecorded
+        }
     }
 }

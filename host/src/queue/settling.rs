@@ -15,7 +15,7 @@ use crate::workflow::RetryPolicy;
 pub(super) enum Began {
     /// The host was there: the record says it.
     AsRecorded,
-    /// The host was gone, and nobody knows.
+    /// The host was gone, and nobody knows; the record, if there is one, is of a recovery.
     Perhaps,
 }
 

@@ -176,6 +176,25 @@ impl Ledger {
         assert_eq!(there.last().copied(), Some(there.len() as u64), "a number was left out");
     }
 
+    /// Fails with the runs that nobody who names their key is told of, and with their twins.
+    fn tell_strays(&self, host: &Host, runs: &[String]) {
+        let known: BTreeSet<&String> = self.keyed.values().filter_map(|(_, run)| run.as_ref()).collect();
+        let mut api = Connection::open(host.api);
+        let mut record = |run: &String| show(host, &mut api, run).expect("it is in the list");
+        let all: Vec<_> = runs.iter().map(|run| (run, record(run))).collect();
+        // The record of a call that the host's end cut has no request.
+        let key = |record: &Value| {
+            let headers = record["request"]["headers"].as_array().into_iter().flatten();
+            headers.into_iter().find(|header| header[0] == "idempotency-key").map(|header| header[1].clone())
+        };
+        let (strays, others): (Vec<_>, Vec<_>) = all.iter().partition(|(run, _)| !known.contains(run));
+        let is_twin = |record: &Value| {
+            key(record).is_some_and(|own| strays.iter().any(|(_, stray)| key(stray).as_ref() == Some(&own)))
+        };
+        let twins: Vec<_> = others.into_iter().filter(|(_, record)| is_twin(record)).collect();
+        panic!("{} runs of {} keys: {strays:#?}, beside {twins:#?}", runs.len(), self.keyed.len());
+    }
+
     /// Everything is there once, and over.
     pub(super) fn check_all(&mut self, host: &Host, ends: usize) {
         wait::until("an empty queue", || {
@@ -192,10 +211,12 @@ impl Ledger {
         let ticks = ticks(host);
         check_ticks(&ticks);
         let mut runs: BTreeMap<String, String> = BTreeMap::new();
-        let mut keyed = 0;
+        let mut keyed: Vec<String> = Vec::new();
         for run in pages(host, "/api/v1/runs", "runs") {
             let text = |name: &str| run[name].as_str().unwrap_or_default().to_owned();
-            keyed += usize::from(text("workflow") == "once");
+            if text("workflow") == "once" {
+                keyed.push(text("id"));
+            }
             // A run that changes settings fails where there is no room for them, and says so.
             let has_no_room = self.is_disk_full
                 && text("fault") == "host"
@@ -208,20 +229,36 @@ impl Ledger {
         let all = self.called.iter().chain(&self.accepted).chain(keyed_runs);
         let lost: Vec<_> = all.filter(|run| !runs.contains_key(*run)).collect();
         assert!(lost.is_empty(), "lost: {lost:?}");
-        assert!(keyed <= self.keyed.len(), "{keyed} runs of {} keys", self.keyed.len());
+        if keyed.len() > self.keyed.len() {
+            self.tell_strays(host, &keyed);
+        }
         // One that did not run is in the ledger; its record comes after it. Without room runs
         // are not recorded.
         let ran = ticks
             .iter()
             .filter(|tick| matches!(tick["state"].as_str().unwrap(), "ran" | "backfilled" | "interrupted"));
-        let unrecorded: Vec<_> =
-            ran.filter(|tick| !runs.contains_key(tick["run"].as_str().unwrap())).collect();
+        let status = |tick: &Value| runs.get(tick["run"].as_str().unwrap());
+        let (recorded, unrecorded): (Vec<_>, Vec<_>) = ran.partition(|tick| status(tick).is_some());
         assert!(self.is_disk_full || unrecorded.is_empty(), "without a record: {unrecorded:?}");
+        let is_cut = |tick: &Value| tick["state"] == "interrupted";
+        let otherwise: Vec<_> = recorded
+            .iter()
+            .filter(|tick| is_cut(tick) != (status(tick).is_some_and(|status| status == "interrupted")))
+            .collect();
+        assert!(otherwise.is_empty(), "not as their records say: {otherwise:?}");
         let health = host.get("/api/v1/health").expect(200).json();
         assert_eq!(health["store"]["stopped"], Value::Null);
         assert!(self.is_power_cut || health["store"]["warnings"] == serde_json::json!([]), "{health}");
-        let counts = [self.called.len(), self.accepted.len(), self.keyed.len(), self.versions.len()];
-        assert!(counts.iter().all(|count| *count > ends / 2), "the clients came to too little: {counts:?}");
+        assert!(!self.has_too_little(ends), "the clients came to too little: {:?}", self.counts());
+    }
+
+    fn counts(&self) -> [usize; 4] {
+        [self.called.len(), self.accepted.len(), self.keyed.len(), self.versions.len()]
+    }
+
+    /// Whether the clients came to less than so many ends of their host are worth.
+    pub(super) fn has_too_little(&self, ends: usize) -> bool {
+        self.counts().iter().any(|count| *count <= ends / 2)
     }
 }
 

@@ -57,11 +57,6 @@ impl Load {
         }
     }
 
-    /// Takes what the clients have noted by now.
-    pub(super) fn take_what_is_there(&mut self, ledger: &mut Ledger) {
-        self.notes.try_iter().for_each(|note| ledger.take(note));
-    }
-
     /// Takes the last notes of clients whose host is gone.
     pub(super) fn finish(self, ledger: &mut Ledger) {
         let Self { notes, clients, .. } = self;

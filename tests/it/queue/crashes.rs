@@ -93,6 +93,46 @@ fn key_of_a_call_that_was_interrupted_follows_the_policy() {
     assert_eq!((host.runs(&slow).len(), host.runs(&again).len()), (1, 2));
 }
 
+/// An end records what it finds and settles it, each with a flush of its own, and may itself
+/// be cut between the two.
+#[test]
+fn recovery_that_was_cut_runs_nothing_twice() {
+    let mut host = Host::start();
+    let later = host.deploy("later", "catch", "slow-host-call");
+    let once = host.deploy("once", "catch", "slow-host-call");
+    let (event, _) = accepted(&host, &later, &json!({ "seconds": 30 }));
+    let call =
+        Request::new("POST", &once.path).header("idempotency-key", "k").json(&json!({ "seconds": 30 }));
+    let mut caller = host.connect();
+    caller.send(call.clone().bytes());
+    host.wait_for_run(&later, "running");
+    host.wait_for_run(&once, "running");
+    host.kill();
+    let names = |host: &Host| -> BTreeSet<_> {
+        let entries = std::fs::read_dir(host.data().join("queue")).unwrap();
+        entries.map(|entry| entry.unwrap().path()).collect()
+    };
+    let before = names(&host);
+    host.restart(&[]);
+    let answer = |host: &Host| {
+        crate::support::wait::for_some("an answer", || {
+            Some(call.clone().send(host.catch)).filter(|reply| reply.status != 409)
+        })
+    };
+    for round in ["recovered", "recovered again"] {
+        let reply = answer(&host).expect(503);
+        assert_eq!(reply.field("code"), "interrupted", "{round}");
+        assert_eq!(wait_for_dead(&host, 1)[0]["event"], json!(event), "{round}");
+        assert_eq!((host.runs(&later).len(), host.runs(&once).len()), (1, 1), "{round}");
+        host.kill();
+        // The records reached the disk, and the settlements did not.
+        let since: Vec<_> = names(&host).difference(&before).cloned().collect();
+        assert!(!since.is_empty());
+        since.iter().for_each(|path| std::fs::remove_file(path).unwrap());
+        host.restart(&[]);
+    }
+}
+
 /// Clients that note what was acknowledged, and a host that is killed under them.
 #[test]
 fn nothing_accepted_is_lost_or_ends_twice_over_many_kills() {
