@@ -112,8 +112,9 @@ FUZZ_TIMES ?= 100
 FUZZ_SEED ?= 1000000
 fuzz: setup guests ## Run the fuzz targets for hours (FUZZ_TIMES=100 is how often, FUZZ_SEED where it begins)
 	$(call say,"Fuzzing; a seed that fails is named and belongs into tests/fuzz/seeds")
-	@TIDEGATE_FUZZ_TIMES=$(FUZZ_TIMES) TIDEGATE_FUZZ_SEED=$(FUZZ_SEED) \
-		cargo test --locked --package tidegate --lib --test it -- fuzz:: schema:: sequences:: generated::
+	@TIDEGATE_FUZZ_TIMES=$(FUZZ_TIMES) TIDEGATE_FUZZ_SEED=$(FUZZ_SEED) PROPTEST_CASES=$$((256 * $(FUZZ_TIMES))) \
+		cargo test --locked --package tidegate --lib --test it -- \
+		fuzz:: schema:: sequences:: generated:: store::damage_tests store::frame
 
 .PHONY: sbom
 sbom: ## Write the bill of materials (CycloneDX) of the release binary

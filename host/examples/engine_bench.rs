@@ -17,7 +17,9 @@ use anyhow::Context as _;
 use bytes::Bytes;
 use tidegate::config::{Config, Reset};
 use tidegate::engine::egress::Egress;
-use tidegate::engine::{Call, CallLimits, Compiler, Engine, EngineOptions, Input, Program, Request, Source};
+use tidegate::engine::{
+    Call, CallLimits, Compiler, Effort, Engine, EngineOptions, Input, Program, Request, Source,
+};
 use tidegate::workflow::{Settings, WorkflowId};
 
 const LIMITS: CallLimits = CallLimits {
@@ -128,7 +130,7 @@ async fn rig(name: &'static str, reset: Reset, arguments: &Arguments) -> anyhow:
     let options = EngineOptions {
         artefacts: folder.path().to_owned(),
         artefact_key: [1; 32],
-        compiler: Compiler::InProcess,
+        compiler: Compiler::InProcess(Effort::Full),
         compiles_max: 1,
         compiles_waiting_max: 16,
         instances_max: config.engine.instances_max,

@@ -25,8 +25,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
 pub use self::accounts::{
-    CreateToken, CreateUser, CreatedToken, LinkView, MeView, PatchUser, ProveSession, ProviderView,
-    PutPassword, SessionView, SignInView, TokenList, TokenView, UserList, UserView,
+    CreateToken, CreateUser, CreatedToken, IdentitySpec, LinkView, MeView, PatchUser, ProveSession,
+    ProviderView, PutPassword, SessionView, SignInView, TokenList, TokenView, UserList, UserView,
 };
 pub use self::audit::AuditList;
 pub use self::backup::{BACKUP_FORMAT, BACKUP_MANIFEST, BackupFile, BackupManifest};

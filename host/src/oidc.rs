@@ -154,6 +154,11 @@ impl Oidc {
         Ok(Some(Self { config, secret, redirect, name, flows, provider }))
     }
 
+    /// What the provider calls itself in its tokens.
+    pub fn issuer(&self) -> &str {
+        &self.config.issuer
+    }
+
     /// What people call the provider.
     pub fn name(&self) -> &str {
         &self.name

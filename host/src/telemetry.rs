@@ -9,6 +9,7 @@ mod histogram;
 mod open_connection;
 mod queue;
 mod refusals;
+mod sign_ins;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -25,6 +26,7 @@ use self::histogram::{Histogram, MEMORY_BYTES, TIMES_US, US_PER_SECOND};
 pub use self::open_connection::OpenConnection;
 pub use self::queue::QueueMetrics;
 pub use self::refusals::RefusalMetrics;
+pub use self::sign_ins::SignInMetrics;
 use crate::api::SlotFigures;
 use crate::otlp::Exporter;
 use crate::run::{FaultKind, LogLine, Run, Status, Trigger};
@@ -80,6 +82,8 @@ pub struct Telemetry {
     pub queue: QueueMetrics,
     /// Requests that became no run.
     pub refusals: RefusalMetrics,
+    /// Sign-ins.
+    pub sign_ins: SignInMetrics,
     otlp_dropped: Gauge<u64, AtomicU64>,
     exporter: OnceLock<Exporter>,
     gauges: GaugeHandles,
@@ -235,6 +239,7 @@ impl Telemetry {
             ),
             queue: QueueMetrics::register(&mut registry),
             refusals: RefusalMetrics::register(&mut registry),
+            sign_ins: SignInMetrics::register(&mut registry),
             otlp_dropped: add(&mut registry, "otlp_dropped_runs", "Runs that the OTLP collector did not get"),
             exporter: OnceLock::new(),
             gauges: GaugeHandles::register(&mut registry),

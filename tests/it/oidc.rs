@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::support::host::Host;
 use super::support::http::{Reply, Request};
-use super::support::provider::{Answer, CLIENT, Provider, SECRET, Signing};
+use super::support::provider::{Answer, CLIENT, Provider, SECRET, SUBJECT, Signing};
 use super::support::wait;
 
 fn host(provider: &Provider, more: &[(&str, &str)]) -> Host {
@@ -339,6 +339,130 @@ fn session_is_proved_by_signing_in_again_at_the_provider() {
     });
 }
 
+/// The value of a counter of sign-ins.
+fn signed_in(host: &Host, means: &str, outcome: &str) -> u64 {
+    let metrics = host.get("/metrics").expect(200).text();
+    let name = format!("tidegate_sign_ins_total{{means=\"{means}\",outcome=\"{outcome}\"}} ");
+    metrics.lines().find_map(|line| line.strip_prefix(&name)).unwrap().parse().unwrap()
+}
+
+#[test]
+fn sign_ins_are_counted_by_means_and_by_what_came_of_them() {
+    let provider = Provider::start();
+    let host = host(&provider, &[("accounts.sign_in_attempts_max", "1")]);
+    let user = json!({ "login": "eve", "password": "correct horse" });
+    host.tell("POST", "/api/v1/users", &user).expect(201);
+    walk(&host, &provider).expect(200);
+    provider.ways().claims = json!({ "aud": "another" });
+    walk(&host, &provider).expect(403);
+    let with = |authorization: &str| {
+        Request::new("POST", "/api/v1/session").header("authorization", authorization).send(host.api)
+    };
+    let basic = |password: &str| {
+        with(&format!("Basic {}", data_encoding::BASE64.encode(format!("eve:{password}").as_bytes())))
+    };
+    basic("correct horse").expect(201);
+    basic("guess").expect(401);
+    basic("guess").expect(429);
+    with(&format!("Bearer {}", host.token())).expect(201);
+    with("Bearer nothing").expect(401);
+    let form = Request::new("POST", "/sign-in").header("sec-fetch-site", "same-origin");
+    form.body("application/x-www-form-urlencoded", "link=nothing").send(host.api).expect(401);
+    for (means, outcome, count) in [
+        ("oidc", "begun", 1),
+        ("oidc", "refused", 1),
+        ("password", "begun", 1),
+        ("password", "refused", 1),
+        ("password", "locked-out", 1),
+        ("token", "begun", 1),
+        ("token", "refused", 1),
+        ("link", "refused", 1),
+        ("link", "begun", 0),
+    ] {
+        assert_eq!(signed_in(&host, means, outcome), count, "{means} {outcome}");
+    }
+}
+
+#[test]
+fn admin_parts_a_user_from_the_provider_and_links_it_again() {
+    let provider = Provider::start();
+    let host = host(&provider, &[("oidc.create_users", "false")]);
+    for login in ["ada", "eve"] {
+        host.tell("POST", "/api/v1/users", &json!({ "login": login })).expect(201);
+    }
+    let change = |login: &str, body: Value| host.tell("PATCH", &format!("/api/v1/users/{login}"), &body);
+    walk(&host, &provider).expect(403);
+    // The configured issuer's, when none is named.
+    let linked = change("ada", json!({ "identity": { "subject": SUBJECT } })).expect(200);
+    assert_eq!(linked.json()["has_provider"], true);
+    let cookie = cookies(&walk(&host, &provider).expect(200));
+    assert_eq!(me(&host, &cookie).expect(200).json()["login"], "ada");
+
+    // Nobody is two users, and what is no subject is refused.
+    let identity = json!({ "subject": SUBJECT, "issuer": provider.issuer() });
+    for (login, identity, wrong) in [
+        ("eve", identity.clone(), "it is the user ada already"),
+        ("eve", json!({ "subject": "" }), "1 to 255 bytes"),
+        ("eve", json!({ "subject": "x".repeat(256) }), "1 to 255 bytes"),
+        ("eve", json!({ "subject": "x", "issuer": "a\nb" }), "an issuer has"),
+    ] {
+        let refused = change(login, json!({ "identity": identity })).expect(422);
+        assert!(refused.field("message").contains(wrong), "{}", refused.text());
+    }
+    // The same again changes nothing, and ends no session.
+    change("ada", json!({ "identity": identity })).expect(200);
+    me(&host, &cookie).expect(200);
+
+    let parted = change("ada", json!({ "identity": null })).expect(200);
+    assert_eq!(parted.json()["has_provider"], false);
+    me(&host, &cookie).expect(401);
+    walk(&host, &provider).expect(403);
+    change("eve", json!({ "identity": identity })).expect(200);
+    let cookie = cookies(&walk(&host, &provider).expect(200));
+    assert_eq!(me(&host, &cookie).expect(200).json()["login"], "eve");
+    // A member changes nobody, itself included.
+    Request::new("PATCH", "/api/v1/users/eve")
+        .header("cookie", &cookie)
+        .json(&json!({ "identity": null }))
+        .send(host.api)
+        .expect(403);
+    let noted: Vec<Value> = audit(&host).into_iter().filter(|entry| entry["what"] == "user.change").collect();
+    assert!(noted.iter().any(|entry| entry["details"] == json!(["unlinked"])), "{noted:?}");
+    assert!(noted.iter().any(|entry| entry["details"] == json!(["linked"])), "{noted:?}");
+}
+
+#[test]
+fn provider_proves_a_session_before_a_backup() {
+    let provider = Provider::start();
+    let host = host(&provider, &[("accounts.proof_s", "2")]);
+    walk(&host, &provider).expect(200);
+    let login = "/api/v1/users/ada@example.org";
+    host.tell("PATCH", login, &json!({ "role": "admin" })).expect(200);
+    let cookie = cookies(&walk(&host, &provider).expect(200));
+    let backup = || page("/backup", &cookie).send(host.api).expect(200);
+    let is_archive = |reply: &Reply| reply.header("content-disposition").is_some();
+    let asked = wait::for_some("the session is old", || Some(backup()).filter(|reply| !is_archive(reply)));
+    let asked = asked.text();
+    assert!(asked.contains("Sign in again with") && !asked.contains("Your password"), "{asked}");
+    // The API takes no old session either.
+    let api = || Request::new("GET", "/api/v1/backup").header("cookie", &cookie).send(host.api);
+    assert_eq!(api().expect(403).field("code"), "proof-needed");
+    let again = || {
+        let (back, browser) = go(&host, &provider, "/sign-in/oidc?again=1&next=/admin", &cookie);
+        page(&back, &browser).send(host.api)
+    };
+    provider.ways().claims = json!({ "sub": "another" });
+    again().expect(403);
+    assert!(!is_archive(&backup()), "another's proof is none");
+    provider.ways().claims = json!({});
+    // A busy machine may let the proof grow old before it is used.
+    let archive = wait::for_some("the backup", || {
+        again().expect(200);
+        Some(backup()).filter(is_archive)
+    });
+    assert!(archive.body.windows(13).any(|name| name == b"manifest.json"));
+}
+
 #[test]
 fn without_a_provider_there_is_no_way_to_one() {
     let host = Host::start();
@@ -349,4 +473,9 @@ fn without_a_provider_there_is_no_way_to_one() {
     page("/sign-in/oidc", "").send(host.api).expect(404);
     page("/sign-in/oidc/callback?state=x&code=y", "").send(host.api).expect(404);
     assert!(!page("/sign-in", "").send(host.api).expect(200).text().contains("Sign in with"));
+    // Whose issuer it would be is not known.
+    let identity = json!({ "identity": { "subject": "x" } });
+    host.tell("POST", "/api/v1/users", &json!({ "login": "eve" })).expect(201);
+    let refused = host.tell("PATCH", "/api/v1/users/eve", &identity).expect(422);
+    assert!(refused.field("message").contains("an issuer is needed"), "{}", refused.text());
 }

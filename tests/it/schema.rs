@@ -10,7 +10,8 @@ use crate::support::python;
 /// among them: rules such as "a schedule has either an interval or an expression" are not
 /// part of it.
 const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,\
-                      response_headers_conformance,response_schema_conformance,unsupported_method,ignored_auth";
+                      response_headers_conformance,response_schema_conformance,negative_data_rejection,\
+                      unsupported_method,ignored_auth";
 /// Streams that do not end, and bodies that are components: `uploads`, `events` and `fuzz` have
 /// tests of their own.
 const LEFT_OUT: &str = r"(events|/versions|/runtimes/\{name\})$";

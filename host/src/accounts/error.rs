@@ -61,3 +61,22 @@ pub enum AccountError {
     #[error(transparent)]
     Store(#[from] StoreError),
 }
+
+impl AccountError {
+    /// What came of a sign-in that ended so, as one word for counters.
+    pub fn sign_in_outcome(&self) -> &'static str {
+        match self {
+            Self::WrongPassword
+            | Self::Link
+            | Self::NoAccount(_)
+            | Self::Login(_)
+            | Self::Invalid { .. }
+            | Self::Missing { .. }
+            | Self::Disabled(_)
+            | Self::Limit { .. } => "refused",
+            Self::LockedOut { .. } => "locked-out",
+            Self::Busy => "busy",
+            Self::Hash(_) | Self::Store(_) => "failed",
+        }
+    }
+}

@@ -5,12 +5,16 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::{AccountError, Accounts};
-use crate::account::{Login, PasswordHash, Role, User, UserId};
+use crate::account::{Identity, Login, PasswordHash, Role, User, UserId};
 use crate::store::{AccountChange, StoreError};
 use crate::workflow::{Digest, Revision};
 
 /// Longest name of a user, in bytes.
 const NAME_BYTES_MAX: usize = 200;
+/// Longest name of a user at the sign-in provider, in bytes (OpenID Connect Core 1.0, section 2).
+const SUBJECT_BYTES_MAX: usize = 255;
+/// Longest URL of a sign-in provider, in bytes.
+const ISSUER_BYTES_MAX: usize = 2048;
 /// Longest password, in bytes: what is hashed has a limit.
 const PASSWORD_BYTES_MAX: usize = 1024;
 
@@ -36,6 +40,8 @@ pub struct UserPatch {
     pub role: Option<Role>,
     /// Whether the user can do nothing.
     pub disabled: Option<bool>,
+    /// Who the user is at the sign-in provider; `Some(None)` parts it from whoever it was.
+    pub identity: Option<Option<Identity>>,
 }
 
 impl Accounts {
@@ -88,7 +94,8 @@ impl Accounts {
     }
 
     /// Changes a user. One that is disabled has no sessions and no links from then on; its
-    /// tokens work again when it is enabled.
+    /// tokens work again when it is enabled. One that is another at the provider has to sign
+    /// in again.
     ///
     /// # Errors
     /// [`AccountError::Missing`], or a field that is wrong.
@@ -102,10 +109,14 @@ impl Accounts {
             name: patch.name.unwrap_or_else(|| before.name.clone()),
             role: patch.role.unwrap_or(before.role),
             disabled: patch.disabled.unwrap_or(before.disabled),
+            identity: patch.identity.unwrap_or_else(|| before.identity.clone()),
             ..(*before).clone()
         };
-        // A session begun with other rights does not go on.
-        let ends_sessions = user.disabled || user.role != before.role;
+        if let Some(identity) = user.identity.as_ref().filter(|_| user.identity != before.identity) {
+            self.check_identity(identity, &user)?;
+        }
+        // A session begun with other rights, or by somebody else, does not go on.
+        let ends_sessions = user.disabled || user.role != before.role || user.identity != before.identity;
         self.put_user(user, ends_sessions.then_some(None)).await
     }
 
@@ -147,6 +158,26 @@ impl Accounts {
         }
         let put = self.commit_gated(changes).await?;
         put.into_iter().next().ok_or_else(|| StoreError::Missing { what: "the user".to_owned() }.into())
+    }
+
+    /// Whether a user can be this one at the provider. The caller holds the gate.
+    fn check_identity(&self, identity: &Identity, user: &User) -> Result<(), AccountError> {
+        let wrong = |reason: String| Err(AccountError::Invalid { field: "identity", reason });
+        let is_text = |text: &str, bytes_max| {
+            !text.is_empty() && text.len() <= bytes_max && !text.chars().any(char::is_control)
+        };
+        if !is_text(&identity.subject, SUBJECT_BYTES_MAX) {
+            return wrong(format!(
+                "a subject has 1 to {SUBJECT_BYTES_MAX} bytes, without control characters"
+            ));
+        }
+        if !is_text(&identity.issuer, ISSUER_BYTES_MAX) {
+            return wrong(format!("an issuer has 1 to {ISSUER_BYTES_MAX} bytes, without control characters"));
+        }
+        let memory = self.read();
+        let other =
+            memory.users().find(|other| other.id != user.id && other.identity.as_ref() == Some(identity));
+        other.map_or(Ok(()), |other| wrong(format!("it is the user {} already", other.login)))
     }
 
     async fn hash_new(&self, login: &Login, password: &str) -> Result<PasswordHash, AccountError> {

@@ -144,6 +144,22 @@ pub struct PatchUser {
     /// `true` takes all rights away, with every session and token; `false` gives them back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disabled: Option<bool>,
+    /// Who the user is at the sign-in provider, who signs in as it from then on; `null` parts
+    /// the two. Either ends the user's sessions.
+    #[serde(default, deserialize_with = "super::given", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<IdentitySpec>)]
+    pub identity: Option<Option<IdentitySpec>>,
+}
+
+/// Somebody at a sign-in provider.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct IdentitySpec {
+    /// The provider's `iss`; the one that is configured when it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issuer: Option<String>,
+    /// What it calls its user for ever, `sub`; 1 to 255 bytes.
+    pub subject: String,
 }
 
 /// `PUT .../password`.

@@ -14,7 +14,7 @@ use super::page::Fields;
 use super::table::{Column, Shown, Table, Tone};
 use super::{Context, Format, in_process};
 use crate::account::{Login, Role};
-use crate::api::{CreateUser, LinkView, PatchUser, PutPassword, UserList, UserView};
+use crate::api::{CreateUser, IdentitySpec, LinkView, PatchUser, PutPassword, UserList, UserView};
 
 const PATH: &str = "/api/v1/users";
 
@@ -29,6 +29,7 @@ pub(crate) enum UserCommand {
     Link(LinkArgs),
     Disable(DisableArgs),
     Enable(EnableArgs),
+    Identity(IdentityArgs),
 }
 
 /// Add a user
@@ -123,6 +124,27 @@ pub(crate) struct EnableArgs {
     format: Format,
 }
 
+/// Say who at the sign-in provider a user is
+///
+/// Whoever that is signs in as the user from then on. The user's sessions end.
+#[derive(Debug, Args)]
+#[group(id = "who", required = true, multiple = false, args = ["subject", "remove"])]
+pub(crate) struct IdentityArgs {
+    /// The user
+    login: Login,
+    /// What the provider calls it for ever: its `sub`
+    #[arg(long, value_name = "ID")]
+    subject: Option<String>,
+    /// The provider's `iss`, if it is not the one that is configured
+    #[arg(long, value_name = "URL", requires = "subject")]
+    issuer: Option<String>,
+    /// Part the user from whoever it is there
+    #[arg(long)]
+    remove: bool,
+    #[command(flatten)]
+    format: Format,
+}
+
 /// Runs one of the commands.
 pub(crate) fn run(command: &UserCommand, context: &mut Context) -> Result<()> {
     match command {
@@ -142,6 +164,16 @@ pub(crate) fn run(command: &UserCommand, context: &mut Context) -> Result<()> {
         UserCommand::Enable(args) => {
             let patch = PatchUser { disabled: Some(false), ..PatchUser::default() };
             change(&args.login, &patch, "is enabled", args.format, context)
+        }
+        UserCommand::Identity(args) => {
+            let issuer = args.issuer.clone();
+            let identity = args.subject.clone().map(|subject| IdentitySpec { issuer, subject });
+            let what = match identity {
+                Some(_) => "signs in by the provider",
+                None => "does not sign in by the provider any more",
+            };
+            let patch = PatchUser { identity: Some(identity), ..PatchUser::default() };
+            change(&args.login, &patch, what, args.format, context)
         }
     }
 }
@@ -221,10 +253,12 @@ fn list(args: &ListArgs, context: &mut Context) -> Result<()> {
 }
 
 fn means(user: &UserView) -> Shown {
-    match (user.disabled, user.has_password) {
-        (true, _) => Shown::toned("disabled", Tone::Bad),
-        (false, true) => "password".into(),
-        (false, false) => Shown::toned("a link or a token only", Tone::Warn),
+    match (user.disabled, user.has_password, user.has_provider) {
+        (true, ..) => Shown::toned("disabled", Tone::Bad),
+        (false, true, true) => "password, provider".into(),
+        (false, true, false) => "password".into(),
+        (false, false, true) => "provider".into(),
+        (false, false, false) => Shown::toned("a link or a token only", Tone::Warn),
     }
 }
 
@@ -245,6 +279,7 @@ fn show(args: &ShowArgs, context: &mut Context) -> Result<()> {
     let at = |instant| format!("{} ({})", time(instant, &out.zone), relative(instant, now));
     let mut fields = Fields::default();
     fields.add("password", if user.has_password { "set" } else { "none" });
+    fields.add("provider", if user.has_provider { "linked" } else { "not linked" });
     fields.add("added", at(user.created_at));
     fields.add("changed", at(user.updated_at));
     fields.add("id", user.id);

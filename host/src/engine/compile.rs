@@ -17,6 +17,7 @@ use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
+use wasmtime::{Config, OptLevel, RegallocAlgorithm};
 
 use super::InstallError;
 use super::confine::{self, Bounds};
@@ -102,7 +103,28 @@ pub enum Compiler {
         memory_bytes_max: u64,
     },
     /// In this process: for tests of the engine alone, whose binary has no subcommands.
-    InProcess,
+    InProcess(Effort),
+}
+
+/// How much is done for fast code. What code means is the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effort {
+    /// What the host's child does.
+    Full,
+    /// The least: for tests of what the engine does with very much code that runs once.
+    Least,
+}
+
+impl Effort {
+    fn config(self) -> Config {
+        let mut config = tuning::common();
+        if self == Effort::Least {
+            config
+                .cranelift_opt_level(OptLevel::None)
+                .cranelift_regalloc_algorithm(RegallocAlgorithm::SinglePass);
+        }
+        config
+    }
 }
 
 /// Why a component was not compiled. Each limit has a kind of its own.
@@ -176,10 +198,11 @@ impl Compiler {
     /// [`ScanError::Invalid`], or why it cannot be compiled.
     pub(super) async fn compile(&self, wasm: Bytes, steps: Steps) -> Result<Compiled, InstallError> {
         match self {
-            Compiler::InProcess => {
+            Compiler::InProcess(effort) => {
+                let effort = *effort;
                 let compiled = tokio::task::spawn_blocking(move || {
                     scan::validate(&wasm)?;
-                    precompile(&wasm, steps).map_err(|reason| CompileError::Refused(reason).into())
+                    precompile(&wasm, steps, effort).map_err(|reason| CompileError::Refused(reason).into())
                 });
                 compiled.await.map_err(|panic| CompileError::Refused(panic.to_string()))?
             }
@@ -284,12 +307,12 @@ pub fn child_main(steps: Steps, address_space_bytes_max: u64, cpu_seconds_max: u
         Err(error) => return Err(error.to_string()),
         Ok(()) => {}
     }
-    let compiled = precompile(&wasm, steps)?;
+    let compiled = precompile(&wasm, steps, Effort::Full)?;
     compiled.write(std::io::stdout().lock()).map_err(|error| format!("writing failed: {error}"))
 }
 
-fn precompile(wasm: &[u8], steps: Steps) -> Result<Compiled, String> {
-    let engine = wasmtime::Engine::new(&tuning::common()).map_err(|error| format!("{error:#}"))?;
+fn precompile(wasm: &[u8], steps: Steps, effort: Effort) -> Result<Compiled, String> {
+    let engine = wasmtime::Engine::new(&effort.config()).map_err(|error| format!("{error:#}"))?;
     let compile = |wasm: &[u8], fusion: Fusion| {
         let stripped = if steps.in_place { strip::strip(wasm) } else { None };
         let component = stripped.as_ref().map_or(wasm, |stripped| &stripped.component);

@@ -7,7 +7,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use wasmtime::{Store, Trap, UpdateDeadline, WasmBacktrace};
+use wasmtime::{Store, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
 use super::bindings::runtime::{Code as RuntimeCode, Diagnostic as GuestDiagnostic, Kind as GuestKind};
@@ -15,6 +15,7 @@ use super::bindings::workflow::tidegate::workflow::types;
 use super::call::{Call, CallLimits, Outcome, Reply, Report, Span, settings_for_guest};
 use super::chance::Chance;
 use super::egress::{RunEgress, RunEgressOptions, SealedSettings};
+use super::lanes::Lane;
 use super::log::Log;
 use super::memory::{Account, NoMemory};
 use super::program::{Form, Program};
@@ -84,7 +85,8 @@ pub(super) async fn run(engine: &Engine, program: &Program, call: Call, permit: 
     let text = call.source.as_ref().map(|source| source.text.clone()).unwrap_or_default();
     let sealed = SealedSettings::of(&call.settings, |name| chance.placeholder(name));
     let settings = settings_for_guest(&call.settings, sealed.as_deref());
-    let mut store = new_store(engine, program, span, &chance, &log, &call, text, Open::Yes(sealed));
+    let lane = engine.lanes.lane();
+    let mut store = new_store(engine, program, span, &chance, &log, &call, text, Open::Yes(sealed), &lane);
     let trigger = call.input.into_trigger(call.attempt);
 
     let mut instantiated = span.started;
@@ -104,7 +106,7 @@ pub(super) async fn run(engine: &Engine, program: &Program, call: Call, permit: 
             }
         }
     };
-    let (ended, cpu) = metered(span, call.limits.cpu_max, witnessed(guest)).await;
+    let (ended, cpu) = metered(span, call.limits.cpu_max, &lane, witnessed(guest)).await;
     let finished = Instant::now();
 
     let end = match ended {
@@ -147,7 +149,8 @@ pub(super) async fn ask(
     let log = Log::new(span.started, call.limits.log_bytes_max);
     let text = call.source.as_ref().map(|source| source.text.clone()).unwrap_or_default();
     // Importing a program must not call anybody.
-    let mut store = new_store(engine, program, span, &chance, &log, &call, text, Open::No);
+    let lane = engine.lanes.lane();
+    let mut store = new_store(engine, program, span, &chance, &log, &call, text, Open::No, &lane);
     let guest = async {
         let instance = program.instantiate(pre.instantiate_async(&mut store)).await?;
         Ok(match question {
@@ -160,7 +163,7 @@ pub(super) async fn ask(
             }
         })
     };
-    let (ended, _) = metered(span, call.limits.cpu_max, witnessed(guest)).await;
+    let (ended, _) = metered(span, call.limits.cpu_max, &lane, witnessed(guest)).await;
     let answer = match ended {
         Err(spent) => Err(spent.fault(call.limits)),
         Ok(Err(error)) => Err(fault_of(&error, store.data(), call.limits.memory_bytes_max)),
@@ -186,6 +189,7 @@ fn new_store(
     call: &Call,
     text: Bytes,
     open: Open,
+    lane: &Arc<Lane>,
 ) -> Store<State> {
     let options = RunEgressOptions {
         workflow: call.workflow,
@@ -210,7 +214,8 @@ fn new_store(
     store.set_max_component_handles(COMPONENT_HANDLES_MAX);
     // A guest that computes gives way at each tick; its deadline is the timer's business.
     store.set_epoch_deadline(1);
-    store.epoch_deadline_callback(|_| Ok(UpdateDeadline::Yield(1)));
+    let lane = lane.clone();
+    store.epoch_deadline_callback(move |_| Ok(lane.tick()));
     store
 }
 
@@ -241,6 +246,7 @@ impl Spent {
 async fn metered<T>(
     span: Span,
     cpu_max: Duration,
+    lane: &Lane,
     guest: impl Future<Output = T>,
 ) -> (Result<T, Spent>, Duration) {
     let mut guest = pin!(tokio::time::timeout_at(span.deadline.into(), guest));
@@ -249,6 +255,7 @@ async fn metered<T>(
         let before = thread_cpu();
         let poll = guest.as_mut().poll(context);
         cpu += thread_cpu().saturating_sub(before);
+        lane.leave();
         match poll {
             Poll::Ready(ended) => Poll::Ready(ended.map_err(|_| Spent::Time)),
             Poll::Pending if cpu > cpu_max => Poll::Ready(Err(Spent::Cpu)),

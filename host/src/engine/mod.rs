@@ -18,6 +18,7 @@ pub mod egress;
 mod epoch;
 mod fuse;
 mod instance;
+mod lanes;
 mod log;
 mod memory;
 mod program;
@@ -41,7 +42,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 pub use self::artefact::KEY_BYTES;
 pub use self::call::{Call, CallLimits, Input, Outcome, Reply, Report, Request, Source};
-pub use self::compile::{CHILD_COMMAND, CompileError, Compiler, Steps, child_main};
+pub use self::compile::{CHILD_COMMAND, CompileError, Compiler, Effort, Steps, child_main};
 pub use self::instance::{Remains, remark};
 pub use self::memory::MemoryBudget;
 pub use self::program::Program;
@@ -51,6 +52,7 @@ pub use self::state::{CommitRefusal, CommitSettings};
 use self::artefact::{Artefacts, Loaded};
 use self::egress::Egress;
 use self::instance::{Answer, Question};
+use self::lanes::Lanes;
 use self::queue::{CompileQueue, Place};
 use self::sandbox::Sandbox;
 use self::slots::{SlotLimits, Slots};
@@ -178,6 +180,7 @@ pub struct Engine {
     fuse: bool,
     egress: Arc<Egress>,
     sweeper: Arc<Sweeper>,
+    lanes: Lanes,
 }
 
 struct InPlace {
@@ -225,6 +228,7 @@ impl Engine {
             fuse: options.fuse,
             egress,
             sweeper,
+            lanes: Lanes::new(),
         })
     }
 

@@ -28,6 +28,17 @@ pub enum OidcError {
     NotAdmitted(&'static str),
 }
 
+impl OidcError {
+    /// What came of a sign-in that ended so, as one word for counters.
+    pub fn sign_in_outcome(&self) -> &'static str {
+        match self {
+            Self::Provider { .. } => "failed",
+            Self::Busy => "busy",
+            Self::State | Self::Refused(_) | Self::Token(_) | Self::NotAdmitted(_) => "refused",
+        }
+    }
+}
+
 /// Why the configuration of the provider cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum OidcConfigError {

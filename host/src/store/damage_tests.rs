@@ -190,7 +190,8 @@ fn segment_without_a_usable_header_is_kept_and_not_written_on() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+    // A quarter of the usual number, which `make fuzz` raises.
+    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases / 4, ..ProptestConfig::default() })]
 
     #[test]
     fn mangled_segments_open_and_show_only_whole_runs(

@@ -147,6 +147,7 @@ fn one_round(peer: &Peer, connections: usize, plan: Plan) -> anyhow::Result<Roun
         measured: Duration::from_secs_f64(plan.seconds),
     };
     let sample = load.put_on(&peer.target)?;
+    peer.server.is_there()?;
     let faults = process.page_faults()?.saturating_sub(faults_before);
     let memory = process.memory()?;
     ensure!(sample.troubles.is_empty(), "exchanges went wrong: {:?}", sample.troubles);

@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, anyhow, ensure};
-use rustix::process::{Pid, Signal, kill_process};
+use anyhow::{Context as _, anyhow, bail, ensure};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 
 use crate::process::Process;
 
@@ -94,6 +94,24 @@ impl Server {
     /// The process.
     pub fn process(&self) -> Process {
         Process(self.child.id())
+    }
+
+    /// Fails when the server has ended, with the end of its output: what else went wrong
+    /// then follows from that.
+    ///
+    /// # Errors
+    /// When it has.
+    pub fn is_there(&self) -> anyhow::Result<()> {
+        // Left for the drop to collect.
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        let Some(status) = waitid(WaitId::Pid(Pid::from_child(&self.child)), options)? else { return Ok(()) };
+        let end = match (status.exit_status(), status.terminating_signal()) {
+            (Some(code), _) => format!("exit code {code}"),
+            (None, Some(signal)) => format!("signal {signal}"),
+            (None, None) => "an unknown end".to_owned(),
+        };
+        let last = self.output.last.lock().unwrap_or_else(PoisonError::into_inner);
+        bail!("{} has ended with {end}; its last words:\n{}", self.shown, String::from_utf8_lossy(&last))
     }
 
     /// Asks the server to stop and waits until it has.
@@ -192,6 +210,18 @@ mod tests {
     fn a_server_that_ends_is_explained_by_its_output() {
         let error = Server::start(&mut shell("echo no luck")).err().unwrap();
         assert!(error.to_string().contains("no luck"), "{error}");
+    }
+
+    #[test]
+    fn a_server_that_has_ended_is_told_from_one_that_serves() {
+        let mut server = Server::start(&mut shell("echo http://127.0.0.1:81/; exec sleep 60")).unwrap();
+        server.is_there().unwrap();
+        kill_process(Pid::from_child(&server.child), Signal::KILL).unwrap();
+        let pid = WaitId::Pid(Pid::from_child(&server.child));
+        waitid(pid, WaitIdOptions::EXITED | WaitIdOptions::NOWAIT).unwrap();
+        let error = server.is_there().unwrap_err().to_string();
+        assert!(error.contains("has ended with signal 9"), "{error}");
+        assert!(!server.child.wait().unwrap().success(), "its end is still there to be collected");
     }
 
     #[test]

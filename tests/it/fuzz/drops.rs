@@ -11,7 +11,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use tidegate::config::{Config, Reset};
 use tidegate::engine::egress::Egress;
-use tidegate::engine::{Call, CallLimits, Compiler, Engine, EngineOptions, Input, Program, Report, Request};
+use tidegate::engine::{
+    Call, CallLimits, Compiler, Effort, Engine, EngineOptions, Input, Program, Report, Request,
+};
 use tidegate::workflow::WorkflowId;
 
 use crate::support::guests;
@@ -26,13 +28,17 @@ pub(super) struct Sandbox {
 
 impl Sandbox {
     pub(super) fn new() -> Self {
+        Self::with(Effort::Full)
+    }
+
+    pub(super) fn with(effort: Effort) -> Self {
         let memory = Path::new("/dev/shm");
         let folder =
             if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap();
         let options = EngineOptions {
             artefacts: folder.path().to_owned(),
             artefact_key: [7; 32],
-            compiler: Compiler::InProcess,
+            compiler: Compiler::InProcess(effort),
             compiles_max: 4,
             compiles_waiting_max: 16,
             instances_max: 8,

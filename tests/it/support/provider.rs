@@ -18,6 +18,9 @@ use super::http::Request;
 pub(crate) const CLIENT: &str = "tidegate";
 pub(crate) const SECRET: &str = "client s3cret/+&";
 
+/// What it calls its only user.
+pub(crate) const SUBJECT: &str = "248289761001";
+
 /// How tokens are signed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Signing {
@@ -261,7 +264,7 @@ impl Ways {
         }
         let now = jiff::Timestamp::now().as_second();
         let mut claims = json!({
-            "iss": format!("http://{address}"), "aud": CLIENT, "sub": "248289761001", "nonce": nonce,
+            "iss": format!("http://{address}"), "aud": CLIENT, "sub": SUBJECT, "nonce": nonce,
             "exp": now + 300, "iat": now, "name": "Ada L.",
             "email": "ada@example.org", "email_verified": true,
         });

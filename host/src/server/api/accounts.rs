@@ -16,11 +16,14 @@ use super::audit::Note;
 use super::auth::{self, Credentials};
 use super::extract::{JsonBody, OptionalJson, Params, Segments};
 use super::{Api, ApiError, Client, Shared};
-use crate::account::{Account, Scope, Scopes, Secret, SecretKind, SignInMeans, User, Via};
-use crate::accounts::{COOKIE, COOKIE_LOOPBACK, NewSession, NewUser, OIDC_PATH, TokenSpec, UserPatch};
+use crate::account::{Account, Identity, Scope, Scopes, Secret, SecretKind, SignInMeans, User, Via};
+use crate::accounts::{
+    AccountError, COOKIE, COOKIE_LOOPBACK, NewSession, NewUser, OIDC_PATH, TokenSpec, UserPatch,
+};
 use crate::api::{
-    CreateToken, CreateUser, CreatedToken, ErrorBody, LinkView, MeView, PatchUser, ProveSession,
-    ProviderView, PutPassword, SessionView, SignInView, TokenList, TokenView, UserList, UserView,
+    CreateToken, CreateUser, CreatedToken, ErrorBody, IdentitySpec, LinkView, MeView, PatchUser,
+    ProveSession, ProviderView, PutPassword, SessionView, SignInView, TokenList, TokenView, UserList,
+    UserView,
 };
 
 /// Scopes of a token when its maker names none.
@@ -51,18 +54,20 @@ pub(super) async fn sign_in(
 ) -> Result<impl IntoResponse, ApiError> {
     let accounts = &api.app.accounts;
     let previous = auth::session_cookie(&request);
-    let began = match auth::credentials(&request) {
+    let (means, began) = match auth::credentials(&request) {
         Some(Credentials::Password { login, password }) => {
             note.tried(&api, &login);
-            accounts.sign_in(&login, &password, auth::address(&request), previous).await?
+            ("password", accounts.sign_in(&login, &password, auth::address(&request), previous).await)
         }
         Some(Credentials::Bearer(text)) if Secret::parse(SecretKind::OneTimeLink, text).is_some() => {
-            accounts.one_time(text, previous).await?
+            ("link", accounts.one_time(text, previous).await)
         }
-        Some(Credentials::Bearer(text)) => accounts.exchange(text, previous).await?,
+        Some(Credentials::Bearer(text)) => ("token", accounts.exchange(text, previous).await),
         Some(Credentials::Cookie(_)) | None => return Err(ApiError::Unauthorized),
     };
-    let NewSession { secret, actor, expires_at } = began;
+    let outcome = began.as_ref().map_or_else(AccountError::sign_in_outcome, |_| "begun");
+    api.app.telemetry.sign_ins.count(means, outcome);
+    let NewSession { secret, actor, expires_at } = began?;
     let account = actor.account().ok_or(ApiError::Unauthorized)?;
     note.is(&account.login);
     let view = SessionView { login: account.login.clone(), role: account.role, expires_at };
@@ -366,7 +371,7 @@ pub(super) async fn user(
     Ok(Json(UserView::from(&*api.app.accounts.user(&login)?)))
 }
 
-/// Changes a user: name, role, whether it is disabled.
+/// Changes a user: name, role, whether it is disabled, who at the sign-in provider it is.
 #[utoipa::path(
     patch, path = "/api/v1/users/{login}", operation_id = "changeUser", tag = "accounts",
     params(("login" = String, Path, description = "The user's login")),
@@ -382,7 +387,7 @@ pub(super) async fn change_user(
     State(api): Shared,
     note: Note,
     Segments(login): Segments<String>,
-    JsonBody(PatchUser { name, role, disabled }): JsonBody<PatchUser>,
+    JsonBody(PatchUser { name, role, disabled, identity }): JsonBody<PatchUser>,
 ) -> Result<Json<UserView>, ApiError> {
     if let Some(role) = role {
         note.add(role);
@@ -390,7 +395,23 @@ pub(super) async fn change_user(
     if let Some(disabled) = disabled {
         note.add(if disabled { "disabled" } else { "enabled" });
     }
-    let user = api.app.accounts.change_user(&login, UserPatch { name, role, disabled }).await?;
+    let identity = match identity {
+        None => None,
+        Some(None) => {
+            note.add("unlinked");
+            Some(None)
+        }
+        Some(Some(IdentitySpec { issuer, subject })) => {
+            note.add("linked");
+            let configured = || api.app.oidc.as_ref().map(|oidc| oidc.issuer().to_owned());
+            let Some(issuer) = issuer.or_else(configured) else {
+                let reason = "an issuer is needed: no sign-in provider is configured".to_owned();
+                return Err(ApiError::Field { field: "identity", reason });
+            };
+            Some(Some(Identity { issuer, subject }))
+        }
+    };
+    let user = api.app.accounts.change_user(&login, UserPatch { name, role, disabled, identity }).await?;
     Ok(Json(UserView::from(&*user)))
 }
 

@@ -18,6 +18,8 @@ use crate::workflow::WorkflowId;
 const POINTS_MAX: i64 = 2000;
 /// Points of an answer when the caller names no step.
 const POINTS: i64 = 120;
+/// Longest step: a leap year, in minutes. The document says so too.
+const STEP_MINUTES_MAX: u32 = 527_040;
 const DAY: SignedDuration = SignedDuration::from_hours(24);
 
 /// Which time, in which steps.
@@ -132,6 +134,9 @@ pub(super) fn range(
     }
     let step = match params.step_minutes {
         Some(0) => return wrong("step_minutes: must be at least 1".to_owned()),
+        Some(step) if step > STEP_MINUTES_MAX => {
+            return wrong(format!("step_minutes: must be at most {STEP_MINUTES_MAX}"));
+        }
         None => ((last - first) / POINTS).max(1),
         Some(step) => i64::from(step),
     };
@@ -198,5 +203,7 @@ mod tests {
             of(Some("2025-03-01T13:00:00Z"), None, Some(1)).unwrap_err().contains("over the limit of 2000")
         );
         assert!(of(None, None, Some(0)).unwrap_err().contains("at least 1"));
+        assert!(of(None, None, Some(STEP_MINUTES_MAX)).is_ok());
+        assert!(of(None, None, Some(STEP_MINUTES_MAX + 1)).unwrap_err().contains("at most 527040"));
     }
 }

@@ -38,6 +38,7 @@ pub fn measure(built: &Built) -> anyhow::Result<Canary> {
     while measured.runs < RUNS {
         let load = Load { connections: CONNECTIONS, warm_up: Duration::ZERO, measured: WINDOW };
         let sample = load.put_on(&target)?;
+        host.server.is_there()?;
         // Another answer than that it found nothing; a request that failed proves nothing.
         let seen = sample.troubles.get(&Trouble::Unexpected).copied().unwrap_or_default();
         let failed = sample.troubles.keys().any(|trouble| *trouble != Trouble::Unexpected);

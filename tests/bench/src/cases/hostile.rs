@@ -1,7 +1,7 @@
 //! Guests and uploads that do their worst: how late they are stopped, and what others and
 //! the host's memory notice of them.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -31,8 +31,11 @@ const NEIGHBOURS: [usize; 2] = [1, 50];
 const BOMBS: usize = 4;
 /// Load of the one who is not hostile.
 const CONNECTIONS: usize = 4;
-const WINDOW: Duration = Duration::from_secs(5);
-const WARM_UP: Duration = Duration::from_secs(1);
+/// Short, and many of them in turns: what else the machine does meets both alike.
+const WINDOW: Duration = Duration::from_secs(2);
+const WARM_UP: Duration = Duration::from_millis(500);
+/// Pairs of windows in a round.
+const PAIRS: usize = 4;
 /// Guests that hold much memory at the same time.
 const HOARDERS: usize = 64;
 /// What each holds: as its mode does.
@@ -63,6 +66,9 @@ pub struct Hostile {
     pub late_ms: [f64; 3],
     /// What others notice.
     pub beside: Vec<Beside>,
+    /// Bombs that were given up, and bombs that were compiled in time.
+    #[serde(default)]
+    pub bombs: [u64; 2],
     /// Memory that guests were granted at the same time, in bytes.
     pub granted_bytes: f64,
     /// What the host had resident then, in bytes.
@@ -79,9 +85,10 @@ pub fn measure(built: &Built, rounds: usize) -> anyhow::Result<Hostile> {
     for count in NEIGHBOURS {
         beside.push(beside_neighbours(built, count, rounds)?);
     }
-    beside.push(beside_bombs(built, rounds)?);
+    let (bombed, bombs) = beside_bombs(built, rounds)?;
+    beside.push(bombed);
     let (granted_bytes, resident_bytes) = hoard(built)?;
-    Ok(Hostile { stopped, late_ms, beside, granted_bytes, resident_bytes })
+    Ok(Hostile { stopped, late_ms, beside, bombs, granted_bytes, resident_bytes })
 }
 
 /// A host with a hello, and the guest `hostile` as a workflow of somebody else.
@@ -143,7 +150,7 @@ fn compare(
 ) -> anyhow::Result<Beside> {
     let window = Load { connections: CONNECTIONS, warm_up: WARM_UP, measured: WINDOW };
     let (mut idle, mut beside, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
-    for _ in 0..rounds {
+    for _ in 0..rounds * PAIRS {
         let alone = right(window.put_on(&world.hello)?)?;
         let is_over = AtomicBool::new(false);
         let disturbed = thread::scope(|scope| -> anyhow::Result<Sample> {
@@ -179,30 +186,35 @@ fn beside_neighbours(built: &Built, count: usize, rounds: usize) -> anyhow::Resu
     })
 }
 
-/// Uploads that take all the time that a compilation may take, again and again.
-fn beside_bombs(built: &Built, rounds: usize) -> anyhow::Result<Beside> {
+/// Uploads that take all the time that a compilation may take, again and again. With that,
+/// how many were given up and how many were compiled: a host that is done with a bomb in
+/// time has nothing to stop.
+fn beside_bombs(built: &Built, rounds: usize) -> anyhow::Result<(Beside, [u64; 2])> {
     let limits =
         [("engine.compile_timeout_ms", "4000".to_owned()), ("engine.compiles_max", BOMBS.to_string())];
     let world = host_of_two(built, BURN, &limits)?;
-    let component = bomb::nested_blocks(&built.guest("hello")?);
+    let component = bomb::living_variables(&built.guest("hello")?);
     let what = format!("{BOMBS} compile bombs at once");
-    compare(&world, rounds, (what, 1.5), |is_over| {
+    let (stopped, compiled) = (AtomicU64::new(0), AtomicU64::new(0));
+    let beside = compare(&world, rounds, (what, 1.5), |is_over| {
         thread::scope(|scope| {
-            let uploading: Vec<_> = (0..BOMBS)
-                .map(|_| {
-                    scope.spawn(|| -> anyhow::Result<()> {
-                        while !is_over.load(Ordering::Relaxed) {
-                            ensure!(world.host.deploy("hostile", &component).is_err(), "a bomb was compiled");
-                        }
-                        Ok(())
-                    })
-                })
-                .collect();
-            uploading
-                .into_iter()
-                .try_for_each(|one| one.join().map_err(|_| anyhow::anyhow!("an upload panicked"))?)
-        })
-    })
+            for _ in 0..BOMBS {
+                scope.spawn(|| {
+                    while !is_over.load(Ordering::Relaxed) {
+                        let counter = match world.host.deploy("hostile", &component) {
+                            Ok(_) => &compiled,
+                            Err(_) => &stopped,
+                        };
+                        counter.fetch_add(1, Ordering::Relaxed);
+                    }
+                });
+            }
+        });
+        Ok(())
+    })?;
+    let bombs = [stopped.into_inner(), compiled.into_inner()];
+    ensure!(bombs != [0, 0], "no bomb was uploaded");
+    Ok((beside, bombs))
 }
 
 /// Lets guests hold memory, and looks at what that costs the host.

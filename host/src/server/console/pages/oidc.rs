@@ -51,6 +51,7 @@ pub(in super::super) async fn finish(State(console): Shared, request: Request) -
     let finished = match oidc.finish(|field| asked.some(field), browser).await {
         Ok(finished) => finished,
         Err(error) => {
+            console.api.app.telemetry.sign_ins.count("oidc", error.sign_in_outcome());
             // Anybody can send a state that is none: that is not worth an entry.
             if !matches!(error, OidcError::State) {
                 let error = ApiError::Oidc(error);
@@ -80,6 +81,7 @@ async fn sign_in(console: &Console, request: &Parts, finished: &Finished) -> Res
     let admitted = match accounts.admit(&finished.external).await {
         Ok(admitted) => admitted,
         Err(error) => {
+            console.api.app.telemetry.sign_ins.count("oidc", error.sign_in_outcome());
             let error = ApiError::Account(error);
             note(console, request, "session.begin", "-", Vec::new(), Problem::from(&error).status).await;
             return Err(error);
@@ -94,6 +96,7 @@ async fn sign_in(console: &Console, request: &Parts, finished: &Finished) -> Res
         note(console, request, "user.link", login, Vec::new(), StatusCode::OK).await;
     }
     let began = accounts.sign_in_admitted(user, auth::session_cookie(request)).await?;
+    console.api.app.telemetry.sign_ins.count("oidc", "begun");
     note(console, request, "session.begin", login, Vec::new(), StatusCode::OK).await;
     let query: String = form_urlencoded::byte_serialize(finished.next.as_bytes()).collect();
     let mut headers = HeaderMap::new();

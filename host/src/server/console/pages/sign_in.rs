@@ -51,6 +51,9 @@ pub(in super::super) async fn sign_in(
         Some(link) => accounts.one_time(link, previous.as_deref()).await,
         None => accounts.sign_in(login, fields.raw("password"), peer, previous.as_deref()).await,
     };
+    let outcome = began.as_ref().map_or_else(AccountError::sign_in_outcome, |_| "begun");
+    let means = if link.is_some() { "link" } else { "password" };
+    console.api.app.telemetry.sign_ins.count(means, outcome);
     note(&console, login, link.is_some(), peer, &began).await;
     match began {
         Ok(session) => {

@@ -118,6 +118,7 @@ fn row(user: &User, viewer: &Viewer, provider: &str, tokens: usize) -> Markup {
                     @else { " " button.small type="submit" name="action" value="disable" data-ask={ "Disable " (login) "? The sessions end at once." } { "Disable" } }
                     @if user.role == Role::Admin { " " button.small type="submit" name="action" value="member" data-ask={ "Make " (login) " a member?" } { "Make a member" } }
                     @else { " " button.small type="submit" name="action" value="admin" data-ask={ "Make " (login) " an admin, who may do everything?" } { "Make an admin" } }
+                    @if user.identity.is_some() { " " button.small type="submit" name="action" value="unlink" data-ask={ "Part " (login) " from its account at " (provider) "? The sessions end at once." } { "Unlink" } }
                 }
             } }
         }
@@ -190,6 +191,7 @@ async fn done(console: &Console, fields: &Fields) -> Result<Done, AccountError> 
         "disable" => UserPatch { disabled: Some(true), ..Default::default() },
         "enable" => UserPatch { disabled: Some(false), ..Default::default() },
         "admin" => UserPatch { role: Some(Role::Admin), ..Default::default() },
+        "unlink" => UserPatch { identity: Some(None), ..Default::default() },
         "member" => UserPatch { role: Some(Role::Member), ..Default::default() },
         other => {
             let reason = format!("{other:.40?} is nothing that can be done");
