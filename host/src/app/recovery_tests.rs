@@ -1,4 +1,4 @@
-//! Ticks whose host died at a moment between their run and what follows from it.
+//! Ticks and events whose host died at a moment between their run and what follows from it.
 
 use jiff::Timestamp;
 use serde_json::json;
@@ -7,7 +7,7 @@ use super::*;
 use crate::config::{Config, Override};
 use crate::run::{Fault, FaultKind, LogLine, Run, RunId, Status, Trigger};
 use crate::scheduler::Pulls as _;
-use crate::store::{Durability, EventState, Tick, TickState};
+use crate::store::{Durability, Event, EventInput, EventState, QueueEntry, Tick, TickState, samples};
 
 const SCHEDULE: &str = "default";
 
@@ -16,11 +16,14 @@ struct Parts {
     core: Core,
     queue: Arc<Queue>,
     pulls: InvokedPulls,
-    _data: tempfile::TempDir,
+    data: tempfile::TempDir,
 }
 
 async fn parts() -> Parts {
-    let data = tempfile::tempdir().unwrap();
+    parts_on(tempfile::tempdir().unwrap()).await
+}
+
+async fn parts_on(data: tempfile::TempDir) -> Parts {
     let few = Override { key: "engine.instances_max".to_owned(), value: 2.into(), origin: "test".to_owned() };
     let config = Arc::new(Config::load(None, Vec::new(), vec![few]).unwrap());
     let folder = DataFolder::create(data.path()).unwrap();
@@ -32,7 +35,7 @@ async fn parts() -> Parts {
     let program = std::env::current_exe().unwrap();
     let core = Core::open(config.clone(), store, &folder, program, Vec::new()).await.unwrap();
     let (queue, pulls) = queue_and_pulls(&core);
-    Parts { core, queue, pulls, _data: data }
+    Parts { core, queue, pulls, data }
 }
 
 impl Parts {
@@ -60,7 +63,7 @@ impl Parts {
     async fn record(&self, tick: &Tick, status: Status) {
         let trigger = Trigger::Pull { schedule: SCHEDULE.to_owned(), due: tick.due };
         let fault = (status != Status::Succeeded).then(|| Fault::new(FaultKind::Exception, "no"));
-        let run = Run { id: tick.run, trigger, status, fault, ..crate::store::samples::run(tick.workflow) };
+        let run = Run { id: tick.run, trigger, status, fault, ..samples::run(tick.workflow) };
         let log: Arc<[LogLine]> = Arc::from([]);
         self.core.store.append_run(Arc::new(run), log, Durability::Durable).await.unwrap();
     }
@@ -75,8 +78,28 @@ impl Parts {
     }
 
     async fn close(self) {
+        self.end().await;
+    }
+
+    /// The process ends, and its folder is left.
+    async fn end(self) -> tempfile::TempDir {
         self.queue.settled().await;
         self.core.store.close().await.unwrap();
+        self.data
+    }
+
+    /// Events that were leased when the host ended: of a caller who waits, with a key, and of
+    /// one who does not.
+    async fn leased(&self) -> [QueueEntry; 2] {
+        let create = serde_json::from_value(json!({ "name": "catch", "kind": "catch" })).unwrap();
+        let workflow = self.core.registry.create(create, None).await.unwrap().workflow.id;
+        let event = || Event { key: samples::key("k"), ..samples::event(workflow) };
+        let direct = QueueEntry::leased(Event { is_direct: true, ..event() });
+        let later = QueueEntry::leased(Event { key: None, ..event() });
+        for entry in [&direct, &later] {
+            self.core.store.enqueue(entry.clone(), EventInput::Nothing).await.unwrap();
+        }
+        [direct, later]
     }
 }
 
@@ -92,6 +115,52 @@ async fn failed_tick_whose_host_died_before_its_retry_was_queued_is_tried_again_
     assert_eq!(parts.pulls.recover(tick.clone()).await, TickState::Ran);
     assert_eq!(parts.waiting(&tick).await, (Some(2), 1));
     parts.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tick_that_was_interrupted_is_so_in_the_ledger_after_a_second_death() {
+    let parts = parts().await;
+    let tick = parts.claimed().await;
+    assert_eq!(parts.pulls.recover(tick.clone()).await, TickState::Interrupted);
+    // The host died before the ledger said so.
+    assert_eq!(parts.pulls.recover(tick.clone()).await, TickState::Interrupted);
+    assert_eq!(parts.waiting(&tick).await, (Some(2), 1), "it is tried again once");
+    parts.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_whose_recovery_died_too_do_not_run_again() {
+    let first = parts().await;
+    let entries = first.leased().await;
+    // The next start records them as interrupted, and dies before it settles them.
+    for entry in &entries {
+        let fault = Some(Fault::new(FaultKind::Interrupted, "the host ended before the run did"));
+        let (id, status) = (entry.run, Status::Interrupted);
+        let unrun = Run { id, status, fault, started_at: None, ..samples::run(entry.event.workflow) };
+        let log: Arc<[LogLine]> = Arc::from([]);
+        first.core.store.append_run(Arc::new(unrun), log, Durability::Durable).await.unwrap();
+    }
+    let data = first.end().await;
+
+    let second = parts_on(data).await;
+    let shutdown = CancellationToken::new();
+    let running = tokio::spawn(second.queue.clone().run(shutdown.clone()));
+    for (entry, is_dead) in entries.iter().zip([false, true]) {
+        let end = loop {
+            let now = second.core.store.event(entry.event.id).await.unwrap();
+            // Nobody knows how far it came: its key stays taken, its request runs by hand only.
+            let now = now.expect("it is remembered");
+            assert_eq!((now.attempt, now.run), (1, entry.run), "it is tried again");
+            if let Some(end) = now.end() {
+                break end;
+            }
+            tokio::task::yield_now().await;
+        };
+        assert_eq!((end.status, end.is_dead), (Status::Interrupted, is_dead));
+    }
+    shutdown.cancel();
+    running.await.unwrap();
+    second.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -82,12 +82,10 @@ impl EmbeddedStore {
     pub fn open(path: &Path, options: EmbeddedOptions) -> Result<Arc<Self>> {
         let folder = Folder::open(path)?;
         let status = Arc::new(Status::default());
-        if options.rebuild_index {
-            recovery::forget_indexes(&folder)?;
-        }
+        let is_forgotten = options.rebuild_index && recovery::forget_indexes(&folder)?;
         // Opening the checkpoint takes a while, most of it waiting.
         let (metadata, runs) = std::thread::scope(|scope| {
-            let metadata = scope.spawn(|| recovery::metadata(&folder, &status));
+            let metadata = scope.spawn(|| recovery::metadata(&folder, is_forgotten, &status));
             let runs = recovery::runs(&folder, &status);
             let metadata = metadata.join().unwrap_or_else(|_| {
                 let (what, reason) = ("the metadata".to_owned(), "reading it panicked".to_owned());
@@ -129,7 +127,10 @@ impl EmbeddedStore {
             shared.segments.list().iter().map(|segment| (segment.number, segment.bytes())).collect();
         let fourth = {
             let shared = shared.clone();
-            let count = move || statistics::catch_up(&shared, &ends);
+            let count = move || {
+                shared.segments.warm(|| shared.statistics.is_closing());
+                statistics::catch_up(&shared, &ends);
+            };
             std::thread::Builder::new().name("tidegate-statistics".to_owned()).spawn(count).map_err(start)?
         };
         let keeper = Keeper::new(shared.options.checkpoint);
