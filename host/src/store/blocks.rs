@@ -2,6 +2,7 @@
 //! of a listing looks at a few rows, and should not wait for a file of some megabytes.
 
 use std::fs::File;
+use std::ops::Range;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -59,7 +60,16 @@ impl Blocks {
     /// # Errors
     /// When a block cannot be read, or its checksum differs.
     pub(super) fn load(&self) -> Result<(), SidecarError> {
-        (0..self.blocks.len()).try_for_each(|index| self.block(index).map(drop))
+        self.load_range(0..self.bytes)
+    }
+
+    /// Reads whatever of these bytes is not in memory yet.
+    ///
+    /// # Errors
+    /// As [`Blocks::load`].
+    pub(super) fn load_range(&self, bytes: Range<usize>) -> Result<(), SidecarError> {
+        let blocks = bytes.start / BLOCK_BYTES..bytes.end.div_ceil(BLOCK_BYTES);
+        blocks.into_iter().try_for_each(|index| self.block(index).map(drop))
     }
 
     /// Bytes of the body.

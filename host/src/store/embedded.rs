@@ -129,7 +129,10 @@ impl EmbeddedStore {
             shared.segments.list().iter().map(|segment| (segment.number, segment.bytes())).collect();
         let fourth = {
             let shared = shared.clone();
-            let count = move || statistics::catch_up(&shared, &ends);
+            let count = move || {
+                shared.segments.warm(|| shared.statistics.is_closing());
+                statistics::catch_up(&shared, &ends);
+            };
             std::thread::Builder::new().name("tidegate-statistics".to_owned()).spawn(count).map_err(start)?
         };
         let keeper = Keeper::new(shared.options.checkpoint);

@@ -322,6 +322,40 @@ async fn journals_go_when_a_checkpoint_covers_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn lists_of_runs_are_read_before_anybody_asks() {
+    let setup = Embedded::new(EmbeddedOptions { segment_rows: 20, ..EmbeddedOptions::default() });
+    let store = setup.store().await;
+    let workflow = workflow("listed");
+    store.create_workflow(workflow.clone()).await.unwrap();
+    let mut ids = Vec::new();
+    for _ in 0..110 {
+        let run = Arc::new(run(workflow.id));
+        ids.push(run.id);
+        store.append_run(run, log(1), Durability::Written).await.unwrap();
+    }
+    store.close().await.unwrap();
+    drop(store);
+    // What is damaged is left to whoever asks: it is made again once.
+    let damaged = setup.data().join("runs/00000002.idx");
+    let mut bytes = fs::read(&damaged).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&damaged, &bytes).unwrap();
+
+    let store = setup.store().await;
+    // Statistics are there after the lists.
+    let far = Timestamp::now() + SignedDuration::from_hours(1);
+    store.statistics(None, Timestamp::UNIX_EPOCH, far, 1).await.unwrap();
+    let warm = store.shared.segments.cached_numbers();
+    assert!(warm.len() >= 3 && !warm.contains(&2), "{warm:?}");
+    assert_eq!(store.health().warnings, Vec::<String>::new());
+    let page = store.runs(RunFilter::default(), None, 200).await.unwrap();
+    ids.reverse();
+    assert_eq!(page.runs.iter().map(|run| run.id).collect::<Vec<_>>(), ids);
+    assert_eq!(store.health().warnings.len(), 1, "{:?}", store.health().warnings);
+    store.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn failed_write_stops_the_store_and_reads_go_on() {
     let setup = Embedded::new(EmbeddedOptions { segment_rows: 1, ..EmbeddedOptions::default() });
     let store = setup.store().await;

@@ -4,6 +4,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::frame;
 use super::records;
@@ -16,6 +17,10 @@ use crate::run::{LogLine, Run};
 /// Bytes of records that one page reads at most, and one extent more: about 10 ms when
 /// they are in memory.
 const SEARCH_BYTES_MAX: u64 = 8 << 20;
+/// Bytes that one page reads however long it takes.
+const SEARCH_BYTES_MIN: u64 = 1 << 20;
+/// How long one page goes on beyond them: records that come from a slow disk take longer.
+const SEARCH_TIME_MAX: Duration = Duration::from_millis(10);
 /// Rows that are taken from the indexes at once.
 const BATCH_ROWS: usize = 2048;
 /// Bytes that are read at once.
@@ -67,7 +72,7 @@ pub(super) fn search(
     limit: usize,
 ) -> Result<RunPage> {
     let mut page = RunPage { searched: Some(Searched::default()), ..RunPage::default() };
-    let mut bytes_left = SEARCH_BYTES_MAX;
+    let mut budget = Budget::new(SEARCH_TIME_MAX);
     loop {
         let rows = shared.segments.select(&selection, BATCH_ROWS)?;
         let is_last = rows.len() < BATCH_ROWS;
@@ -76,7 +81,7 @@ pub(super) fn search(
             let Extent { rows: count, bytes: range } = extent(&rows[from..]);
             let (segment, _) = &rows[from];
             let bytes = read(shared, segment, &range)?;
-            bytes_left = bytes_left.saturating_sub(u64::from(range.end - range.start));
+            budget.read += u64::from(range.end - range.start);
             for (index, (segment, row)) in rows[from..from + count].iter().enumerate() {
                 note(&mut page, row);
                 page.runs.extend(examine(shared, segment, row, &bytes, range.start, needle));
@@ -88,7 +93,7 @@ pub(super) fn search(
                 selection.before = Some(row.id);
             }
             from += count;
-            if bytes_left == 0 && !(is_last && from == rows.len()) {
+            if budget.is_spent() && !(is_last && from == rows.len()) {
                 page.next = selection.before;
                 return Ok(page);
             }
@@ -96,6 +101,23 @@ pub(super) fn search(
         if is_last {
             return Ok(page);
         }
+    }
+}
+
+/// How much one page reads.
+struct Budget {
+    since: Instant,
+    time: Duration,
+    read: u64,
+}
+
+impl Budget {
+    fn new(time: Duration) -> Self {
+        Self { since: Instant::now(), time, read: 0 }
+    }
+
+    fn is_spent(&self) -> bool {
+        self.read >= SEARCH_BYTES_MAX || self.read >= SEARCH_BYTES_MIN && self.since.elapsed() >= self.time
     }
 }
 
@@ -184,6 +206,19 @@ mod tests {
             ("s é!!", false),
         ] {
             assert_eq!(contains("a Timeout after 30 s é!".as_bytes(), needle.as_bytes()), found, "{needle}");
+        }
+    }
+
+    #[test]
+    fn page_reads_its_least_however_slow_the_disk_is_and_no_more_then() {
+        let (slow, fast) = (Budget::new(Duration::ZERO), Budget::new(Duration::MAX));
+        for (budget, read, is_spent) in [
+            (&slow, SEARCH_BYTES_MIN - 1, false),
+            (&slow, SEARCH_BYTES_MIN, true),
+            (&fast, SEARCH_BYTES_MAX - 1, false),
+            (&fast, SEARCH_BYTES_MAX, true),
+        ] {
+            assert_eq!(Budget { read, ..*budget }.is_spent(), is_spent, "{read}");
         }
     }
 

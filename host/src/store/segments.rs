@@ -28,6 +28,9 @@ use crate::workflow::WorkflowId;
 
 /// Bytes of index files that are kept in memory.
 const CACHE_BYTES_MAX: usize = 64 << 20;
+/// Bytes of index files that are read before anybody asks: the lists of about two million
+/// runs.
+const WARM_BYTES_MAX: usize = 16 << 20;
 /// Index files that are kept open.
 const CACHE_INDEXES_MAX: NonZeroUsize = NonZeroUsize::new(256).expect("it is not zero");
 
@@ -362,6 +365,44 @@ impl Segments {
         {
             bytes = bytes.saturating_sub(oldest.bytes());
         }
+    }
+
+    /// Reads the lists of the newest indexes, so that the first page of a listing after a
+    /// start need not wait for them; until it is to end.
+    pub(super) fn warm(&self, is_over: impl Fn() -> bool) {
+        let mut bytes = 0;
+        for segment in self.list().into_iter().take(CACHE_INDEXES_MAX.get()) {
+            if is_over() || bytes > WARM_BYTES_MAX {
+                return;
+            }
+            // What is damaged is left to whoever needs it.
+            bytes += self.warm_one(&segment).unwrap_or(0);
+        }
+    }
+
+    fn warm_one(&self, segment: &Arc<Segment>) -> std::result::Result<usize, SidecarError> {
+        // Nobody puts another file in its place meanwhile.
+        let _reading = self.reading();
+        let is_complete = matches!(segment.rows, Rows::Complete(_));
+        if !is_complete || !self.is_current(segment) || lock(&self.cache).contains(&segment.number) {
+            return Ok(0);
+        }
+        let sidecar = Sidecar::open(&self.folder, segment.number, segment.bytes())?;
+        sidecar.load_lists()?;
+        let bytes = sidecar.bytes();
+        let mut cache = lock(&self.cache);
+        if !cache.contains(&segment.number) {
+            cache.put(segment.number, Arc::new(sidecar));
+            // Newest first is the order in which they are given up last.
+            cache.demote(&segment.number);
+        }
+        Ok(bytes)
+    }
+
+    /// Segments whose index is open.
+    #[cfg(test)]
+    pub(super) fn cached_numbers(&self) -> Vec<u64> {
+        lock(&self.cache).iter().map(|(number, _)| *number).collect()
     }
 
     fn index_again(&self, segment: &Segment, error: &SidecarError) -> Result<Option<Sidecar>> {

@@ -330,6 +330,13 @@ impl Sidecar {
         self.body.load()
     }
 
+    /// Reads what the first page of a listing looks at: the lists, and the newest rows.
+    pub(super) fn load_lists(&self) -> Result<(), SidecarError> {
+        let rows = self.head.summary.runs as usize * RUN_ROW_BYTES;
+        let lists = self.head.summary.runs as usize * 2 * POSTING_BYTES;
+        self.body.load_range(rows.saturating_sub(RUN_ROW_BYTES)..rows + lists)
+    }
+
     /// Bytes in memory, about.
     pub(super) fn bytes(&self) -> usize {
         let head = &self.head;

@@ -117,6 +117,11 @@ impl Statistics {
         segment < self.covered.load(Ordering::Acquire)
     }
 
+    /// Whether the store closes.
+    pub(super) fn is_closing(&self) -> bool {
+        self.is_closing.load(Ordering::Acquire)
+    }
+
     /// Nobody needs old records to be counted any more.
     pub(super) fn close(&self) {
         self.is_closing.store(true, Ordering::Release);
@@ -145,7 +150,7 @@ fn count_old(shared: &Shared, ends: &[(u64, u64)]) -> Result<bool> {
     let covered = last_covered(shared)?;
     let mut rollups = Rollups::new();
     for (number, end) in ends.iter().filter(|(number, _)| *number >= covered.file) {
-        if own.is_closing.load(Ordering::Acquire) {
+        if own.is_closing() {
             return Ok(false);
         }
         let from = if *number == covered.file { covered.offset } else { logfile::HEADER_BYTES };
