@@ -82,12 +82,10 @@ impl EmbeddedStore {
     pub fn open(path: &Path, options: EmbeddedOptions) -> Result<Arc<Self>> {
         let folder = Folder::open(path)?;
         let status = Arc::new(Status::default());
-        if options.rebuild_index {
-            recovery::forget_indexes(&folder)?;
-        }
+        let is_forgotten = options.rebuild_index && recovery::forget_indexes(&folder)?;
         // Opening the checkpoint takes a while, most of it waiting.
         let (metadata, runs) = std::thread::scope(|scope| {
-            let metadata = scope.spawn(|| recovery::metadata(&folder, &status));
+            let metadata = scope.spawn(|| recovery::metadata(&folder, is_forgotten, &status));
             let runs = recovery::runs(&folder, &status);
             let metadata = metadata.join().unwrap_or_else(|_| {
                 let (what, reason) = ("the metadata".to_owned(), "reading it panicked".to_owned());

@@ -26,8 +26,8 @@ use super::status::Status;
 use super::{Result, StoreError, export};
 
 /// Deletes what can be made again: the index files, and the checkpoint where export and
-/// journal have everything.
-pub(super) fn forget_indexes(folder: &Folder) -> Result<()> {
+/// journal have everything; returns whether they have.
+pub(super) fn forget_indexes(folder: &Folder) -> Result<bool> {
     let failed = |source| StoreError::Io { action: "delete the index".to_owned(), source };
     for number in Purpose::Runs.numbers(&folder.runs())? {
         match std::fs::remove_file(sidecar::path(&folder.runs(), number)) {
@@ -41,7 +41,7 @@ pub(super) fn forget_indexes(folder: &Folder) -> Result<()> {
     if is_complete && folder.sled().exists() {
         std::fs::remove_dir_all(folder.sled()).map_err(failed)?;
     }
-    Ok(())
+    Ok(is_complete)
 }
 
 /// The metadata, and the database that will hold it from now on.
@@ -52,8 +52,9 @@ pub(super) struct OpenedMetadata {
     pub(super) journal: LogFile,
 }
 
-/// Reads the metadata. What the checkpoint lacks is marked as dirty.
-pub(super) fn metadata(folder: &Folder, status: &Status) -> Result<OpenedMetadata> {
+/// Reads the metadata. What the checkpoint lacks is marked as dirty. With `is_forgotten` it
+/// was deleted on purpose.
+pub(super) fn metadata(folder: &Folder, is_forgotten: bool, status: &Status) -> Result<OpenedMetadata> {
     let journals = Purpose::Journal.numbers(&folder.journal())?;
     let opened = Checkpoint::open(&folder.sled());
     if let Err(CheckpointError::Io(source)) = opened {
@@ -79,7 +80,16 @@ pub(super) fn metadata(folder: &Folder, status: &Status) -> Result<OpenedMetadat
                 Err(error) => error.to_string(),
             };
             drop(lost);
-            metadata = rebuild(folder, &journals, &reason, status)?;
+            metadata = match is_forgotten.then(|| export::read(&folder.export())) {
+                Some(Ok(exported)) => {
+                    std::fs::remove_dir_all(folder.sled()).map_err(|source| StoreError::Io {
+                        action: format!("delete {}", folder.sled().display()),
+                        source,
+                    })?;
+                    exported
+                }
+                Some(Err(_)) | None => rebuild(folder, &journals, &reason, status)?,
+            };
             let (checkpoint, _) = Checkpoint::open(&folder.sled()).map_err(|error| StoreError::Io {
                 action: "create a new checkpoint".to_owned(),
                 source: std::io::Error::other(error),

@@ -50,6 +50,41 @@ fn a_damaged_component_and_open_secrets_are_found() {
 }
 
 #[test]
+fn damaged_index_is_found_and_made_again() {
+    let settings = ("TIDEGATE_STORE__SEGMENT_BYTES", "1048576");
+    let machine = Machine::new().with(settings.0, settings.1);
+    let data = machine.path("data");
+    let host = Host::over(machine, &data);
+    let url = host.run(&["deploy", &guest("echo"), "--kind", "catch"]).ok().trim().to_owned();
+    let index = data.join("runs/00000001.idx");
+    let mut runs = 0;
+    while !index.exists() {
+        assert_eq!(post(&url, &format!("{{\"a\":\"{}\"}}", "x".repeat(40_000))).0, 200);
+        runs += 1;
+        assert!(runs < 1000, "no segment was completed");
+    }
+    let Host { serving, machine, .. } = host;
+    assert_eq!(serving.terminate(), Some(0));
+    let mut bytes = std::fs::read(&index).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&index, bytes).unwrap();
+
+    let found = machine.run(&["doctor"]);
+    assert_eq!(found.exit, Some(1), "{found:#?}");
+    assert!(found.stdout.contains("`tidegate doctor --rebuild-index` makes the index again"), "{found:#?}");
+    let rebuilt = machine.run(&["doctor", "--rebuild-index", "--json"]);
+    assert_eq!(rebuilt.exit, Some(0), "{rebuilt:#?}");
+    // What was asked for is nothing to warn of, and nothing is kept aside.
+    assert!(findings(&rebuilt).iter().all(|finding| finding["verdict"] == "ok"), "{rebuilt:#?}");
+    let mut left = std::fs::read_dir(data.join("metadata")).unwrap();
+    assert!(!left.any(|entry| entry.unwrap().file_name().to_string_lossy().contains("broken")));
+    let checked = machine.run(&["doctor"]);
+    assert!(checked.ok().contains(&format!("{runs} runs and 1 blob checked")), "{checked:#?}");
+    let host = Host::over(machine, &data);
+    assert!(host.run(&["list"]).ok().contains("echo"));
+}
+
+#[test]
 fn a_folder_that_is_not_there_is_a_problem() {
     let machine = Machine::new();
     let ended = machine.run(&["doctor", "--data", "/nonexistent"]);
