@@ -103,7 +103,9 @@ fn plan(args: &DeployArgs, loaded: &Loaded, settings: PatchSettings) -> Result<P
         (None, Some(project)) => project.name.clone(),
         (None, None) => name_of_file(&loaded.file)?,
     };
-    let kind = args.kind.or_else(|| loaded.kind());
+    let is_scheduled = args.every.is_some() || args.cron.is_some();
+    // What has a schedule can be nothing else.
+    let kind = args.kind.or_else(|| loaded.kind()).or(is_scheduled.then_some(Kind::Pull));
     let flag = ScheduleSpec {
         name: None,
         every: args.every.clone(),
@@ -111,7 +113,7 @@ fn plan(args: &DeployArgs, loaded: &Loaded, settings: PatchSettings) -> Result<P
         timezone: args.timezone.clone(),
         ..ScheduleSpec::default()
     };
-    let schedules = match (flag.every.is_some() || flag.cron.is_some(), project) {
+    let schedules = match (is_scheduled, project) {
         (true, _) => vec![flag],
         (false, Some(project)) => project.schedules.clone(),
         (false, None) => Vec::new(),

@@ -142,3 +142,12 @@ fn a_token_that_is_not_the_hosts_is_refused() {
     assert!(stderr.contains("TIDEGATE_TOKEN"), "{stderr}");
     stranger.with("TIDEGATE_TOKEN", "tdg_wrong").run(&["list"]).failed(1, "not one of this host");
 }
+
+#[test]
+fn what_is_deployed_with_a_schedule_is_a_pull() {
+    let host = Host::start();
+    host.run(&["deploy", &guest("pull"), "--every", "1h"]).ok();
+    assert_eq!(host.run(&["list", "--json"]).json()["workflows"][0]["kind"], "pull");
+    let echo = host.run(&["deploy", &guest("echo"), "--kind", "catch", "--every", "1h"]);
+    assert_eq!(echo.exit, Some(2), "{echo:#?}");
+}
