@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 /// Calls that are on their way at the same time.
-const AT_ONCE: usize = 64;
+pub const AT_ONCE: usize = 64;
 
 /// Calls `work` for every number below `count`, some dozens at a time.
 ///
