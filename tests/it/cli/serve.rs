@@ -16,6 +16,8 @@ fn serve_says_where_it_is_keeps_a_token_and_leaves_nothing_running() {
     let Host { serving, machine, .. } = host;
     assert_eq!(serving.terminate(), Some(0));
     assert!(!data.join("host.json").exists());
+    // Where nobody serves: behind the default URL there may be somebody else's host.
+    let machine = machine.with("TIDEGATE_URL", "http://127.0.0.1:1");
     machine.run(&["list"]).failed(1, "cannot be reached");
 }
 
