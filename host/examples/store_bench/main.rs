@@ -196,11 +196,10 @@ async fn delete(subject: &Subject, verdicts: &mut Verdicts) -> anyhow::Result<()
     let (mut calm, mut busy) = (Latencies::default(), Latencies::default());
     let (mut deleted, mut bytes) = (0, 0);
     let step = subject.store.health().runs / TURNS;
-    for turn in 1..=TURNS {
+    for _ in 0..TURNS {
         calm.extend(self::calm(subject, CALM).await?);
         let runs_max = Some(subject.store.health().runs.saturating_sub(step));
-        let all = (turn == TURNS).then(Timestamp::now);
-        let pruning = subject.prune(Retention { runs_max, accepted_before: all, ..Retention::default() });
+        let pruning = subject.prune(Retention { runs_max, ..Retention::default() });
         let seen = subject.offered(Durability::Written, BESIDE_PER_S, CALM / 4, || pruning.is_finished());
         busy.extend(seen.await?.latencies);
         let pruned = pruning.await??;
