@@ -1,14 +1,16 @@
+import pathlib
 import subprocess
 import sys
 import textwrap
 import unittest
 
+SDK = pathlib.Path(__file__).resolve().parents[1]
+
 
 def run(program):
     """What a program prints, in a process of its own: `random` is one for all."""
-    done = subprocess.run(
-        [sys.executable, "-S", "-c", textwrap.dedent(program)], capture_output=True, text=True, check=True
-    )
+    command = [sys.executable, "-S", "-c", textwrap.dedent(program)]
+    done = subprocess.run(command, cwd=SDK, capture_output=True, text=True, check=True)
     return done.stdout.split()
 
 
