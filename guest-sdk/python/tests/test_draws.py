@@ -63,13 +63,30 @@ except AttributeError as error:
 """)
         self.assertEqual(told, "True True False module 'random' has no attribute 'nothing'".split())
 
-    def test_a_module_that_keeps_a_function_stops_it(self):
-        for kept in ("from random import random as kept", "import random; kept = [random.choice]", "import random; kept = random._inst"):
+    def test_a_module_that_keeps_a_function_draws_from_the_seeded_one(self):
+        told = run(f"""
+{ALONE}
+import random, sys, types
+sys.modules["other"] = other = types.ModuleType("other")
+exec("from random import choice, seed as sow, random as draw", vars(other))
+random.seed(1)
+again = random.Random(1).random()
+from tidegate_runtime.sandbox import draws
+print(draws.defer(), other.draw.__name__, other.choice.__name__)
+random.seed()
+print(other.draw() == again, other.draw is not random.random, random.random() == again)
+other.sow(1)
+print(other.draw() == again, other.choice([7]))
+""")
+        self.assertEqual(told, "True random choice False True False True 7".split())
+
+    def test_what_is_kept_elsewhere_stops_it(self):
+        for kept in ("import random; kept = [random.choice]", "import random; kept = random._inst"):
             with self.subTest(kept):
                 told = run(f"""
 {ALONE}
-import types
-other = types.ModuleType("other")
+import sys, types
+sys.modules["other"] = other = types.ModuleType("other")
 exec({kept!r}, vars(other))
 from tidegate_runtime.sandbox import draws
 import random

@@ -7,28 +7,35 @@ rest of a small run takes, and few runs draw at all.
 
 import gc
 import random
+import sys
 import types
-
-#: Names of `random` that are not there until one of them is asked for.
-sleeping = ()
 
 
 def defer():
-    """Puts the seeding off until something of `random` is asked for.
+    """Puts the seeding off until something of `random` is asked for, or called.
 
-    Not when another module has kept a function of it: that would never be asked for. Call
-    it when all modules are imported. Returns whether it is put off.
+    Not when a function of it is kept somewhere else than in a module: nothing would tell
+    when that is called. To be called when all modules are imported. Returns whether the
+    seeding is put off.
     """
-    global sleeping
     known = vars(random)
-    if _is_kept(random._inst, known):
-        return False
-    shared = random._inst
     hidden = {
         name: value
         for name, value in known.items()
-        if value is shared or getattr(value, "__self__", None) is shared
+        if value is random._inst or getattr(value, "__self__", None) is random._inst
     }
+    names = {id(value): name for name, value in hidden.items() if name != "_inst"}
+    copies = [
+        (module.__dict__, attribute, names[id(value)])
+        for module in list(sys.modules.values())
+        if module is not random and isinstance(module, types.ModuleType)
+        for attribute, value in module.__dict__.items()
+        if id(value) in names
+    ]
+    holders = {id(holder) for holder, _, _ in copies}
+    if _is_kept(random._inst, {id(known), id(hidden), *holders}):
+        return False
+    shared = random._inst
     is_begun = is_awake = False
 
     def wake():
@@ -56,22 +63,32 @@ def defer():
             wake()
         return hidden[name]
 
+    def late(name):
+        def call(*arguments, **options):
+            return get(name)(*arguments, **options)
+
+        call.__name__ = call.__qualname__ = name
+        call.__doc__ = hidden[name].__doc__
+        return call
+
+    for holder, attribute, name in copies:
+        holder[attribute] = seed if name == "seed" else late(name)
     for name in hidden:
         del known[name]
     known.update(seed=seed, __getattr__=get, __dir__=lambda: sorted({*known, *hidden}))
-    sleeping = tuple(name for name in hidden if name != "seed")
     return True
 
 
-def _is_kept(shared, known):
-    """Whether anything but the dict `known` refers to `shared` or to a method of it."""
+def _is_kept(shared, ours):
+    """Whether anything whose identity is not among `ours` refers to `shared` or its methods."""
     found, methods, keepers = gc.get_referrers(shared), [], []
     # No comprehension: before CPython 3.12 its own variables would refer to them.
     for thing in found:
         (methods if getattr(thing, "__self__", None) is shared else keepers).append(thing)
-    keepers += gc.get_referrers(*methods)
-    ours = {id(known), id(found), id(methods)}
+    arguments = tuple(methods)
+    keepers += gc.get_referrers(*arguments)
+    ours = {*ours, id(found), id(methods), id(arguments)}
     for thing in keepers:
-        if not isinstance(thing, types.FrameType) and id(thing) not in ours:
+        if id(thing) not in ours and not isinstance(thing, types.FrameType):
             return True
     return False
