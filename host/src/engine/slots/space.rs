@@ -141,7 +141,9 @@ impl Space {
         // Should the part not be open, then the process faults; nothing else is written.
         unsafe {
             std::ptr::copy_nonoverlapping(source.as_ptr(), to, copied);
-            std::ptr::write_bytes(to.add(copied), 0, part.len() - copied);
+            if copied < part.len() {
+                std::ptr::write_bytes(to.add(copied), 0, part.len() - copied);
+            }
         }
     }
 
