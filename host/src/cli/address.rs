@@ -78,8 +78,8 @@ impl Address {
             return Ok(Self { url, token, found_in: FoundIn::Variable });
         }
         if let Some(folder) = &env.data {
-            let token = env.token.clone().map_or_else(|| admin_token(folder), Ok)?;
-            return Self::of_data(folder, Some(token));
+            let own = if env.token.is_some() { None } else { Some(admin_token(folder)?) };
+            return Self::of_data(folder, env.token.clone(), own);
         }
         if let (Some(profile), Some(path)) = (profile()?, env.profile.clone()) {
             let origin = format!("url in {}", path.display());
@@ -90,7 +90,7 @@ impl Address {
         match &env.default_data {
             // Nobody named this folder: what cannot be read in it is not an error.
             Some(folder) if host_of(folder).is_ok_and(|file| file.is_some()) => {
-                Self::of_data(folder, env.token.clone().or_else(|| admin_token(folder).ok()))
+                Self::of_data(folder, env.token.clone(), admin_token(folder).ok())
             }
             _ => {
                 Ok(Self { url: DEFAULT_URL.to_owned(), token: env.token.clone(), found_in: FoundIn::Default })
@@ -98,10 +98,13 @@ impl Address {
         }
     }
 
-    fn of_data(folder: &Path, token: Option<Token>) -> Result<Self> {
+    /// The host of a data folder, with the token that was `given`, else the folder's `own`.
+    fn of_data(folder: &Path, given: Option<Token>, own: Option<Token>) -> Result<Self> {
         let Some(file) = host_of(folder)? else {
-            return Ok(Self { url: DEFAULT_URL.to_owned(), token, found_in: FoundIn::Default });
+            // No host serves it: who listens at the default address has no right to its token.
+            return Ok(Self { url: DEFAULT_URL.to_owned(), token: given, found_in: FoundIn::Default });
         };
+        let token = given.or(own);
         let origin = format!("url in {}", folder.join(HOST_FILE).display());
         let url = base_url(&file.url).map_err(|reason| wrong_url(&origin, &reason))?;
         Ok(Self { url, token, found_in: FoundIn::Data(folder.to_owned(), file) })
@@ -234,6 +237,16 @@ mod tests {
         assert_eq!(place.find(), found("http://p:1", "profile"));
         place.env.url = Some("http://127.0.0.1:7".to_owned());
         assert_eq!(place.find(), found("http://127.0.0.1:7", "default"));
+
+        // No host serves this folder: somebody else may listen at the default address.
+        let named = tempfile::tempdir().unwrap();
+        write_host(named.path(), "http://127.0.0.1:9", "named");
+        std::fs::remove_file(named.path().join(HOST_FILE)).unwrap();
+        place.env.url = None;
+        place.env.data = Some(named.path().to_owned());
+        assert_eq!(place.find(), found(DEFAULT_URL, ""));
+        place.env.token = Token::new("variable");
+        assert_eq!(place.find(), found(DEFAULT_URL, "variable"));
     }
 
     #[test]
