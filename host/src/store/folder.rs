@@ -17,10 +17,11 @@
 //! Everything in here may hold secrets: folders have mode 0700, files 0600.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 use super::disk::{self, Step};
 use super::frame::Salt;
@@ -35,6 +36,9 @@ const ENCRYPTED_FORMAT: u32 = 4;
 const FORMAT_FILE: &str = "FORMAT";
 const FORMAT_TITLE: &str = "tidegate data folder";
 const LOCK_FILE: &str = "LOCK";
+/// How long the lock of a process that is gone may stay, and how often it is looked at.
+const LOCK_OF_THE_DEAD: Duration = Duration::from_secs(5);
+const LOCK_POLL: Duration = Duration::from_millis(5);
 
 /// An open data folder. The lock is held until [`Folder::unlock`], or as long as this
 /// lives.
@@ -207,21 +211,36 @@ fn lock(root: &Path) -> Result<File> {
         .mode(0o600)
         .open(&path)
         .map_err(|source| unusable(root, "it is not writable", Some(source)))?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            let mut text = String::new();
-            let pid = file.read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok());
-            return Err(StoreError::InUse { path: root.to_owned(), pid });
-        }
-        Err(TryLockError::Error(source)) => {
-            return Err(unusable(root, "it cannot be locked", Some(source)));
+    let begun = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => break,
+            Err(TryLockError::WouldBlock) => {
+                let mut text = String::new();
+                let read = file.rewind().and_then(|()| file.read_to_string(&mut text));
+                let pid = read.ok().and_then(|_| text.trim().parse().ok());
+                // A process that was killed just when it started another one leaves the lock to
+                // that one until it runs its own program.
+                if pid.is_none_or(is_alive) || begun.elapsed() >= LOCK_OF_THE_DEAD {
+                    return Err(StoreError::InUse { path: root.to_owned(), pid });
+                }
+                std::thread::sleep(LOCK_POLL);
+            }
+            Err(TryLockError::Error(source)) => {
+                return Err(unusable(root, "it cannot be locked", Some(source)));
+            }
         }
     }
     file.set_len(0)
         .and_then(|()| writeln!(file, "{}", std::process::id()))
         .map_err(|source| unusable(root, "it is not writable", Some(source)))?;
     Ok(file)
+}
+
+/// Whether there is such a process, or at least nothing that says otherwise.
+fn is_alive(pid: u32) -> bool {
+    let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
+    pid.is_none_or(|pid| rustix::process::test_kill_process(pid) != Err(rustix::io::Errno::SRCH))
 }
 
 /// The version and the salt; `None` where there is no format file.
@@ -344,6 +363,22 @@ mod tests {
             Some(StoreError::InUse { pid, .. }) => assert_eq!(pid, Some(std::process::id())),
             other => panic!("{other:?}"),
         }
+    }
+
+    #[test]
+    fn folder_that_a_dead_process_left_locked_is_waited_for() {
+        let temp = tempfile::tempdir().unwrap();
+        let first = Folder::open(temp.path()).unwrap();
+        let mut ended = std::process::Command::new("true").spawn().unwrap();
+        ended.wait().unwrap();
+        fs::write(temp.path().join(LOCK_FILE), format!("{}\n", ended.id())).unwrap();
+        std::thread::scope(|scope| {
+            let second = scope.spawn(|| Folder::open(temp.path()).map(drop));
+            std::thread::sleep(LOCK_POLL * 3);
+            assert!(!second.is_finished());
+            drop(first);
+            second.join().unwrap().unwrap();
+        });
     }
 
     #[test]
