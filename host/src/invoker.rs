@@ -341,20 +341,9 @@ impl Invoker {
             Err(fault) => return (self.unsuccessful(entry, run, fault, Vec::new()).await, None),
         };
         run.settings_read = call.settings.entries.keys().cloned().collect();
-        let ran = tokio::select! {
-            biased;
-            ran = self.engine.run(&ready.program, call, permit) => Some(ran),
-            () = cancel.cancelled() => None,
-        };
-        if let Some((report, _)) = &ran {
-            turn.charge(report.usage.cpu_us);
-        }
+        let (report, remains) = self.engine.run_until(&ready.program, call, permit, &cancel).await;
+        turn.charge(report.usage.cpu_us);
         drop(turn);
-        let Some((report, remains)) = ran else {
-            let fault = self.fault_of_stop();
-            run.settings_changed = committer.changed();
-            return (self.unsuccessful(entry, run, fault, Vec::new()).await, None);
-        };
 
         // The caller of a catch comes before its instance's slot; a pull has no caller, and its
         // record waits for the disk.
@@ -369,6 +358,7 @@ impl Invoker {
         run.inputs = inputs;
         let settled = match end {
             Ok(outcome) => self.settle(entry, &mut run, outcome, &committer, &mut log).await,
+            Err(fault) if fault.kind == FaultKind::Cancelled => Err(self.fault_of_stop()),
             Err(fault) => Err(fault),
         };
         run.settings_changed = committer.changed();
