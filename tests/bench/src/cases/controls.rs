@@ -8,16 +8,17 @@ use serde_json::{Map, Value, json};
 
 use crate::check::Check;
 use crate::peer::Peer;
-use crate::rounds::{self, Plan, Series, Spread};
+use crate::rounds::{self, Plan, Round, Series, Spread};
 use crate::tidegate::{Built, Tidegate};
 
 /// Secret settings of the workflow: each is looked for in all that is recorded.
 const SECRETS: usize = 20;
 
-/// Pairs of rounds for each one that is asked for, and the seconds of each: a machine that
-/// others use as well changes within seconds, and a pair should meet the same machine.
-const PAIRS: usize = 12;
-const SECONDS: f64 = 0.5;
+/// Pairs of rounds for each one that is asked for, an even number, and the seconds of each: a
+/// machine that others use as well changes within seconds, and a pair should meet the same
+/// machine.
+const PAIRS: usize = 24;
+const SECONDS: f64 = 0.4;
 const WARM_UP_SECONDS: f64 = 0.2;
 
 /// What was measured.
@@ -25,9 +26,9 @@ const WARM_UP_SECONDS: f64 = 0.2;
 pub struct Controls {
     /// With them, and without.
     pub series: Vec<Series>,
-    /// Part of the requests a second that they cost, pair by pair.
+    /// Part of the requests a second that they cost, two pairs by two pairs.
     pub cost: Spread,
-    /// Part that they add to the processor time of a request, pair by pair.
+    /// Part that they add to the processor time of a request, two pairs by two pairs.
     #[serde(default)]
     pub cpu_cost: Option<Spread>,
 }
@@ -56,9 +57,22 @@ pub fn measure(built: &Built, plan: Plan) -> anyhow::Result<Controls> {
     let plan = Plan { rounds: plan.rounds * PAIRS, seconds: SECONDS, warm_up_seconds: WARM_UP_SECONDS };
     let series = rounds::measure(&peers, &[32], plan)?;
     let [on, off] = series.as_slice() else { anyhow::bail!("two series were measured") };
-    let cost = on.against(off, |on, off| 1.0 - on.requests_per_s / off.requests_per_s).context("no round")?;
-    let cpu_cost = on.against(off, |on, off| on.cpu_us_per_request / off.cpu_us_per_request - 1.0);
-    Ok(Controls { cost, cpu_cost, series })
+    let cost = in_both_orders(on, off, |round| round.requests_per_s, |ratio| 1.0 - ratio);
+    let cpu_cost = in_both_orders(on, off, |round| round.cpu_us_per_request, |ratio| ratio - 1.0);
+    Ok(Controls { cost: cost.context("no round")?, cpu_cost, series })
+}
+
+/// What became of a figure, over every two pairs of rounds: one goes first in the first of them
+/// and second in the other, so that a machine that becomes slower meanwhile meets both alike.
+fn in_both_orders(
+    on: &Series,
+    off: &Series,
+    figure: impl Fn(&Round) -> f64,
+    cost: impl Fn(f64) -> f64,
+) -> Option<Spread> {
+    let sum = |rounds: &[Round]| rounds.iter().map(&figure).sum::<f64>();
+    let pairs = on.rounds.chunks_exact(2).zip(off.rounds.chunks_exact(2));
+    Spread::of(pairs.map(|(on, off)| cost(sum(on) / sum(off))))
 }
 
 fn peer(name: &'static str, host: Tidegate, built: &Built, has_controls: bool) -> anyhow::Result<Peer> {
