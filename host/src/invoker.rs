@@ -60,6 +60,9 @@ pub struct Invocation {
     pub attempt: u32,
     /// When the host accepted it.
     pub accepted_at: Timestamp,
+    /// From when on a pull is late: its due instant and the schedule's jitter behind it. When it
+    /// was accepted, for anything else.
+    pub ready_at: Timestamp,
     /// What its starter counts runs in the sandbox by: given back when it has left it, before
     /// its record is on the disk.
     pub place: Option<OwnedSemaphorePermit>,
@@ -83,7 +86,8 @@ impl Invocation {
     /// A first attempt, accepted now.
     pub fn new(trigger: Trigger, input: Input) -> Self {
         let (id, accepted_at) = (RunId::new(), Timestamp::now());
-        Self { id, trigger, input, attempt: 1, accepted_at, place: None, queued: None }
+        let ready_at = accepted_at;
+        Self { id, trigger, input, attempt: 1, accepted_at, ready_at, place: None, queued: None }
     }
 }
 
@@ -318,7 +322,7 @@ impl Invoker {
         run.status = Status::Running;
         let now = Timestamp::now();
         run.started_at = Some(now);
-        run.note_lateness(now);
+        run.note_lateness(invocation.ready_at, now);
         self.announce(&run);
         if let Some(shown) = self.lock_running().get_mut(&run.id) {
             (shown.run.status, shown.run.started_at) = (run.status, run.started_at);
@@ -341,20 +345,9 @@ impl Invoker {
             Err(fault) => return (self.unsuccessful(entry, run, fault, Vec::new()).await, None),
         };
         run.settings_read = call.settings.entries.keys().cloned().collect();
-        let ran = tokio::select! {
-            biased;
-            ran = self.engine.run(&ready.program, call, permit) => Some(ran),
-            () = cancel.cancelled() => None,
-        };
-        if let Some((report, _)) = &ran {
-            turn.charge(report.usage.cpu_us);
-        }
+        let (report, remains) = self.engine.run_until(&ready.program, call, permit, &cancel).await;
+        turn.charge(report.usage.cpu_us);
         drop(turn);
-        let Some((report, remains)) = ran else {
-            let fault = self.fault_of_stop();
-            run.settings_changed = committer.changed();
-            return (self.unsuccessful(entry, run, fault, Vec::new()).await, None);
-        };
 
         // The caller of a catch comes before its instance's slot; a pull has no caller, and its
         // record waits for the disk.
@@ -369,6 +362,7 @@ impl Invoker {
         run.inputs = inputs;
         let settled = match end {
             Ok(outcome) => self.settle(entry, &mut run, outcome, &committer, &mut log).await,
+            Err(fault) if fault.kind == FaultKind::Cancelled => Err(self.fault_of_stop()),
             Err(fault) => Err(fault),
         };
         run.settings_changed = committer.changed();

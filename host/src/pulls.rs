@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use crate::engine::Input;
@@ -53,8 +53,12 @@ impl Parts {
             // Archived since it was due: nothing of it is kept, this run neither.
             return RunEnd::Ended;
         };
-        let invocation =
-            Invocation { accepted_at: Timestamp::now(), place: Some(place), ..invocation(&due.tick) };
+        let invocation = Invocation {
+            accepted_at: Timestamp::now(),
+            ready_at: due.ready,
+            place: Some(place),
+            ..invocation(&due.tick)
+        };
         let finished = self.invoker.invoke(&entry, invocation).await;
         let end = end_of(&finished.run);
         let state = match end {
@@ -115,12 +119,16 @@ fn input_of(tick: &Tick) -> Input {
 
 fn invocation(tick: &Tick) -> Invocation {
     let (schedule, due) = (tick.schedule.clone(), tick.due);
+    // So that its record is as late as the ledger says.
+    let lateness = SignedDuration::from_micros(i64::try_from(tick.lateness_us).unwrap_or(i64::MAX));
+    let ready_at = tick.claimed_at.checked_sub(lateness).unwrap_or(due);
     Invocation {
         id: tick.run,
         trigger: Trigger::Pull { schedule, due },
         input: input_of(tick),
         attempt: 1,
         accepted_at: tick.claimed_at,
+        ready_at,
         place: None,
         queued: None,
     }

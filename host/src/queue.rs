@@ -321,6 +321,7 @@ impl Queue {
             input,
             attempt: entry.attempt,
             accepted_at: entry.event.accepted_at,
+            ready_at: entry.event.accepted_at,
             place: None,
             queued: Some(Queued {
                 event: entry.event.id,

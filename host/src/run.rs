@@ -174,13 +174,12 @@ impl Run {
         Some(finished.duration_since(started).as_secs_f64().max(0.0) * 1e3)
     }
 
-    /// Notes how late a pull is at `now`; other triggers are never late, and later attempts
-    /// are as late as their policy wants them.
-    pub fn note_lateness(&mut self, now: Timestamp) {
-        if let Trigger::Pull { due, .. } = self.trigger
-            && self.attempt == 1
-        {
-            self.lateness_us = Some(u64::try_from(now.duration_since(due).as_micros()).unwrap_or(0));
+    /// Notes how late a pull is at `now` that could start at `ready`: its due instant and the
+    /// schedule's jitter behind it. Other triggers are never late, and later attempts are as late
+    /// as their policy wants them.
+    pub fn note_lateness(&mut self, ready: Timestamp, now: Timestamp) {
+        if matches!(self.trigger, Trigger::Pull { .. }) && self.attempt == 1 {
+            self.lateness_us = Some(u64::try_from(now.duration_since(ready).as_micros()).unwrap_or(0));
         }
     }
 }

@@ -118,7 +118,9 @@ pub struct PullSchedule {
 pub struct Due {
     /// Its entry in the ledger.
     pub tick: Tick,
-    /// From the due instant (and the schedule's jitter behind it) to now.
+    /// The due instant and the schedule's jitter behind it.
+    pub ready: Timestamp,
+    /// From then to now.
     pub lateness: Duration,
     /// It makes up for an instant that passed unseen.
     pub is_backfill: bool,

@@ -17,13 +17,29 @@ fn requests_in_flight_are_answered_and_nothing_new_is_accepted() {
     host.wait_for_run(&slow, "running");
 
     host.terminate();
-    assert!(idle.is_closed(), "an idle connection is closed at once");
+    assert!(idle.is_closed(), "a connection that stays idle is closed");
     wait::until("a refused connection", || std::net::TcpStream::connect(host.catch).is_err());
     let reply = busy.reply().expect("the answer").expect(200);
     assert_eq!(reply.header("connection"), Some("close"));
     assert!(busy.is_closed());
     assert!(host.wait().success());
     assert!(!host.data().join("host.json").exists(), "the note where the host is, is gone");
+}
+
+#[test]
+fn a_request_that_is_on_its_way_on_an_open_connection_is_answered() {
+    // A hundredth of this is how long one more request is waited for.
+    let mut host = Host::with(&[("server.drain_ms", "6000000")]);
+    let echo = host.deploy_echo("echo", &json!({}));
+    let call = Request::new("POST", &echo.path).json(&json!({ "a": 1 })).bytes();
+    let mut kept = host.connect();
+    assert_eq!(kept.send(call.clone()).reply().unwrap().expect(200).header("connection"), None);
+    host.terminate();
+    wait::until("a refused connection", || std::net::TcpStream::connect(host.catch).is_err());
+    let last = kept.send(call).reply().expect("the answer").expect(200);
+    assert_eq!(last.header("connection"), Some("close"), "it is told not to send another one");
+    assert!(kept.is_closed());
+    assert!(host.wait().success());
 }
 
 #[test]

@@ -18,7 +18,7 @@ pub struct BackupManifest {
     pub format: u32,
     /// The version of the host that took it.
     pub tidegate: String,
-    /// When it was taken.
+    /// The moment that it is of: what the host confirmed before is in it.
     #[schema(value_type = String, format = DateTime)]
     pub taken_at: Timestamp,
     /// Workflows in it.

@@ -97,17 +97,21 @@ pub(crate) fn restore(args: &RestoreArgs, context: &mut Context) -> Result<()> {
         check(file, Some(&copy(&mut source, &data, &file.path)?))?;
     }
     sync_folders(&data)?;
-    let (health, verification) = in_process::verify(&data, &Config::defaults(), &env.local_keys()?, false)?;
+    let keys = env.local_keys()?;
+    let (health, verification) =
+        in_process::verify(&data, &Config::defaults(), &keys, in_process::Opening::Restored)?;
     if let Some(problem) = verification.problems.first() {
-        let more = verification.problems.len() - 1;
-        return Err(Failure::new(format!("the restored folder is damaged: {problem} ({more} more)")));
+        let more = match verification.problems.len() - 1 {
+            0 => String::new(),
+            more => format!(" ({more} more)"),
+        };
+        return Err(Failure::new(format!("the restored folder is damaged: {problem}{more}"))
+            .hint("the host was when the backup was taken: every file is as it was then")
+            .hint("`tidegate doctor` lists the damage; all else in the folder can be served"));
     }
     if health.runs != manifest.runs {
-        let found = health.runs;
-        return Err(Failure::new(format!(
-            "{} were restored, the backup has {found}",
-            count(manifest.runs, "run")
-        )));
+        let (found, expected) = (count(health.runs, "run"), manifest.runs);
+        return Err(Failure::new(format!("{found} were restored, the backup has {expected}")));
     }
     tell(context, args.format, &data, &manifest, "restored and checked")
 }

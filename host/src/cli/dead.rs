@@ -77,8 +77,8 @@ fn list(args: &ListArgs, context: &mut Context) -> Result<()> {
         Column::text("WORKFLOW").cut(),
         Column::text("STATUS"),
         Column::text("FAULT"),
-        Column::number("TRIES"),
-        Column::text("GIVEN UP").spare(),
+        Column::text("GIVEN UP"),
+        Column::number("TRIES").spare(),
     ]);
     for letter in dead {
         table.row([
@@ -86,15 +86,15 @@ fn list(args: &ListArgs, context: &mut Context) -> Result<()> {
             Shown::toned(&letter.workflow, Tone::Bold),
             status(letter.status),
             Shown::maybe(letter.fault),
-            letter.attempts.into(),
             short_time(letter.died_at, now, &out.zone).into(),
+            letter.attempts.into(),
         ]);
     }
     table.print(out)?;
     if next.is_some() {
         out.hint("there are more: --limit shows them");
     }
-    out.hint("`tidegate dead redrive EVENT` gives one its attempts again, --workflow or --all many");
+    out.hint("`tidegate dead redrive EVENT` gives its attempts again; --workflow, --all");
     Ok(())
 }
 

@@ -289,14 +289,15 @@ fn memory(slots: Option<SlotFigures>) -> String {
 }
 
 fn check_store(folder: &Path, rebuild_index: bool, env: &Environment, findings: &mut Findings) {
-    let verified = env
-        .local_keys()
-        .and_then(|keys| in_process::verify(folder, &Config::defaults(), &keys, rebuild_index));
+    let opening = if rebuild_index { in_process::Opening::IndexAgain } else { in_process::Opening::AsItIs };
+    let verified =
+        env.local_keys().and_then(|keys| in_process::verify(folder, &Config::defaults(), &keys, opening));
     let (health, verification) = match verified {
         Ok(verified) => verified,
         Err(failure) => return findings.failed("store", &failure),
     };
-    for warning in health.warnings {
+    // What is found at opening and again when all is read is said once.
+    for warning in health.warnings.into_iter().filter(|line| !verification.problems.contains(line)) {
         findings.add("store", Verdict::Warning, warning);
     }
     let is_of_index = |problem: &String| problem.contains("index");
@@ -304,6 +305,10 @@ fn check_store(folder: &Path, rebuild_index: bool, env: &Environment, findings: 
         match problem {
             problem if is_of_index(problem) && !rebuild_index => {
                 let hint = "`tidegate doctor --rebuild-index` makes the index again";
+                findings.add_with_hint("store", Verdict::Problem, problem.clone(), hint);
+            }
+            problem if problem.contains("are damaged") => {
+                let hint = "what was there is lost, all else is whole; a backup from before has it";
                 findings.add_with_hint("store", Verdict::Problem, problem.clone(), hint);
             }
             problem => findings.add("store", Verdict::Problem, problem.clone()),

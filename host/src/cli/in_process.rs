@@ -65,7 +65,18 @@ pub(crate) fn stop_on_signal(shutdown: CancellationToken) -> Result<()> {
     Ok(())
 }
 
-/// Reads a whole store and checks it, after its index was made again if that is wanted.
+/// What is done to a store before it is checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Opening {
+    /// Nothing.
+    AsItIs,
+    /// Its indexes are made again.
+    IndexAgain,
+    /// It was just made of a backup, and gets what a backup does not have.
+    Restored,
+}
+
+/// Reads a whole store and checks it.
 /// Nobody else may have it open.
 ///
 /// # Errors
@@ -74,7 +85,7 @@ pub(crate) fn verify(
     data: &Path,
     config: &Config,
     keys: &KeySource,
-    rebuild_index: bool,
+    opening: Opening,
 ) -> Result<(StoreHealth, Verification)> {
     runtime()?.block_on(async {
         // Nothing of the queue is forgotten by who only looks, whatever the host's limits are.
@@ -86,7 +97,12 @@ pub(crate) fn verify(
         };
         let keys = keys.load(data, store::is_encrypted(data)).await.map_err(|error| of_app(error.into()))?;
         let options = EmbeddedOptions::from_config(config, Arc::new(keys.ring));
-        let options = EmbeddedOptions { rebuild_index, events, ..options };
+        let options = EmbeddedOptions {
+            rebuild_index: opening == Opening::IndexAgain,
+            is_restored: opening == Opening::Restored,
+            events,
+            ..options
+        };
         let store: Arc<dyn Store> = EmbeddedStore::open(data, options)?;
         let health = store.health();
         let verification = store.verify().await?;

@@ -45,10 +45,14 @@ pub(crate) fn run(out: &mut Output, detail: &RunDetail, log: &RunLog) -> Result<
     timeline(out, detail)?;
     request(out, detail)?;
     ending(out, detail, log)?;
-    if !detail.settings_changed.is_empty() {
-        section(out, "Settings changed", "")?;
-        for name in &detail.settings_changed {
-            out.line(format!("  {}", clean(name)))?;
+    for (title, names) in
+        [("Settings handed over", &detail.settings_read), ("Settings changed", &detail.settings_changed)]
+    {
+        if !names.is_empty() {
+            section(out, title, "")?;
+            for name in names {
+                out.line(format!("  {}", clean(name)))?;
+            }
         }
     }
     out.flush()
@@ -128,10 +132,17 @@ fn timeline(out: &mut Output, detail: &RunDetail) -> Result<()> {
     section(out, "Timeline", "")?;
     out.line(format!("  {}  accepted", time(run.accepted_at, &out.zone)))?;
     let Some(started) = run.started_at else { return Ok(()) };
-    let queued_ms = detail.usage.queue_us as f64 / 1e3;
-    let started_how = if queued_ms < 1.0 { "started" } else { "started, after waiting for a permit" };
-    let mut steps = vec![(queued_ms, started_how.to_owned())];
-    let since_accepted = |us: u64| queued_ms + us as f64 / 1e3;
+    // From when it was accepted: an attempt that was tried again waited longer than for a permit.
+    let waited_ms = (started.duration_since(run.accepted_at).as_secs_f64() * 1e3).max(0.0);
+    let permit_ms = detail.usage.queue_us as f64 / 1e3;
+    let started_how = match run.event {
+        _ if waited_ms < 1.0 => "started",
+        Some(_) if permit_ms < waited_ms / 2.0 => "started, after waiting in the queue",
+        _ if permit_ms >= 1.0 => "started, after waiting for a permit",
+        _ => "started",
+    };
+    let mut steps = vec![(waited_ms, started_how.to_owned())];
+    let since_accepted = |us: u64| waited_ms + us as f64 / 1e3;
     if detail.usage.instantiate_us > 0 {
         steps.push((since_accepted(detail.usage.instantiate_us), "instance ready".to_owned()));
     }
@@ -140,7 +151,7 @@ fn timeline(out: &mut Output, detail: &RunDetail) -> Result<()> {
     }
     if let Some(finished) = run.finished_at {
         let ms = finished.duration_since(started).as_secs_f64() * 1e3;
-        steps.push((queued_ms + ms.max(0.0), format!("{}, after {}", run.status, duration(ms))));
+        steps.push((waited_ms + ms.max(0.0), format!("{}, after {}", run.status, duration(ms))));
     }
     steps.sort_by(|a, b| a.0.total_cmp(&b.0));
     for (ms, what) in steps {

@@ -9,11 +9,11 @@ use super::client::with_query;
 use super::error::{Failure, Result};
 use super::invoke::finish;
 use super::request::read_request;
-use super::runs::since_argument;
+use super::runs::time_argument;
 use super::table::{Column, Shown, Table, Tone};
 use super::{Context, Format};
 use crate::api::{ReplayMany, ReplayedMany};
-use crate::run::{RunId, Status};
+use crate::run::{RunId, Status, Trigger};
 use crate::workflow::WorkflowName;
 
 /// Run again what a run was handed, or an edited request; or many runs of a workflow
@@ -40,6 +40,15 @@ pub(crate) struct ReplayArgs {
     /// Many runs: since then, so long ago (10m, 2h, 7d), or an instant (RFC 3339)
     #[arg(long, value_name = "TIME", conflicts_with = "id")]
     since: Option<String>,
+    /// Many runs: before then, written like --since
+    #[arg(long, value_name = "TIME", conflicts_with = "id")]
+    until: Option<String>,
+    /// Many runs: that were started by this
+    #[arg(long, value_name = "TRIGGER", conflicts_with = "id", value_parser = clap::builder::PossibleValuesParser::new(Trigger::WORDS))]
+    trigger: Option<String>,
+    /// Many runs: with this text in their log or their error, in either case
+    #[arg(long, value_name = "TEXT", conflicts_with = "id", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    text: Option<String>,
     /// Many runs: at most so many, newest first
     #[arg(long, default_value_t = 100, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=500))]
     limit: u32,
@@ -79,10 +88,13 @@ fn is_masked(document: &Value) -> bool {
 fn many(args: &ReplayArgs, name: &WorkflowName, context: &mut Context) -> Result<()> {
     let request = ReplayMany {
         statuses: args.status.clone(),
-        since: since_argument(args.since.as_deref())?,
+        trigger: args.trigger.clone(),
+        since: time_argument("--since", args.since.as_deref())?,
+        until: time_argument("--until", args.until.as_deref())?,
+        text: args.text.clone(),
         version: args.version,
         limit: Some(args.limit as usize),
-        ..ReplayMany::default()
+        cursor: None,
     };
     let document: Value =
         context.client()?.post_work(&format!("/api/v1/workflows/{name}/replay"), &request)?;
@@ -105,7 +117,7 @@ fn many(args: &ReplayArgs, name: &WorkflowName, context: &mut Context) -> Result
         out.note("no run matches");
     }
     if next.is_some() {
-        out.hint("there are more: --limit takes more of them, --since and --status choose");
+        out.hint("there are more: --limit takes more of them, --since, --status and --text choose");
     }
     Ok(())
 }

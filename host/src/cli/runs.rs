@@ -78,7 +78,11 @@ pub(crate) fn since_argument(text: Option<&str>) -> Result<Option<Timestamp>> {
     time_argument("--since", text)
 }
 
-fn time_argument(flag: &str, text: Option<&str>) -> Result<Option<Timestamp>> {
+/// The instant that a flag such as `--since` names.
+///
+/// # Errors
+/// It names none.
+pub(crate) fn time_argument(flag: &str, text: Option<&str>) -> Result<Option<Timestamp>> {
     let parsed = text.map(|text| since(text, Timestamp::now()));
     parsed.transpose().map_err(|reason| {
         Failure::usage(format!("{flag} {:?} is no time", text.unwrap_or_default())).hint(reason)

@@ -7,6 +7,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use tokio_util::sync::CancellationToken;
 use wasmtime::{Store, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
@@ -77,8 +78,14 @@ pub(super) enum Answer {
     Checked(Vec<GuestDiagnostic>),
 }
 
-/// Runs a workflow once.
-pub(super) async fn run(engine: &Engine, program: &Program, call: Call, permit: Permit) -> (Report, Remains) {
+/// Runs a workflow once, until `stop` is cancelled at the latest.
+pub(super) async fn run(
+    engine: &Engine,
+    program: &Program,
+    call: Call,
+    permit: Permit,
+    stop: &CancellationToken,
+) -> (Report, Remains) {
     let span = Span::from_now(call.limits.deadline);
     let chance = Chance::fresh(span.started);
     let log = Log::new(span.started, call.limits.log_bytes_max);
@@ -111,12 +118,12 @@ pub(super) async fn run(engine: &Engine, program: &Program, call: Call, permit: 
                 }
             }
         });
-        metered(span, call.limits.cpu_max, &lane, witnessed(guest)).await
+        metered(span, call.limits.cpu_max, &lane, stop, witnessed(guest)).await
     };
     let finished = Instant::now();
 
     let end = match ended {
-        Err(spent) => Err(spent.fault(call.limits)),
+        Err(cut) => Err(cut.fault(call.limits)),
         Ok(Err(error)) => Err(fault_of(&error, store.data(), call.limits.memory_bytes_max)),
         Ok(Ok(Err(failure))) => Err(fault_of_failure(failure, store.data())),
         Ok(Ok(Ok(outcome))) => outcome_of(outcome, &store.data().egress),
@@ -170,10 +177,11 @@ pub(super) async fn ask(
                 }
             })
         });
-        metered(span, call.limits.cpu_max, &lane, witnessed(guest)).await
+        let never = CancellationToken::new();
+        metered(span, call.limits.cpu_max, &lane, &never, witnessed(guest)).await
     };
     let answer = match ended {
-        Err(spent) => Err(spent.fault(call.limits)),
+        Err(cut) => Err(cut.fault(call.limits)),
         Ok(Err(error)) => Err(fault_of(&error, store.data(), call.limits.memory_bytes_max)),
         Ok(Ok(answer)) => Ok(answer),
     };
@@ -227,37 +235,41 @@ fn new_store(
     store
 }
 
-/// What a run has used up.
-enum Spent {
+/// Why a run was ended from outside: what it used up, or that it was told to stop.
+enum Cut {
     Time,
     Cpu,
+    Stop,
 }
 
-impl Spent {
+impl Cut {
     fn fault(self, limits: CallLimits) -> Fault {
         let ms = |limit: Duration| limit.as_millis();
         match self {
-            Spent::Time => Fault::new(
+            Cut::Time => Fault::new(
                 FaultKind::Deadline,
                 format!("the run took longer than its deadline of {} ms", ms(limits.deadline)),
             ),
-            Spent::Cpu => Fault::new(
+            Cut::Cpu => Fault::new(
                 FaultKind::Cpu,
                 format!("the run took more than its {} ms of processor time", ms(limits.cpu_max)),
             ),
+            Cut::Stop => Fault::new(FaultKind::Cancelled, "the run was cancelled"),
         }
     }
 }
 
-/// Drives a guest until it ends, its deadline passes or its processor time is used up, and
-/// measures what its polls took. A guest that computes is polled at each tick.
+/// Drives a guest until it ends, its deadline passes, its processor time is used up or it is
+/// told to stop, and measures what its polls took. A guest that computes is polled at each tick.
 async fn metered<T>(
     span: Span,
     cpu_max: Duration,
     lane: &Lane,
+    stop: &CancellationToken,
     guest: impl Future<Output = T>,
-) -> (Result<T, Spent>, Duration) {
+) -> (Result<T, Cut>, Duration) {
     let mut guest = pin!(tokio::time::timeout_at(span.deadline.into(), guest));
+    let mut stopped = pin!(stop.cancelled());
     let mut cpu = Duration::ZERO;
     let ended = poll_fn(|context| {
         let before = thread_cpu();
@@ -265,9 +277,9 @@ async fn metered<T>(
         cpu += thread_cpu().saturating_sub(before);
         lane.leave();
         match poll {
-            Poll::Ready(ended) => Poll::Ready(ended.map_err(|_| Spent::Time)),
-            Poll::Pending if cpu > cpu_max => Poll::Ready(Err(Spent::Cpu)),
-            Poll::Pending => Poll::Pending,
+            Poll::Ready(ended) => Poll::Ready(ended.map_err(|_| Cut::Time)),
+            Poll::Pending if cpu > cpu_max => Poll::Ready(Err(Cut::Cpu)),
+            Poll::Pending => stopped.as_mut().poll(context).map(|()| Err(Cut::Stop)),
         }
     })
     .await;

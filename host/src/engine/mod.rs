@@ -39,6 +39,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
 
 pub use self::artefact::KEY_BYTES;
 pub use self::call::{Call, CallLimits, Input, Outcome, Reply, Report, Request, Source};
@@ -292,7 +293,7 @@ impl Engine {
         let _compiling = place.compiler().await;
         let began = Instant::now();
         let steps = Steps { fuse: self.fuse, in_place: self.in_place.is_some() };
-        let compiled = self.compiler.compile(wasm, steps).await;
+        let compiled = self.compiler.compile(wasm, steps, self.compiles.threads()).await;
         let word = match &compiled {
             Ok(_) => "compiled",
             Err(InstallError::Compile(error)) => error.word(),
@@ -357,7 +358,19 @@ impl Engine {
     /// Runs a program once, in a fresh instance. Never fails: the report says how it
     /// ended. Drop the remains when the caller has its reply.
     pub async fn run(&self, program: &Program, call: Call, permit: Permit) -> (Report, Remains) {
-        instance::run(self, program, call, permit).await
+        self.run_until(program, call, permit, &CancellationToken::new()).await
+    }
+
+    /// The same, but stops the guest when `stop` is cancelled: the fault is
+    /// [`FaultKind::Cancelled`], and the report has what the run did until then.
+    pub async fn run_until(
+        &self,
+        program: &Program,
+        call: Call,
+        permit: Permit,
+        stop: &CancellationToken,
+    ) -> (Report, Remains) {
+        instance::run(self, program, call, permit, stop).await
     }
 
     /// What a runtime says of itself.

@@ -49,7 +49,7 @@ impl Invoker {
             trace: self.trace(invocation),
         };
         // Of what never starts this is the last word.
-        run.note_lateness(invocation.accepted_at);
+        run.note_lateness(invocation.ready_at, invocation.accepted_at);
         run
     }
 

@@ -28,6 +28,14 @@ const BACKOFF_MS_MAX: u64 = 3_600_000;
 /// The receiver does not want it, and says so.
 const GONE: u16 = 410;
 
+/// Why a callback needs no further try.
+enum Taken {
+    /// It was told.
+    Told,
+    /// Nobody is there who wants to know.
+    Gone,
+}
+
 impl Queue {
     /// Tells the callback of an event that is over, once.
     pub(super) async fn tell(self: Arc<Self>, entry: QueueEntry) {
@@ -37,18 +45,19 @@ impl Queue {
             told = self.try_to_tell(&entry) => told,
             () = self.stopping.cancelled() => Err("the host stopped".to_owned()),
         };
-        let notified = match told {
-            Ok(()) => Notified::Over,
+        let (notified, result) = match told {
+            Ok(Taken::Told) => (Notified::Over, "told"),
+            Ok(Taken::Gone) => (Notified::Over, "gone"),
             Err(reason) if tries + 1 >= self.config.queue.callback_attempts => {
                 tracing::warn!(event = %id, reason, tries = tries + 1, "a callback was given up");
-                Notified::Over
+                (Notified::Over, "given-up")
             }
             Err(reason) => {
                 tracing::info!(event = %id, reason, tries = tries + 1, "a callback was not told");
-                Notified::Again { not_before: next_try(tries) }
+                (Notified::Again { not_before: next_try(tries) }, "again")
             }
         };
-        self.telemetry.queue.callback_told(notified == Notified::Over);
+        self.telemetry.queue.callback_told(result);
         match self.store.settle_callback(id, notified).await {
             Ok(()) | Err(StoreError::Missing { .. }) => {}
             Err(error) => {
@@ -59,9 +68,9 @@ impl Queue {
 
     /// # Errors
     /// One line about why it was not told.
-    async fn try_to_tell(&self, entry: &QueueEntry) -> Result<(), String> {
-        let Some(workflow) = self.registry.by_id(entry.event.workflow) else { return Ok(()) };
-        let (Some(url), Some(end)) = (&entry.event.callback, entry.end()) else { return Ok(()) };
+    async fn try_to_tell(&self, entry: &QueueEntry) -> Result<Taken, String> {
+        let Some(workflow) = self.registry.by_id(entry.event.workflow) else { return Ok(Taken::Gone) };
+        let (Some(url), Some(end)) = (&entry.event.callback, entry.end()) else { return Ok(Taken::Gone) };
         let run = self.store.run(entry.run).await.map_err(|error| error.to_string())?;
         let body = CallbackBody {
             run: entry.event.id,
@@ -77,7 +86,8 @@ impl Queue {
         let request = request.map_err(|error| error.to_string())?;
         let patience = Config::ms(self.config.queue.callback_timeout_ms);
         match self.egress.deliver(entry.event.workflow, request, patience).await {
-            Ok(status) if (200..300).contains(&status) || status == GONE => Ok(()),
+            Ok(GONE) => Ok(Taken::Gone),
+            Ok(status) if (200..300).contains(&status) => Ok(Taken::Told),
             Ok(status) => Err(format!("it answered {status}")),
             Err(failure) => Err(failure.to_string()),
         }

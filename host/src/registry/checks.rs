@@ -110,6 +110,13 @@ impl Registry {
         {
             return invalid("endpoint.delivery_id_header", format!("{name:?} is not a header's name"));
         }
+        for host in &workflow.endpoint.callback_hosts {
+            if host != "*" && !host.parse::<http::uri::Authority>().is_ok_and(|whole| whole.host() == host) {
+                let reason =
+                    format!("{host:?} is not a host's name or address (any port of it may be called)");
+                return invalid("endpoint.callback_hosts", reason);
+            }
+        }
         if let Some(signature) = &workflow.signature {
             self.check_signature(signature)?;
         }

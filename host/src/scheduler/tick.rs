@@ -227,7 +227,7 @@ impl Context {
             return self.give_up(tick, reason, lateness).await;
         }
         let going = work.lane.begin(start);
-        let due = Due { tick: tick.clone(), lateness, is_backfill: start.is_backfill };
+        let due = Due { tick: tick.clone(), ready, lateness, is_backfill: start.is_backfill };
         // The place is free when the run is out of its sandbox; the schedule's next run waits
         // for the ledger.
         let Turn { lane: _lane, place } = turn;

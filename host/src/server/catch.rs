@@ -192,7 +192,9 @@ async fn run(
         body: bytes,
     });
     let trigger = Trigger::Catch;
-    let invocation = Invocation { id, trigger, input, attempt: 1, accepted_at, place: None, queued: None };
+    let ready_at = accepted_at;
+    let invocation =
+        Invocation { id, trigger, input, attempt: 1, accepted_at, ready_at, place: None, queued: None };
     let answer = match asked {
         Ok(Some(asked)) => return queued::answer(front, entry, invocation, asked, request_id).await,
         Ok(None) => {

@@ -39,6 +39,9 @@ const READ_BUFFER_BYTES_MIN: usize = 64 << 10;
 /// How long a client that has just connected may take to send its first request while the
 /// host drains: it does not know whether it may send it again.
 const FIRST_REQUEST_TIME_MAX: Duration = Duration::from_secs(1);
+/// What part of the drain a connection that is open may take to send one more request: its
+/// client does not know yet that it should not, and may not send it twice.
+const LAST_REQUEST_PART: u32 = 100;
 
 /// What a client may make the host hold and wait for.
 pub(super) struct Limits {
@@ -100,12 +103,17 @@ pub(super) async fn serve(front: Arc<Front>, socket: TcpStream, peer: SocketAddr
         biased;
         ended = driven(connection.as_mut(), &session) => ended,
         () = front.draining.cancelled() => {
-            // What is under way is answered, and the first request of who has just connected.
-            let began = tokio::time::timeout(FIRST_REQUEST_TIME_MAX, first.cancelled());
+            // What is under way is answered, the first request of who has just connected, and one
+            // that is on its way meanwhile: its reply says that it is the last.
+            let began = async {
+                let _ = tokio::time::timeout(FIRST_REQUEST_TIME_MAX, first.cancelled()).await;
+                let drain = Duration::from_millis(front.app.config.server.drain_ms);
+                tokio::time::sleep(drain / LAST_REQUEST_PART).await;
+            };
             tokio::select! {
                 biased;
                 ended = driven(connection.as_mut(), &session) => ended,
-                _ = began => {
+                () = began => {
                     connection.as_mut().graceful_shutdown();
                     driven(connection, &session).await
                 }
@@ -187,8 +195,8 @@ impl Session {
         let headers = response.headers_mut();
         headers.insert(request_id::HEADER, request_id.into_header());
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-        // What follows a malformed request cannot be told from it.
-        if self.verdict.check().is_err() {
+        // What follows a malformed request cannot be told from it. A host that stops takes no more.
+        if self.verdict.check().is_err() || self.front.draining.is_cancelled() {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         self.front.app.telemetry.request_answered(route.pattern(), response.status().as_u16());

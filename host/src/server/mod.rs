@@ -83,8 +83,8 @@ struct Front {
     linger: TaskTracker,
 }
 
-/// Serves until `shutdown` is cancelled. Then nothing is accepted any more, idle
-/// connections are closed, requests in flight are answered, and what is left after
+/// Serves until `shutdown` is cancelled. Then nothing is accepted any more, requests in flight
+/// are answered, connections that stay idle are closed, and what is left after
 /// `server.drain_ms` is cut. Dropping the future cuts everything at once.
 ///
 /// Whoever calls it stops the scheduler first, and drains the invoker afterwards: runs

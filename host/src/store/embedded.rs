@@ -82,7 +82,7 @@ impl EmbeddedStore {
     pub fn open(path: &Path, options: EmbeddedOptions) -> Result<Arc<Self>> {
         let folder = Folder::open(path)?;
         let status = Arc::new(Status::default());
-        let is_forgotten = options.rebuild_index && recovery::forget_indexes(&folder)?;
+        let is_forgotten = options.is_restored || options.rebuild_index && recovery::forget_indexes(&folder)?;
         // Opening the checkpoint takes a while, most of it waiting.
         let (metadata, runs) = std::thread::scope(|scope| {
             let metadata = scope.spawn(|| recovery::metadata(&folder, is_forgotten, &status));

@@ -49,6 +49,9 @@ pub struct EmbeddedOptions {
     pub keys: Arc<KeyRing>,
     /// Makes the index files and the checkpoint again from what they were made of.
     pub rebuild_index: bool,
+    /// The folder was just made of a backup, which has no checkpoint: one is made from its
+    /// export, and nothing is said to be lost.
+    pub is_restored: bool,
     /// Free bytes below which deploys are refused; a tenth of the file system if that is
     /// less.
     pub space_low_bytes: u64,
@@ -94,6 +97,7 @@ impl Default for EmbeddedOptions {
             // Tests need not care.
             keys: Arc::new(if cfg!(test) { KeyRing::local() } else { KeyRing::none() }),
             rebuild_index: false,
+            is_restored: false,
             space_low_bytes: 1 << 30,
             space_full_bytes: 256 << 20,
         }

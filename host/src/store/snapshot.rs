@@ -11,6 +11,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 use super::export::Export;
 use super::folder::create_folder;
 use super::logfile::Purpose;
@@ -27,6 +29,8 @@ pub(super) const FOLDER: &str = "snapshots";
 pub struct Snapshot {
     /// What a data folder of it consists of.
     pub files: Vec<SnapshotFile>,
+    /// The moment.
+    pub taken_at: Timestamp,
     /// Workflows in it.
     pub workflows: u64,
     /// Runs in it.
@@ -57,6 +61,7 @@ impl Drop for Links {
 
 /// What the writer saw in one step.
 pub(super) struct Moment {
+    pub(super) taken_at: Timestamp,
     pub(super) metadata: metadata::Snapshot,
     /// Each with its bytes at that moment.
     pub(super) segments: Vec<(Arc<Segment>, u64)>,
@@ -96,7 +101,8 @@ pub(super) fn link(
         taken.link(&name, &path, None).map_err(failed)?;
     }
     let workflows = moment.metadata.kept.len() as u64;
-    Ok(Snapshot { files: taken.files, workflows, runs: moment.runs, _links: taken.links })
+    let Taken { links, files } = taken;
+    Ok(Snapshot { files, taken_at: moment.taken_at, workflows, runs: moment.runs, _links: links })
 }
 
 /// What a snapshot has so far.

@@ -487,11 +487,9 @@ pub(super) fn gaps(shared: &Shared) -> Result<Vec<String>> {
     let mut lines = Vec::new();
     for day in Purpose::Statistics.numbers(&shared.folder.statistics())? {
         let damaged = scan(shared, day, |_| {})?.gaps.into_iter();
-        lines.extend(
-            damaged.map(|gap| {
-                format!("statistics of day {day}: bytes {} to {} are damaged", gap.start, gap.end)
-            }),
-        );
+        lines.extend(damaged.map(|gap| {
+            format!("bytes {} to {} of the statistics of day {day} are damaged", gap.start, gap.end)
+        }));
     }
     Ok(lines)
 }

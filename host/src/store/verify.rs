@@ -77,7 +77,7 @@ fn verify_segment(shared: &Shared, segment: &Arc<Segment>, found: &mut Verificat
     .map_err(|source| StoreError::Io { action: format!("read segment {number}"), source })?;
     let damaged = scan.gaps.into_iter().chain((scan.end < end).then_some(scan.end..end));
     problems.extend(
-        damaged.map(|gap| format!("segment {number}: bytes {} to {} are damaged", gap.start, gap.end)),
+        damaged.map(|gap| format!("bytes {} to {} of segment {number} are damaged", gap.start, gap.end)),
     );
     for row in indexed.values().filter(|row| stored.get(&row.id) != Some(row)) {
         problems.push(format!("segment {number}: run {} is indexed but not there", row.id));

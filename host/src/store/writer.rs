@@ -11,6 +11,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use jiff::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::desk::{Desk, Left};
@@ -505,6 +506,7 @@ impl Writer {
         self.shared.status.check()?;
         let segments = self.shared.segments.list();
         Ok(Moment {
+            taken_at: Timestamp::now(),
             metadata: read(&self.shared.metadata).snapshot(),
             segments: segments.into_iter().map(|segment| (segment.clone(), segment.bytes())).collect(),
             runs: self.shared.segments.count_runs(),

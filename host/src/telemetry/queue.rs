@@ -16,6 +16,9 @@ use crate::store::{Enqueued, EventEnd, QueueFigures, Result, Settlement, StoreEr
 const ACCEPTED: [&str; 4] = ["new", "known", "full", "failed"];
 /// What can become of an attempt.
 const SETTLED: [&str; 6] = ["succeeded", "cancelled", "failed", "dead", "retried", "forgotten"];
+/// What can become of a try to tell a callback. `gone`: its receiver answered 410 and is told no
+/// more; `given-up`: no try was left; `again`: another one follows.
+const TOLD: [&str; 4] = ["told", "gone", "given-up", "again"];
 
 /// What the queue counts.
 #[derive(Debug)]
@@ -65,7 +68,7 @@ impl QueueMetrics {
         for result in SETTLED {
             metrics.settled.get_or_create_owned(&ResultLabels { result });
         }
-        for result in ["over", "again"] {
+        for result in TOLD {
             metrics.callbacks.get_or_create_owned(&ResultLabels { result });
         }
         metrics
@@ -101,9 +104,8 @@ impl QueueMetrics {
         self.redriven.inc_by(events);
     }
 
-    /// Counts a try to tell a callback; `is_over` when there will be no other.
-    pub fn callback_told(&self, is_over: bool) {
-        let result = if is_over { "over" } else { "again" };
+    /// Counts a try to tell a callback by its result: `told`, `gone`, `given-up` or `again`.
+    pub fn callback_told(&self, result: &'static str) {
         self.callbacks.get_or_create(&ResultLabels { result }).inc();
     }
 

@@ -109,7 +109,9 @@ pub(crate) fn ordered() -> [u8; 16] {
 
 /// A text that is no id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not an id: an id has 26 characters, digits and letters a to v")]
+#[error(
+    "{0:?} is not an id: an id has 26 characters, digits and letters a to v, the last one 0, 4, 8, c, g, k, o or s"
+)]
 pub struct IdError(pub String);
 
 #[cfg(test)]

@@ -77,6 +77,15 @@ fn a_restored_folder_answers_like_the_one_that_was_backed_up() {
     let runs = taken["runs"].as_u64().unwrap();
     assert!((11..=11 + calls).contains(&runs), "{runs} of 11 and {calls}");
     assert_eq!(taken["workflows"], 2);
+    // What had ended at its moment is in it, but for what was just being recorded.
+    let at: jiff::Timestamp = taken["taken_at"].as_str().unwrap().parse().unwrap();
+    let ended = ["echo", "settings"].map(|name| {
+        let list = host.run(&["runs", name, "--limit", "10000", "--json"]).json();
+        let ends = list["runs"].as_array().unwrap().iter().filter_map(|run| run["finished_at"].as_str());
+        ends.filter(|end| end.parse::<jiff::Timestamp>().unwrap() < at).count() as u64
+    });
+    let ended = ended.iter().sum::<u64>();
+    assert!(ended <= runs + 1, "{ended} had ended then, {runs} are in the backup");
     host.run(&["backup", backup]).failed(1, "is not empty");
     // What comes later is not in it.
     post(&settings, "{}");
@@ -86,6 +95,9 @@ fn a_restored_folder_answers_like_the_one_that_was_backed_up() {
     let data = data.to_str().unwrap();
     let restored = machine.run(&["restore", backup, "--data", data, "--json"]).json();
     assert_eq!(restored["runs"], runs);
+    let aside = std::fs::read_dir(machine.path("restored/metadata")).unwrap();
+    let aside: Vec<_> = aside.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    assert!(!aside.iter().any(|name| name.contains("broken")), "{aside:?}");
     machine.run(&["restore", backup, "--data", data]).failed(1, "is not empty");
     let serving = Going::start(machine.command(&["serve", "--data", data, "--listen", "127.0.0.1:0"]));
     serving.line_with("listening on");

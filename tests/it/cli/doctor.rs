@@ -85,6 +85,30 @@ fn damaged_index_is_found_and_made_again() {
 }
 
 #[test]
+fn a_flipped_bit_costs_one_run_and_is_said_once() {
+    let host = Host::start();
+    let url = host.run(&["deploy", &guest("echo"), "--kind", "catch"]).ok().trim().to_owned();
+    for _ in 0..9 {
+        assert_eq!(post(&url, &format!("{{\"a\":\"{}\"}}", "x".repeat(9_000))).0, 200);
+    }
+    let (data, Host { serving, machine, .. }) = (host.data(), host);
+    assert_eq!(serving.terminate(), Some(0));
+    let segment = data.join("runs/00000001.seg");
+    let mut bytes = std::fs::read(&segment).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 4;
+    std::fs::write(&segment, bytes).unwrap();
+
+    let found = machine.run(&["doctor"]);
+    assert_eq!((found.exit, found.stderr.as_str()), (Some(1), "error: 1 problem found\n"), "{found:#?}");
+    assert_eq!(found.stdout.matches("of segment 1 are damaged").count(), 1, "{found:#?}");
+    assert!(found.stdout.contains("all else is whole; a backup from before has it"), "{found:#?}");
+    let host = Host::over(machine, &data);
+    let runs = host.run(&["runs", "echo", "--json"]).json();
+    assert_eq!(runs["runs"].as_array().unwrap().len(), 8);
+}
+
+#[test]
 fn a_folder_that_is_not_there_is_a_problem() {
     let machine = Machine::new();
     let ended = machine.run(&["doctor", "--data", "/nonexistent"]);

@@ -76,7 +76,10 @@ fn callback_is_told_signed_and_again_until_it_is_taken() {
     let (second, again) = receiver.take(204);
     assert_eq!((header(&second, "webhook-id"), again), (run, body), "the same, told once more");
     crate::support::wait::until("the end of it", || super::metric(&host, "tidegate_queue_notifying ") == 0);
-    assert_eq!(super::metric(&host, "tidegate_queue_callbacks_total{result=\"again\"}"), 1);
+    for (result, times) in [("again", 1), ("told", 1), ("given-up", 0)] {
+        let name = format!("tidegate_queue_callbacks_total{{result=\"{result}\"}}");
+        assert_eq!(super::metric(&host, &name), times, "{result}");
+    }
 }
 
 #[test]
@@ -90,8 +93,17 @@ fn callback_goes_only_where_workflow_and_policy_let_it() {
     // The workflow names it; the address is private all the same.
     call(&format!("http://{}/", receiver.address())).expect(202);
     crate::support::wait::until("the callback to be given up", || {
-        super::metric(&host, "tidegate_queue_callbacks_total{result=\"over\"}") == 1
+        super::metric(&host, "tidegate_queue_callbacks_total{result=\"given-up\"}") == 1
     });
+    let hosts = |host_name: &str| json!({ "endpoint": { "callback_hosts": [host_name] } });
+    for wrong in ["127.0.0.1:80", "http://a.example", "me@a.example", "a b", ""] {
+        let reply =
+            host.request("PATCH", "/api/v1/workflows/echo").json(&hosts(wrong)).send(host.api).expect(422);
+        assert!(reply.field("message").starts_with("endpoint.callback_hosts"), "{wrong}");
+    }
+    for right in ["*", "a.example", "10.0.0.1", "[2001:db8::1]"] {
+        host.request("PATCH", "/api/v1/workflows/echo").json(&hosts(right)).send(host.api).expect(200);
+    }
     receiver.0.set_nonblocking(true).unwrap();
     assert!(receiver.0.accept().is_err(), "nothing came");
 }

@@ -44,7 +44,27 @@ fn spinning_run_of_a_caller_who_waits_is_cancelled() {
     assert_eq!(cancel(&host, id).expect(200).json()["status"], "cancelled");
     let reply = connection.reply().unwrap().expect(503);
     assert_eq!((reply.field("code").as_str(), reply.header("tidegate-fault")), ("cancelled", Some("host")));
-    assert_eq!(super::metric(&host, "tidegate_instances_in_use"), 0);
+    // Its instance is given back behind its caller's reply, as any.
+    crate::support::wait::until("its place", || super::metric(&host, "tidegate_instances_in_use") == 0);
+    let run = ended(&host, id);
+    assert!(run["usage"]["cpu_us"].as_u64() > Some(0), "what it used is on record: {run}");
+    assert!(run["usage"]["memory_peak_bytes"].as_u64() > Some(0), "{run}");
+    assert_ne!(run["inputs"]["random_seed"], json!("0".repeat(64)), "{run}");
+}
+
+#[test]
+fn cancelled_run_keeps_what_it_had_done() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap();
+    let host = Host::with(&[("egress.allow_private", &address.to_string())]);
+    let outbound = host.deploy("outbound", "catch", "outbound");
+    let (event, _) = accepted(&host, &outbound, &json!({ "url": format!("http://{address}/a") }));
+    let _called = silent.accept().unwrap();
+    assert_eq!(cancel(&host, &event).expect(200).json()["status"], "cancelled");
+    let run = ended(&host, &event);
+    let exchanges = run["exchanges"].as_array().unwrap();
+    assert_eq!((exchanges.len(), exchanges[0]["url"].as_str()), (1, Some(&*format!("http://{address}/a"))));
+    assert!(exchanges[0]["error"].is_string(), "it was given up: {run}");
 }
 
 #[test]

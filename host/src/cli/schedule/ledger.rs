@@ -70,7 +70,8 @@ pub(crate) fn run(args: &LedgerArgs, context: &mut Context) -> Result<()> {
         let cells = [
             Shown::from(short_time(tick.due, now, &out.zone)),
             Shown::toned(tick.state.word(), tone(tick.state)),
-            duration(tick.lateness_ms).into(),
+            // It is known when it starts.
+            Shown::maybe((tick.state != TickState::Claimed).then(|| duration(tick.lateness_ms))),
             Shown::toned(tick.run, Tone::Dim),
         ];
         table.row(name.into_iter().chain(cells));

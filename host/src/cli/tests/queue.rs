@@ -79,12 +79,21 @@ fn many_runs_are_replayed_by_filter_and_one_on_a_version() {
         "failed",
         "--since",
         "2025-06-01T00:00:00Z",
+        "--until",
+        "2025-06-02T00:00:00Z",
+        "--trigger",
+        "catch",
+        "--text",
+        "time-out",
         "--limit",
         "5",
     ];
     insta::assert_snapshot!(tidegate(&host, "", &arguments).page());
     let sent = host.received()[0].json();
     assert_eq!((&sent["statuses"], &sent["limit"]), (&json!(["failed"]), &json!(5)));
+    assert_eq!((&sent["trigger"], &sent["text"]), (&json!("catch"), &json!("time-out")));
+    assert_eq!(sent["since"], "2025-06-01T00:00:00Z");
+    assert_eq!(sent["until"], "2025-06-02T00:00:00Z");
     assert_eq!(tidegate(&host, "", &["replay", "--workflow", "sync"]).stderr, "no run matches\n");
     assert_eq!(tidegate(&host, "", &["replay", RUN_ID, "--version", "2"]).exit, 0);
     assert_eq!(host.lines()[2], format!("POST /api/v1/runs/{RUN_ID}/replay?version=2"));

@@ -8,7 +8,6 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
 use bytes::Bytes;
-use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 use tokio_stream::StreamExt as _;
@@ -85,7 +84,7 @@ fn write(
     let manifest = BackupManifest {
         format: BACKUP_FORMAT,
         tidegate: env!("CARGO_PKG_VERSION").to_owned(),
-        taken_at: Timestamp::now(),
+        taken_at: snapshot.taken_at,
         workflows: snapshot.workflows,
         runs: snapshot.runs,
         files,

@@ -216,7 +216,7 @@ pub(in crate::store) fn verify(folder: &Path, salt: Salt) -> Result<Vec<String>>
         let scan = frame::scan(&read.file, range, read.salt, |_| {})
             .map_err(|source| StoreError::Io { action: format!("read queue file {number}"), source })?;
         let place = |gap: &std::ops::Range<u64>| {
-            format!("queue file {number}: bytes {} to {} are damaged", gap.start, gap.end)
+            format!("bytes {} to {} of queue file {number} are damaged", gap.start, gap.end)
         };
         problems.extend(scan.gaps.iter().map(place));
     }
