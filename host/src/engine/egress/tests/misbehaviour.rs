@@ -7,7 +7,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use super::server::{Server, drain, read_head};
-use super::{FakeDns, Guest, channel, egress, egress_with, request, soon};
+use super::{FakeDns, Guest, channel, egress, egress_with, request, soon, word_of};
 use crate::workflow::WorkflowId;
 
 const HEAD: &str = "HTTP/1.1 200 OK\r\n";
@@ -190,6 +190,28 @@ async fn a_body_that_stalls_is_given_up() {
     let result = soon(guest.get(&server.url("/"))).await;
     guest.assert_failed(result, "connection-read-timeout");
     assert_eq!(guest.last().response_bytes, 3);
+}
+
+#[tokio::test]
+async fn a_guests_timeout_of_zero_ends_its_request_and_nothing_else() {
+    let server = Server::raw(|_, mut stream| async move {
+        read_head(&mut stream).await;
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhel").await.unwrap();
+        drain(&mut stream).await;
+    })
+    .await;
+    // What is zero may be there at once all the same: then the body's silence ends it.
+    let pause = Some(Duration::from_millis(50));
+    let zero = Some(Duration::ZERO);
+    for (connect, first_byte, between) in [(zero, pause, pause), (pause, zero, pause), (pause, pause, zero)] {
+        let mut guest = Guest::new(&egress(&[&server.entry()]));
+        guest.options.connect_timeout = connect;
+        guest.options.first_byte_timeout = first_byte;
+        guest.options.between_bytes_timeout = between;
+        let result = soon(guest.get(&server.url("/"))).await;
+        let word = result.as_ref().map_or_else(word_of, |response| response.status().to_string());
+        assert!(word.ends_with("-timeout"), "{connect:?} {first_byte:?} {between:?}: {word}");
+    }
 }
 
 #[tokio::test]
