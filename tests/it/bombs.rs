@@ -145,6 +145,31 @@ fn bombs_are_stopped_at_a_limit_and_others_are_answered_meanwhile() {
 }
 
 #[test]
+fn compilations_together_take_half_of_the_cores() {
+    let host = Host::with(&[("engine.compile_timeout_ms", "3000"), ("engine.compiles_max", "4")]);
+    host.create(&json!({ "name": "w", "kind": "catch" }));
+    let bomb = bomb(&nesting());
+    let half = (std::thread::available_parallelism().unwrap().get() / 2).max(1);
+    let mut most = 0;
+    std::thread::scope(|scope| {
+        let uploads: Vec<_> = (0..4).map(|_| scope.spawn(|| host.upload("w", WASM, &bomb))).collect();
+        while uploads.iter().any(|upload| !upload.is_finished()) {
+            let threads = |pid: u32| {
+                let environment = std::fs::read_to_string(format!("/proc/{pid}/environ")).ok()?;
+                // Between its fork and its program, it has the host's.
+                environment.trim_end_matches('\0').strip_prefix("RAYON_NUM_THREADS=")?.parse::<usize>().ok()
+            };
+            let all: usize = host.children().into_iter().filter_map(threads).sum();
+            assert!(all <= half, "{all} threads compile on {half} cores");
+            most = most.max(all);
+        }
+        uploads.into_iter().for_each(|upload| drop(upload.join().unwrap().expect(422)));
+    });
+    // Several share it as far as it can be divided.
+    assert!(most > half / 2, "they take {most} of {half}");
+}
+
+#[test]
 fn a_compilation_has_so_much_memory_and_no_more() {
     let host = Host::with(&[("engine.compile_memory_bytes_max", "2200000000")]);
     host.create(&json!({ "name": "w", "kind": "catch" }));

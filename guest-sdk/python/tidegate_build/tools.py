@@ -21,6 +21,22 @@ class Tools:
     def __init__(self, folder):
         self.python = folder / "bin" / "python"
         self.componentize = folder / "bin" / "componentize-py"
+        self._complete = folder / "complete"
+
+    def are_usable(self):
+        """Whether they are complete, and neither they nor their Python were moved since.
+
+        The programs of a virtual environment know the path at which it was made.
+        """
+        try:
+            made_at = self._complete.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return False
+        return made_at == str(self.python) and self.python.exists()
+
+    def seal(self):
+        """Notes that they are complete."""
+        self._complete.write_text(str(self.python), encoding="utf-8")
 
 
 @contextlib.contextmanager
@@ -48,7 +64,7 @@ def install(cache):
     digest = hashlib.sha256(REQUIREMENTS.read_bytes()).hexdigest()[:12]
     folder = cache / f"python-tools-{version}-{digest}"
     tools = Tools(folder)
-    if (folder / "complete").exists():
+    if tools.are_usable():
         return tools
     shutil.rmtree(folder, ignore_errors=True)
     with step("creating a virtual environment for the build"):
@@ -64,7 +80,7 @@ def install(cache):
             raise BuildError(
                 "tools", f"componentize-py cannot be installed:\n{tail(error.output)}"
             ) from None
-    (folder / "complete").touch()
+    tools.seal()
     return tools
 
 

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 use wasmtime::{Config, OptLevel, RegallocAlgorithm};
 
 use super::InstallError;
@@ -192,11 +192,16 @@ impl CompileError {
 }
 
 impl Compiler {
-    /// Validates and compiles a component that was scanned.
+    /// Validates and compiles a component that was scanned, in a child on so many threads.
     ///
     /// # Errors
     /// [`ScanError::Invalid`], or why it cannot be compiled.
-    pub(super) async fn compile(&self, wasm: Bytes, steps: Steps) -> Result<Compiled, InstallError> {
+    pub(super) async fn compile(
+        &self,
+        wasm: Bytes,
+        steps: Steps,
+        threads: usize,
+    ) -> Result<Compiled, InstallError> {
         match self {
             Compiler::InProcess(effort) => {
                 let effort = *effort;
@@ -209,7 +214,7 @@ impl Compiler {
             Compiler::Child { program, timeout, memory_bytes_max: child_bytes_max } => {
                 let bounds = Bounds {
                     memory_bytes_max: *child_bytes_max,
-                    cpu_seconds_max: (timeout.as_secs() + 1) * compile_threads(),
+                    cpu_seconds_max: (timeout.as_secs() + 1) * threads as u64,
                 };
                 let mut command = Command::new(program);
                 command
@@ -219,32 +224,29 @@ impl Compiler {
                     .args(steps.fuse.then_some("--fuse"))
                     .args(steps.in_place.then_some("--in-place"))
                     .env_clear()
-                    .env("RAYON_NUM_THREADS", compile_threads().to_string())
+                    .env("RAYON_NUM_THREADS", threads.to_string())
                     .current_dir("/")
                     .stdin(Stdio::piped())
                     .stdout(Stdio::piped())
                     .stderr(Stdio::piped())
                     .kill_on_drop(true);
-                let finished = tokio::time::timeout(*timeout, talk(command, wasm, bounds)).await;
-                let output = finished.map_err(|_| CompileError::Timeout(*timeout))??;
+                let mut child = command.spawn().map_err(CompileError::Run)?;
+                let finished = tokio::time::timeout(*timeout, talk(&mut child, wasm, bounds)).await;
+                let Ok(output) = finished else {
+                    // Gone before the next one begins: its memory takes a while to give back.
+                    child.kill().await.map_err(CompileError::Run)?;
+                    return Err(CompileError::Timeout(*timeout).into());
+                };
+                let output = output?;
                 let refused = || CompileError::Refused("the compiler gave no result".to_owned());
-                Ok(Compiled::read(output).ok_or_else(refused)?)
+                // It moves the artefact, which can be large: not on a thread that answers calls.
+                Ok(super::blocking(move || Compiled::read(output)).await?.ok_or_else(refused)?)
             }
         }
     }
 }
 
-fn cores() -> u64 {
-    std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64)
-}
-
-/// Half of the cores, so that a deploy leaves the other half to the runs.
-fn compile_threads() -> u64 {
-    (cores() / 2).max(1)
-}
-
-async fn talk(mut command: Command, wasm: Bytes, bounds: Bounds) -> Result<Vec<u8>, InstallError> {
-    let mut child = command.spawn().map_err(CompileError::Run)?;
+async fn talk(child: &mut Child, wasm: Bytes, bounds: Bounds) -> Result<Vec<u8>, InstallError> {
     let mut stdin = child.stdin.take().expect("stdin is piped");
     let stdout = child.stdout.take().expect("stdout is piped");
     let stderr = child.stderr.take().expect("stderr is piped");

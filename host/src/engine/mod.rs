@@ -293,7 +293,7 @@ impl Engine {
         let _compiling = place.compiler().await;
         let began = Instant::now();
         let steps = Steps { fuse: self.fuse, in_place: self.in_place.is_some() };
-        let compiled = self.compiler.compile(wasm, steps).await;
+        let compiled = self.compiler.compile(wasm, steps, self.compiles.threads()).await;
         let word = match &compiled {
             Ok(_) => "compiled",
             Err(InstallError::Compile(error)) => error.word(),

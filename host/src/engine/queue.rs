@@ -1,5 +1,5 @@
-//! The queue in front of the compiler: how many uploads may wait, and how many are worked
-//! on at the same time.
+//! The queue in front of the compiler: how many uploads may wait, how many are worked on at
+//! the same time, and how much of the machine those take together.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -7,9 +7,30 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::compile::CompileError;
 
+/// What compilations may take of the machine: half of the cores, however many there are of
+/// them, so that runs have the other half. Four with two threads each make a hello's p99 on
+/// four cores twice what it is without; two threads in all, no difference (tests/bench, case
+/// `hostile`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Share {
+    /// Compilations at the same time.
+    compiles: usize,
+    /// Threads of each.
+    threads: usize,
+}
+
+impl Share {
+    fn of(cores: usize, compiles_max: usize) -> Self {
+        let half = (cores / 2).max(1);
+        let compiles = compiles_max.clamp(1, half);
+        Self { compiles, threads: half / compiles }
+    }
+}
+
 /// Lets few in at the same time, and few wait.
 pub(super) struct CompileQueue {
     permits: Semaphore,
+    threads: usize,
     /// Uploads between their arrival and their end.
     inside: AtomicUsize,
     inside_max: usize,
@@ -19,11 +40,21 @@ pub(super) struct CompileQueue {
 pub(super) struct Place<'a>(&'a CompileQueue);
 
 impl CompileQueue {
-    /// A queue for `compiles_max` compilations at the same time, and `waiting_max` uploads
-    /// that wait for one.
+    /// A queue for `compiles_max` compilations at the same time, or fewer where half of the
+    /// cores is less, and `waiting_max` uploads that wait for one, in the order in which they
+    /// came.
     pub(super) fn new(compiles_max: usize, waiting_max: usize) -> Self {
-        let inside_max = compiles_max.saturating_add(waiting_max);
-        Self { permits: Semaphore::new(compiles_max), inside: AtomicUsize::new(0), inside_max }
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self::shared(Share::of(cores, compiles_max), compiles_max.saturating_add(waiting_max))
+    }
+
+    fn shared(Share { compiles, threads }: Share, inside_max: usize) -> Self {
+        Self { permits: Semaphore::new(compiles), threads, inside: AtomicUsize::new(0), inside_max }
+    }
+
+    /// Threads that one compilation may have.
+    pub(super) fn threads(&self) -> usize {
+        self.threads
     }
 
     /// A place for an upload, which is taken before anything of it is looked at.
@@ -64,6 +95,33 @@ mod tests {
     use futures::FutureExt as _;
 
     use super::*;
+
+    #[test]
+    fn all_compilations_together_take_half_of_the_cores() {
+        for cores in 1..=128 {
+            for compiles_max in [1, 2, 3, 4, 7, 64, usize::MAX] {
+                let share = Share::of(cores, compiles_max);
+                assert!(share.compiles >= 1 && share.compiles <= compiles_max, "{cores} {share:?}");
+                assert!(share.threads >= 1, "{cores} {share:?}");
+                assert!(share.compiles * share.threads <= (cores / 2).max(1), "{cores} {share:?}");
+            }
+            assert_eq!(Share::of(cores, 1), Share { compiles: 1, threads: (cores / 2).max(1) });
+        }
+        assert_eq!(Share::of(4, 4), Share { compiles: 2, threads: 1 });
+        assert_eq!(Share::of(16, 4), Share { compiles: 4, threads: 2 });
+    }
+
+    #[test]
+    fn who_waits_is_compiled_in_the_order_in_which_it_came() {
+        let queue = CompileQueue::shared(Share { compiles: 1, threads: 1 }, 3);
+        let places: Vec<_> = (0..3).map(|_| queue.enter_unbounded()).collect();
+        let first = places[0].compiler().now_or_never();
+        let mut waiting: Vec<_> = places[1..].iter().map(|place| Box::pin(place.compiler())).collect();
+        assert!(waiting.iter_mut().all(|one| one.now_or_never().is_none()));
+        drop(first);
+        assert!((&mut waiting[1]).now_or_never().is_none(), "who came first goes first");
+        assert!((&mut waiting[0]).now_or_never().is_some());
+    }
 
     #[test]
     fn so_many_wait_and_no_more_and_places_come_back() {
