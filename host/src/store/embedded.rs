@@ -97,7 +97,7 @@ impl EmbeddedStore {
         check_keys(path, &metadata.metadata, &options.keys)?;
         if folder.is_older() {
             metadata = migration::encrypt_settings(&folder, metadata, &options.keys)?;
-            folder.taken_over()?;
+            folder.taken_over(&status)?;
         }
         let ledger = recovery::ledger(&runs, &metadata.metadata)?;
         let blobs = Blobs::open(folder.components())?;
