@@ -60,6 +60,16 @@ impl Host {
         Request::new(method, path).header("authorization", &bearer).json(body).send(self.address)
     }
 
+    /// A new version of the workflow `hello`.
+    fn upload(&self, guest: &str) {
+        let bearer = format!("Bearer {}", self.token);
+        Request::new("POST", "/api/v1/workflows/hello/versions")
+            .header("authorization", &bearer)
+            .body("application/wasm", guests::component(guest))
+            .send(self.address)
+            .expect(201);
+    }
+
     /// A browser without a session.
     fn stranger(&self) -> Browser<'_> {
         Browser { host: self, cookie: None }
@@ -83,12 +93,7 @@ impl Host {
             .expect(201);
         let pull = json!({ "name": "ticks", "kind": "pull", "schedules": [{ "every": "1h" }] });
         self.api("POST", "/api/v1/workflows", &pull).expect(201);
-        let bearer = format!("Bearer {}", self.token);
-        Request::new("POST", "/api/v1/workflows/hello/versions")
-            .header("authorization", &bearer)
-            .body("application/wasm", guests::component("hello"))
-            .send(self.address)
-            .expect(201);
+        self.upload("hello");
         self.api("PATCH", "/api/v1/workflows/hello/settings", &json!({ "KEY": "a secret value" }))
             .expect(200);
         self.api("POST", "/api/v1/workflows/hello/runs", &json!({})).expect(200);
@@ -320,6 +325,36 @@ fn members_see_and_do_what_accounts_allow() {
     // Disabled, the session is over.
     admin.post("/users", &[("action", "disable"), ("login", "ada")]).expect(200);
     member.get("/workflows").expect(303);
+}
+
+#[test]
+fn a_run_is_run_again_on_the_version_that_is_chosen() {
+    let host = Host::start();
+    let admin = host.with_workflows();
+    let newest = || {
+        let runs = host.api("GET", "/api/v1/workflows/hello/runs?limit=1", &json!({})).json();
+        runs["runs"][0].clone()
+    };
+    let first = newest()["id"].as_str().unwrap().to_owned();
+    let page = format!("/runs/{first}");
+    assert!(!admin.get(&page).expect(200).text().contains("name=\"version\""), "there is one only");
+    host.upload("echo");
+    let shown = admin.get(&page).expect(200).text();
+    assert_eq!(shown.matches("On version 1<").count(), 2, "as it was, and edited: {shown}");
+    assert!(shown.contains("Settings handed over") && shown.contains("<code>KEY</code>"), "{shown}");
+
+    let again = |fields: &[(&str, &str)]| admin.post(&format!("{page}/again"), fields);
+    for (fields, version) in [
+        (&[("version", "1")][..], 1),
+        (&[("version", "")], 2),
+        (&[("edited", "1"), ("method", "POST"), ("path", "/"), ("version", "1")], 1),
+    ] {
+        again(fields).expect(303);
+        let run = newest();
+        assert_eq!((&run["version"], &run["replay_of"]), (&json!(version), &json!(first)), "{fields:?}");
+    }
+    assert!(again(&[("version", "9")]).expect(404).text().contains("ersion 9 of the workflow hello"));
+    assert!(again(&[("version", "x")]).expect(422).text().contains("is no number"));
 }
 
 #[test]

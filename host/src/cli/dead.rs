@@ -75,7 +75,7 @@ fn list(args: &ListArgs, context: &mut Context) -> Result<()> {
     let mut table = Table::new([
         Column::text("EVENT"),
         Column::text("WORKFLOW").cut(),
-        Column::text("STATUS"),
+        Column::text("STATUS").spare(),
         Column::text("FAULT"),
         Column::text("GIVEN UP"),
         Column::number("TRIES").spare(),

@@ -59,7 +59,8 @@ pub(crate) fn run(args: &LogsArgs, context: &mut Context) -> Result<()> {
         }
         return out.json(&json!({"runs": with_logs}));
     }
-    let mut tail = Tail { client: &client, query, printed: BTreeSet::new(), began: Timestamp::now() };
+    let (name, printed, began) = (&args.name, BTreeSet::new(), Timestamp::now());
+    let mut tail = Tail { client: &client, name, query, printed, began };
     if args.follow {
         return tail.follow(out);
     }
@@ -73,6 +74,7 @@ pub(crate) fn run(args: &LogsArgs, context: &mut Context) -> Result<()> {
 /// Prints the log of each run once.
 struct Tail<'a> {
     client: &'a Client,
+    name: &'a WorkflowName,
     query: Query<'a>,
     /// What was printed, bounded by [`Tail::forget`].
     printed: BTreeSet<RunId>,
@@ -82,7 +84,7 @@ struct Tail<'a> {
 impl Tail<'_> {
     fn follow(&mut self, out: &mut Output) -> Result<()> {
         // The first connection must succeed: a wrong address is an error, not a pause.
-        let path = format!("/api/v1/events?workflow={}", self.query.name);
+        let path = format!("/api/v1/events?workflow={}", self.name);
         let mut stream = self.client.events(&path)?;
         self.print_recent(out)?;
         let mut backoff = BACKOFF_MIN;
@@ -127,10 +129,17 @@ impl Tail<'_> {
 
     /// The runs that ended while nobody listened.
     fn catch_up(&mut self, out: &mut Output) -> Result<()> {
-        let query = Query::newest(self.query.name, CATCH_UP_RUNS);
-        let runs = pages(self.client, &query)?.runs;
+        let query = Query::newest(self.name, CATCH_UP_RUNS);
+        let runs = pages(self.client, &query)?.runs.into_iter().map(Value::Object);
+        let runs = runs.map(serde_json::from_value).collect::<std::result::Result<Vec<RunView>, _>>()?;
+        // There are more than were asked for: those between the last one that was printed and
+        // the oldest of these.
+        let oldest = runs.last().filter(|_| runs.len() == CATCH_UP_RUNS);
+        if oldest.is_some_and(|run| run.accepted_at >= self.began && !self.printed.contains(&run.id)) {
+            out.warning("runs end faster than they can be shown: some are left out here");
+            out.hint(format!("`tidegate runs {}` has all of them", self.name));
+        }
         for run in runs.into_iter().rev() {
-            let run: RunView = serde_json::from_value(Value::Object(run))?;
             if run.finished_at.is_some_and(|finished| finished >= self.began) {
                 self.print_run(&run, out)?;
             }
@@ -140,7 +149,7 @@ impl Tail<'_> {
 
     fn print_event(&mut self, data: &str, out: &mut Output) -> Result<()> {
         let RunEvent { run } = serde_json::from_str(data)?;
-        if run.workflow == *self.query.name { self.print_run(&run, out) } else { Ok(()) }
+        if run.workflow == *self.name { self.print_run(&run, out) } else { Ok(()) }
     }
 
     fn print_run(&mut self, run: &RunView, out: &mut Output) -> Result<()> {

@@ -14,11 +14,11 @@ use crate::api::RunView;
 use crate::run::{Status, Trigger};
 use crate::workflow::WorkflowName;
 
-/// List a workflow's runs, newest first
+/// List the runs of a workflow or of all, newest first
 #[derive(Debug, Args)]
 pub(crate) struct RunsArgs {
-    /// The workflow
-    name: WorkflowName,
+    /// The workflow; left out, all of them
+    name: Option<WorkflowName>,
     /// Only runs with this status
     #[arg(long)]
     status: Option<Status>,
@@ -47,8 +47,8 @@ const PAGE: usize = 100;
 /// Which runs are asked for.
 #[derive(Clone, Copy)]
 pub(crate) struct Query<'a> {
-    /// Of this workflow.
-    pub(crate) name: &'a WorkflowName,
+    /// Of this workflow, or of all.
+    pub(crate) name: Option<&'a WorkflowName>,
     /// With this status.
     pub(crate) status: Option<Status>,
     /// Accepted at or after this instant.
@@ -66,7 +66,7 @@ pub(crate) struct Query<'a> {
 impl<'a> Query<'a> {
     /// The newest runs of a workflow.
     pub(crate) fn newest(name: &'a WorkflowName, limit: usize) -> Self {
-        Self { name, status: None, since: None, until: None, trigger: None, text: None, limit }
+        Self { name: Some(name), status: None, since: None, until: None, trigger: None, text: None, limit }
     }
 }
 
@@ -95,7 +95,7 @@ pub(crate) fn run(args: &RunsArgs, context: &mut Context) -> Result<()> {
     let until = time_argument("--until", args.until.as_deref())?;
     let client = context.client()?;
     let query = Query {
-        name: &args.name,
+        name: args.name.as_ref(),
         status: args.status,
         since,
         until,
@@ -115,20 +115,24 @@ pub(crate) fn run(args: &RunsArgs, context: &mut Context) -> Result<()> {
         return Ok(());
     }
     let now = Timestamp::now();
-    let mut table = Table::new([
-        Column::text("RUN"),
+    let is_of_all = args.name.is_none();
+    let name = is_of_all.then_some(Column::text("WORKFLOW").cut());
+    // The name comes before these.
+    let further = |column: Column| if is_of_all { column.spare() } else { column };
+    let columns = [
         Column::text("STATUS"),
-        Column::text("TRIGGER"),
+        further(Column::text("TRIGGER")),
         Column::text("STARTED"),
-        Column::number("DURATION"),
+        further(Column::number("DURATION")),
         Column::number("REPLY").spare(),
         Column::number("VERSION").spare(),
-    ]);
+    ];
+    let mut table = Table::new([Column::text("RUN")].into_iter().chain(name).chain(columns));
     for run in runs {
         let run: RunView = serde_json::from_value(Value::Object(run))?;
         let note = fault_line(&run).map(|line| Shown::toned(line, Tone::Dim));
+        let name = is_of_all.then(|| Shown::toned(&run.workflow, Tone::Bold));
         let cells = [
-            Shown::from(run.id),
             status(run.status),
             run.trigger.as_str().into(),
             short_time(run.started_at.unwrap_or(run.accepted_at), now, &out.zone).into(),
@@ -136,7 +140,7 @@ pub(crate) fn run(args: &RunsArgs, context: &mut Context) -> Result<()> {
             Shown::maybe(run.reply_status),
             Shown::maybe(run.version),
         ];
-        table.row_with(cells, note);
+        table.row_with([Shown::from(run.id)].into_iter().chain(name).chain(cells), note);
     }
     table.print(out)?;
     if next.is_some() {
@@ -185,8 +189,12 @@ pub(crate) fn pages(client: &Client, query: &Query<'_>) -> Result<Page> {
     let mut cursor: Option<Value> = None;
     loop {
         let wanted = (query.limit - runs.len()).min(PAGE);
+        let path = match query.name {
+            Some(name) => format!("/api/v1/workflows/{name}/runs"),
+            None => "/api/v1/runs".to_owned(),
+        };
         let path = with_query(
-            &format!("/api/v1/workflows/{}/runs", query.name),
+            &path,
             &[
                 ("status", query.status.map(|status| status.to_string())),
                 ("since", query.since.map(|since| since.to_string())),

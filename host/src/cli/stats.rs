@@ -22,7 +22,7 @@ pub(crate) struct StatsArgs {
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
     /// Minutes of one line
-    #[arg(long, value_name = "MINUTES", value_parser = clap::value_parser!(u32).range(1..=527_040))]
+    #[arg(long, value_name = "MINUTES", value_parser = clap::value_parser!(u32).range(1..=i64::from(STEP_MINUTES_MAX)))]
     step: Option<u32>,
     #[command(flatten)]
     format: Format,
@@ -30,13 +30,15 @@ pub(crate) struct StatsArgs {
 
 /// Lines of a listing when no step is named.
 const LINES: i64 = 24;
+/// The longest step that the API takes, in minutes: a leap year.
+const STEP_MINUTES_MAX: u32 = 527_040;
 
 /// Shows statistics.
 pub(crate) fn run(args: &StatsArgs, context: &mut Context) -> Result<()> {
     let now = Timestamp::now();
     let since = since_argument(args.since.as_deref())?;
     let minutes = since.map_or(24 * 60, |since| (now.as_second() - since.as_second()) / 60);
-    let step = args.step.map_or((minutes / LINES).max(1), i64::from);
+    let step = args.step.map_or((minutes / LINES).clamp(1, STEP_MINUTES_MAX.into()), i64::from);
     let path = match &args.name {
         Some(name) => format!("/api/v1/workflows/{name}/statistics"),
         None => "/api/v1/statistics".to_owned(),

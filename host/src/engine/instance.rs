@@ -20,7 +20,7 @@ use super::lanes::Lane;
 use super::log::Log;
 use super::memory::{Account, NoMemory};
 use super::program::{Form, Program};
-use super::slots::witnessed;
+use super::slots::{Occupant, witnessed};
 use super::state::{State, changes_of};
 use super::sweep::Sweeper;
 use super::{Engine, Permit};
@@ -30,6 +30,8 @@ use crate::run::{Fault, FaultKind, Level, Stream, Usage};
 const HOSTCALL_FUEL: usize = 8 << 20;
 /// Handles of the component model that one instance may hold.
 const COMPONENT_HANDLES_MAX: usize = 4096;
+/// Of what is asked of a component, and runs of one that has one program: no program is there.
+const NOBODY: Occupant = Occupant(0);
 /// Longest message of a fault, in bytes.
 const MESSAGE_BYTES_MAX: usize = 4096;
 /// Longest trace of a fault, in bytes.
@@ -97,23 +99,32 @@ pub(super) async fn run(
     let trigger = call.input.into_trigger(call.attempt);
 
     let mut instantiated = span.started;
-    let guest = async {
-        match &program.form {
-            Form::Workflow(pre) => {
-                let instance = program.instantiate(pre.instantiate_async(&mut store)).await?;
-                instantiated = Instant::now();
-                instance.call_workflow(&mut store, &trigger, &settings).await
+    let (ended, cpu) = {
+        // Pinned here and handed on by reference, as all large futures on this way: each layer
+        // that takes one by value makes room for it twice, and every run allocates that.
+        let guest = pin!(async {
+            match &program.form {
+                Form::Workflow(pre) => {
+                    let instance =
+                        program.instantiate(NOBODY, pin!(pre.instantiate_async(&mut store))).await?;
+                    instantiated = Instant::now();
+                    instance.call_workflow(&mut store, &trigger, &settings).await
+                }
+                Form::Runtime(pre) => {
+                    let source = call
+                        .source
+                        .as_ref()
+                        .ok_or_else(|| wasmtime::Error::msg("no program was handed over"))?;
+                    let occupant = Occupant(Arc::as_ptr(source).addr());
+                    let instance =
+                        program.instantiate(occupant, pin!(pre.instantiate_async(&mut store))).await?;
+                    instantiated = Instant::now();
+                    instance.call_run(&mut store, &source.code, &trigger, &settings).await
+                }
             }
-            Form::Runtime(pre) => {
-                let source =
-                    call.source.as_ref().ok_or_else(|| wasmtime::Error::msg("no program was handed over"))?;
-                let instance = program.instantiate(pre.instantiate_async(&mut store)).await?;
-                instantiated = Instant::now();
-                instance.call_run(&mut store, &source.code, &trigger, &settings).await
-            }
-        }
+        });
+        metered(span, call.limits.cpu_max, &lane, stop, witnessed(guest)).await
     };
-    let (ended, cpu) = metered(span, call.limits.cpu_max, &lane, stop, witnessed(guest)).await;
     let finished = Instant::now();
 
     let end = match ended {
@@ -158,20 +169,22 @@ pub(super) async fn ask(
     // Importing a program must not call anybody.
     let lane = engine.lanes.lane();
     let mut store = new_store(engine, program, span, &chance, &log, &call, text, Open::No, &lane);
-    let guest = async {
-        let instance = program.instantiate(pre.instantiate_async(&mut store)).await?;
-        Ok(match question {
-            Question::Describe => Answer::Description(instance.call_describe(&mut store).await?),
-            Question::Compile { file, source } => {
-                Answer::Compiled(instance.call_compile(&mut store, file, source).await?)
-            }
-            Question::Check { code, kind } => {
-                Answer::Checked(instance.call_check(&mut store, code, kind).await?)
-            }
-        })
+    let (ended, _) = {
+        let guest = pin!(async {
+            let instance = program.instantiate(NOBODY, pin!(pre.instantiate_async(&mut store))).await?;
+            Ok(match question {
+                Question::Describe => Answer::Description(instance.call_describe(&mut store).await?),
+                Question::Compile { file, source } => {
+                    Answer::Compiled(instance.call_compile(&mut store, file, source).await?)
+                }
+                Question::Check { code, kind } => {
+                    Answer::Checked(instance.call_check(&mut store, code, kind).await?)
+                }
+            })
+        });
+        let never = CancellationToken::new();
+        metered(span, call.limits.cpu_max, &lane, &never, witnessed(guest)).await
     };
-    let never = CancellationToken::new();
-    let (ended, _) = metered(span, call.limits.cpu_max, &lane, &never, witnessed(guest)).await;
     let answer = match ended {
         Err(cut) => Err(cut.fault(call.limits)),
         Ok(Err(error)) => Err(fault_of(&error, store.data(), call.limits.memory_bytes_max)),

@@ -7,7 +7,7 @@ use wasmtime::component::{Component, Linker};
 use super::bindings::runtime::RuntimePre;
 use super::bindings::workflow::WorkflowPre;
 use super::scan::World;
-use super::slots::{Image, instantiating};
+use super::slots::{Image, Occupant, instantiating};
 use super::state::State;
 use crate::workflow::Digest;
 
@@ -59,10 +59,10 @@ impl Program {
         self.image.is_some()
     }
 
-    /// Drives an instantiation of it.
-    pub(super) async fn instantiate<F: Future>(&self, instantiation: F) -> F::Output {
+    /// Drives an instantiation of it, for `occupant` where programs share it.
+    pub(super) async fn instantiate<F: Future>(&self, occupant: Occupant, instantiation: F) -> F::Output {
         match &self.image {
-            Some(image) => instantiating(image.clone(), instantiation).await,
+            Some(image) => instantiating(image.clone(), occupant, instantiation).await,
             None => instantiation.await,
         }
     }

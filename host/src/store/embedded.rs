@@ -97,7 +97,7 @@ impl EmbeddedStore {
         check_keys(path, &metadata.metadata, &options.keys)?;
         if folder.is_older() {
             metadata = migration::encrypt_settings(&folder, metadata, &options.keys)?;
-            folder.taken_over()?;
+            folder.taken_over(&status)?;
         }
         let ledger = recovery::ledger(&runs, &metadata.metadata)?;
         let blobs = Blobs::open(folder.components())?;
@@ -187,19 +187,19 @@ impl EmbeddedStore {
     /// That of the write.
     pub(super) fn append_now(
         &self,
-        frame: Vec<u8>,
+        frame: &[u8],
         row: RunRow,
         sample: Sample,
     ) -> Result<Option<oneshot::Receiver<Result<()>>>> {
         for _ in 0..SPINS_MAX {
             if let Some(mut seat) = self.desk.try_sit() {
                 let _guard = StopOnPanic { status: &self.shared.status, thread: "writing" };
-                return seat.append_now(&frame, row, sample).map(|()| None);
+                return seat.append_now(frame, row, sample).map(|()| None);
             }
             std::hint::spin_loop();
         }
         let (reply, receiver) = oneshot::channel();
-        self.desk.leave(Left { frame, row, sample, reply });
+        self.desk.leave(Left { frame: frame.to_vec(), row, sample, reply });
         Ok(Some(receiver))
     }
 

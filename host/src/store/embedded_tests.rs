@@ -270,8 +270,10 @@ async fn folder_of_the_first_format_is_taken_over() {
     let setup = Embedded::new(EmbeddedOptions::default());
     let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store/fixtures/format-1");
     super::crash_tests::copy(&fixture, &setup.data());
-    for _ in 0..2 {
+    for is_taken_over in [true, false] {
         let store = setup.store().await;
+        let warnings = store.health().warnings;
+        assert_eq!(warnings.iter().any(|line| line.contains("had format 1")), is_taken_over, "{warnings:?}");
         assert_eq!(store.health().runs, 20);
         let workflows = store.workflows().await.unwrap();
         assert_eq!(workflows.len(), 2);

@@ -25,6 +25,7 @@ use std::time::{Duration, Instant};
 
 use super::disk::{self, Step};
 use super::frame::Salt;
+use super::status::Status;
 use super::{Result, StoreError};
 
 /// The version of the layout that this build writes. It takes older ones over when it
@@ -106,9 +107,12 @@ impl Folder {
     /// bytes; nothing has to be rewritten. 2 to 3: metadata may have users, tokens and sessions,
     /// and workflows have viewers; those without an owner belong to the built-in admin from now
     /// on. 3 to 4: settings are encrypted, see [`super::migration`].
-    pub(super) fn taken_over(&self) -> Result<()> {
+    pub(super) fn taken_over(&self, status: &Status) -> Result<()> {
         write_format(&self.root, self.salt)?;
-        tracing::info!(from = self.found_format, to = FORMAT, "the data folder has a new format");
+        let from = self.found_format;
+        status.warn(format!(
+            "the data folder had format {from} and has format {FORMAT} now: older builds do not open it"
+        ));
         Ok(())
     }
 

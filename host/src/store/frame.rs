@@ -99,7 +99,12 @@ pub(super) struct Builder {
 
 impl Builder {
     pub(super) fn new(kind: Kind, capacity: usize) -> Self {
-        let mut buffer = Vec::with_capacity(HEADER_BYTES + capacity);
+        Self::over(Vec::with_capacity(HEADER_BYTES + capacity), kind)
+    }
+
+    /// Builds it in a buffer that was used before.
+    pub(super) fn over(mut buffer: Vec<u8>, kind: Kind) -> Self {
+        buffer.clear();
         buffer.resize(HEADER_BYTES, 0);
         buffer[4] = kind.code();
         buffer[5] = VERSION;

@@ -11,9 +11,19 @@ use crate::workflow::WorkflowId;
 
 /// Rows in the order in which they were written.
 #[derive(Default)]
-pub(super) struct Live {
-    runs: Mutex<Parts<RunRow>>,
-    ticks: Mutex<Parts<TickRow>>,
+pub(super) struct Live(Mutex<Both>);
+
+/// Under one lock: each record goes through it, and threads hand its line of the cache on.
+#[derive(Default)]
+struct Both {
+    runs: Parts<RunRow>,
+    ticks: Parts<TickRow>,
+}
+
+impl Both {
+    fn len(&self) -> usize {
+        self.runs.len() + self.ticks.len()
+    }
 }
 
 /// Rows in immutable parts, so that a reader holds the lock for a moment only, however
@@ -49,29 +59,26 @@ impl<T: Clone> Parts<T> {
 }
 
 impl Live {
-    /// Adds what was written in one go.
+    /// Adds what was written in one go, and returns the number of all rows.
     pub(super) fn extend(
         &self,
         runs: impl IntoIterator<Item = RunRow>,
         ticks: impl IntoIterator<Item = TickRow>,
-    ) {
-        let mut ticks = ticks.into_iter().peekable();
-        if ticks.peek().is_some() {
-            let mut own = lock(&self.ticks);
-            ticks.for_each(|row| own.push(row));
-        }
-        let mut own = lock(&self.runs);
-        runs.into_iter().for_each(|row| own.push(row));
+    ) -> usize {
+        let mut own = lock(&self.0);
+        runs.into_iter().for_each(|row| own.runs.push(row));
+        ticks.into_iter().for_each(|row| own.ticks.push(row));
+        own.len()
     }
 
     /// The number of rows.
     pub(super) fn len(&self) -> usize {
-        lock(&self.runs).len() + lock(&self.ticks).len()
+        lock(&self.0).len()
     }
 
     /// The number of runs.
     pub(super) fn runs_len(&self) -> usize {
-        lock(&self.runs).len()
+        lock(&self.0).runs.len()
     }
 
     /// All rows.
@@ -117,10 +124,10 @@ impl Live {
     }
 
     fn run_parts(&self) -> Vec<Arc<[RunRow]>> {
-        lock(&self.runs).snapshot()
+        lock(&self.0).runs.snapshot()
     }
 
     fn tick_parts(&self) -> Vec<Arc<[TickRow]>> {
-        lock(&self.ticks).snapshot()
+        lock(&self.0).ticks.snapshot()
     }
 }

@@ -10,6 +10,8 @@
 //!
 //! The tail is the log, one JSON object a line. A tick's frame is the tick as JSON.
 
+mod json;
+
 use jiff::Timestamp;
 
 use super::frame::{Builder, Kind, Salt, TooLarge};
@@ -22,18 +24,33 @@ use crate::workflow::WorkflowId;
 const HEAD_BYTES: usize = 48;
 
 /// A frame for the run and its log, and its index row, whose place has no offset yet.
+#[cfg(test)]
+pub(super) fn encode_run(run: &Run, log: &[LogLine], salt: Salt) -> Result<(Vec<u8>, RunRow)> {
+    encode_run_over(Vec::new(), run, log, salt)
+}
+
+/// A frame for the run and its log, in a buffer that may have been used before, and its index
+/// row, whose place has no offset yet.
 ///
 /// # Errors
 /// [`StoreError::Limit`] for a record that does not fit into a frame.
-pub(super) fn encode_run(run: &Run, log: &[LogLine], salt: Salt) -> Result<(Vec<u8>, RunRow)> {
+pub(super) fn encode_run_over(
+    mut buffer: Vec<u8>,
+    run: &Run,
+    log: &[LogLine],
+    salt: Salt,
+) -> Result<(Vec<u8>, RunRow)> {
+    // Most records are smaller than this.
+    buffer.reserve(2048);
     let class = Class::of(run.status, &run.trigger);
-    let mut builder = Builder::new(Kind::Run, 2048);
+    let mut builder = Builder::over(buffer, Kind::Run);
     let buffer = builder.buffer();
     buffer.extend_from_slice(run.id.as_bytes());
     buffer.extend_from_slice(run.workflow.as_bytes());
     put_instant(buffer, run.accepted_at);
     buffer.extend_from_slice(&[class.code(), 0, 0, 0]);
-    to_json(buffer, run, "encode a run record")?;
+    json::put_run(buffer, run)
+        .map_err(|error| StoreError::Io { action: "encode a run record".to_owned(), source: error.into() })?;
     let body_bytes = buffer.len();
     builder.end_body();
     let buffer = builder.buffer();

@@ -6,14 +6,12 @@
 //! that comes back is noticed by itself.
 
 use std::path::PathBuf;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::status::lock;
 use super::{Result, StoreError};
 
 /// How old an answer may be while there is room.
@@ -39,7 +37,11 @@ pub(super) struct Space {
     full_bytes: u64,
     level: AtomicU8,
     free_bytes: AtomicU64,
-    asked_at: Mutex<Option<Instant>>,
+    /// When this was made.
+    since: Instant,
+    /// Milliseconds from then to when the file system was asked last. Not behind a lock: each
+    /// record looks at it.
+    asked_ms: AtomicU64,
 }
 
 impl Space {
@@ -52,7 +54,8 @@ impl Space {
             full_bytes,
             level: AtomicU8::new(0),
             free_bytes: AtomicU64::new(u64::MAX),
-            asked_at: Mutex::default(),
+            since: Instant::now(),
+            asked_ms: AtomicU64::new(0),
         };
         space.ask();
         space
@@ -60,10 +63,12 @@ impl Space {
 
     /// The level, at most [`FRESH`] old.
     pub(super) fn level(&self) -> SpaceLevel {
-        let mut asked_at = lock(&self.asked_at);
-        let is_fresh = asked_at.is_some_and(|at| at.elapsed() < FRESH);
-        if !is_fresh {
-            *asked_at = Some(Instant::now());
+        let now = self.since.elapsed().as_millis() as u64;
+        let asked = self.asked_ms.load(Ordering::Relaxed);
+        let is_fresh = now.saturating_sub(asked) < FRESH.as_millis() as u64;
+        // Of those who see that it is not, one asks.
+        let swapped = || self.asked_ms.compare_exchange(asked, now, Ordering::Relaxed, Ordering::Relaxed);
+        if !is_fresh && swapped().is_ok() {
             self.ask();
         }
         self.known()

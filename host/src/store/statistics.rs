@@ -36,6 +36,8 @@ const ENTRY_BYTES: usize = 24;
 /// Names the host's own entries, where others name a workflow. No workflow has this id: they
 /// are random, or of the time at which they were made.
 const HOST: [u8; 16] = [0; 16];
+/// Samples that are counted together.
+const SAMPLES_MAX: usize = 256;
 /// Minutes of the host's figures that wait for a disk that takes nothing: a day.
 const HOST_MINUTES_MAX: usize = 24 * 60;
 
@@ -57,6 +59,8 @@ pub(super) struct Statistics {
 
 #[derive(Default)]
 struct Pending {
+    /// What is not in the rollups yet.
+    samples: Vec<Sample>,
     rollups: Rollups,
     /// What the host had in use.
     host: BTreeMap<Minute, HostFigures>,
@@ -81,14 +85,38 @@ enum State {
     GivenUp,
 }
 
+impl Pending {
+    /// Takes a sample. They are counted together: threads in turns would wait for each other's
+    /// rollups to come over from the other's cache, record by record.
+    fn push(&mut self, sample: Sample) {
+        if self.samples.capacity() == 0 {
+            self.samples.reserve_exact(SAMPLES_MAX);
+        }
+        self.samples.push(sample);
+        if self.samples.len() >= SAMPLES_MAX {
+            self.count();
+        }
+    }
+
+    fn count(&mut self) {
+        for sample in self.samples.drain(..) {
+            self.rollups.entry((sample.workflow, sample.minute)).or_default().add(&sample);
+        }
+    }
+
+    /// The rollups, with all samples in them.
+    fn counted(&mut self) -> &mut Rollups {
+        self.count();
+        &mut self.rollups
+    }
+}
+
 impl Statistics {
     /// Takes samples of records that were written, up to a place in the segments. Only
     /// the writer calls this.
     pub(super) fn add(&self, samples: impl IntoIterator<Item = Sample>, position: Position) {
         let mut pending = lock(&self.pending);
-        for sample in samples {
-            pending.rollups.entry((sample.workflow, sample.minute)).or_default().add(&sample);
-        }
+        samples.into_iter().for_each(|sample| pending.push(sample));
         pending.position = position;
     }
 
@@ -104,7 +132,7 @@ impl Statistics {
 
     /// Takes the sample of a run that is not recorded.
     pub(super) fn count(&self, sample: &Sample) {
-        lock(&self.pending).rollups.entry((sample.workflow, sample.minute)).or_default().add(sample);
+        lock(&self.pending).push(*sample);
     }
 
     /// Bytes of all files.
@@ -224,7 +252,7 @@ pub(super) fn flush(shared: &Shared) -> Result<()> {
     shared.status.check()?;
     let (rollups, host, position) = {
         let mut pending = lock(&own.pending);
-        (std::mem::take(&mut pending.rollups), std::mem::take(&mut pending.host), pending.position)
+        (std::mem::take(pending.counted()), std::mem::take(&mut pending.host), pending.position)
     };
     if rollups.is_empty() && host.is_empty() {
         own.covered.store(position.file, Ordering::Release);
@@ -390,7 +418,7 @@ fn each(
             take(of, minute, &rollup);
         }
     })?;
-    for ((of, minute), rollup) in &lock(&own.pending).rollups {
+    for ((of, minute), rollup) in lock(&own.pending).counted() {
         if minutes.contains(minute) && wanted(*of) {
             take(*of, *minute, rollup);
         }

@@ -1,5 +1,6 @@
 //! The verbs of [`Store`] for the embedded store.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -33,6 +34,11 @@ use crate::statistics::{HostFigures, Minute, Rollup, Sample};
 use crate::workflow::{
     Code, Digest, Runtime, SettingChange, SettingWriter, Settings, Version, Workflow, WorkflowId,
 };
+
+thread_local! {
+    /// The last frame that this thread wrote, for the next: in its cache still.
+    static FRAME: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
 
 /// Largest page of a listing.
 pub const PAGE_MAX: usize = 1000;
@@ -199,10 +205,13 @@ impl Store for EmbeddedStore {
     }
 
     async fn append_run(&self, run: Arc<Run>, log: Arc<[LogLine]>, durability: Durability) -> Result<()> {
-        let (frame, row) = records::encode_run(&run, &log, self.shared.folder.salt())?;
+        let salt = self.shared.folder.salt();
+        let (frame, row) = records::encode_run_over(FRAME.take(), &run, &log, salt)?;
         let sample = Sample::from(&*run);
         if durability == Durability::Written && frame.len() <= NOW_BYTES_MAX {
-            let Some(receiver) = self.append_now(frame, row, sample)? else {
+            let appended = self.append_now(&frame, row, sample);
+            FRAME.set(frame);
+            let Some(receiver) = appended? else {
                 // Nothing was awaited: who appends in a loop must let others have their turn.
                 tokio::task::coop::consume_budget().await;
                 return Ok(());

@@ -122,8 +122,12 @@ pub(super) fn run(desk: &Desk, mut commands: mpsc::Receiver<Command>) {
 impl Writer {
     /// Writes the frame of a run at once: on return the operating system has it.
     pub(super) fn append_now(&mut self, frame: &[u8], row: RunRow, sample: Sample) -> Result<()> {
-        self.admit(frame, row, sample)?;
-        self.try_write_out()
+        self.check(row.workflow)?;
+        let place = self.place(row.place);
+        self.batch.runs.push(RunRow { place, ..row });
+        self.batch.samples.push(sample);
+        // As it is: copied into the batch it would go through two threads' caches.
+        self.write(frame)
     }
 
     /// Writes what others left while this thread held the desk, and tells them.
@@ -139,10 +143,7 @@ impl Writer {
 
     /// Takes a run's frame into the batch.
     fn admit(&mut self, frame: &[u8], row: RunRow, sample: Sample) -> Result<()> {
-        if self.has_ended {
-            return Err(StoreError::Stopped(CLOSED.to_owned()));
-        }
-        self.check_append(row.workflow)?;
+        self.check(row.workflow)?;
         let place = self.push(frame, row.place);
         self.batch.runs.push(RunRow { place, ..row });
         self.batch.samples.push(sample);
@@ -150,7 +151,10 @@ impl Writer {
     }
 
     /// Whether a run of this workflow is kept now.
-    fn check_append(&self, id: WorkflowId) -> Result<()> {
+    fn check(&self, id: WorkflowId) -> Result<()> {
+        if self.has_ended {
+            return Err(StoreError::Stopped(CLOSED.to_owned()));
+        }
         self.check_workflow(id)?;
         self.shared.space.check(SpaceLevel::Full)
     }
@@ -276,8 +280,14 @@ impl Writer {
 
     /// Adds a frame to what will be written next, and says where it will stand.
     fn push(&mut self, frame: &[u8], place: Place) -> Place {
-        let offset = self.log.written() + self.batch.bytes.len() as u64;
+        let place = self.place(place);
         self.batch.bytes.extend_from_slice(frame);
+        place
+    }
+
+    /// Where the next frame will stand.
+    fn place(&self, place: Place) -> Place {
+        let offset = self.log.written() + self.batch.bytes.len() as u64;
         let offset = u32::try_from(offset).expect("a segment has at most 1 GiB and one batch");
         Place { offset, ..place }
     }
@@ -296,8 +306,17 @@ impl Writer {
             }
             return Ok(());
         }
+        let mut bytes = std::mem::take(&mut self.batch.bytes);
+        let result = self.write(&bytes);
+        bytes.clear();
+        self.batch.bytes = bytes;
+        result
+    }
+
+    /// Writes `bytes`, the frames of the batch.
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
         let result = self.shared.status.check().and_then(|()| {
-            self.log.append(&self.batch.bytes).map(drop).map_err(|error| {
+            self.log.append(bytes).map(drop).map_err(|error| {
                 if is_full(&error) {
                     return self.shared.space.full();
                 }
@@ -307,7 +326,6 @@ impl Writer {
             })
         });
         let batch = &mut self.batch;
-        batch.bytes.clear();
         batch.rooms.clear();
         if let Err(error) = result {
             let mut ledger = lock(&self.shared.ledger);
@@ -327,10 +345,10 @@ impl Writer {
         batch.undo.clear();
         self.segment.bytes.store(self.log.written(), Ordering::Relaxed);
         self.shared.status.runs.fetch_add(batch.runs.len() as u64, Ordering::Relaxed);
-        let rows = self.segment.live_rows().map_or(0, |live| {
-            live.extend(batch.runs.drain(..), batch.ticks.drain(..));
-            live.len()
-        });
+        let rows = self
+            .segment
+            .live_rows()
+            .map_or(0, |live| live.extend(batch.runs.drain(..), batch.ticks.drain(..)));
         batch.written.drain(..).for_each(|reply| answer(reply, Ok(())));
         self.log_flusher.written(&self.log, batch.flushed.drain(..));
         // Last: those who wait for the thread are told already.

@@ -53,6 +53,20 @@ fn a_listing_ends_when_a_page_brings_nothing() {
 }
 
 #[test]
+fn runs_of_all_workflows_say_whose_they_are() {
+    let mut other =
+        run_view("06g1p3s8000000000000000008", "failed", Some(("exception", "KeyError: 'profile'")));
+    other["workflow"] = json!("a-workflow-with-a-name-that-is-rather-long");
+    let list = json!({"runs": [other, run_view(RUN_ID, "succeeded", None)], "next": null});
+    let host = FakeHost::answering([Answer::Json(200, list)]);
+    let ended = tidegate(&host, "", &["runs", "--status", "failed"]);
+    insta::with_settings!({filters => vec![(r"(2025-)?06-01 14:00(:00)?", "[time]")]}, {
+        insta::assert_snapshot!(ended.page());
+    });
+    assert_eq!(host.lines(), ["GET /api/v1/runs?status=failed&limit=20"]);
+}
+
+#[test]
 fn show_run_is_a_readable_page() {
     let detail = run_detail("failed", Some(("exception", "KeyError: 'profile'")));
     let answers = || [Answer::Json(200, detail.clone()), Answer::Json(200, run_log())];
@@ -127,4 +141,24 @@ fn following_prints_each_run_of_the_workflow_once_and_ends_when_the_host_refuses
     assert_eq!(ended.stdout.matches(third).count(), 1, "{}", ended.stdout);
     assert!(ended.stderr.contains("the host closed the event stream; connecting again"), "{}", ended.stderr);
     assert!(ended.stderr.contains("the token was revoked"), "{}", ended.stderr);
+}
+
+#[test]
+fn who_follows_too_slowly_is_told_that_runs_are_left_out() {
+    let runs: Vec<Value> = (0..100)
+        .map(|n| {
+            let mut run = run_view(&format!("06g1p3s8000000000000{n:05}0"), "running", None);
+            (run["accepted_at"], run["finished_at"]) = (json!("2999-01-01T00:00:00Z"), Value::Null);
+            run
+        })
+        .collect();
+    let host = FakeHost::answering([
+        Answer::Bytes(200, "text/event-stream", b"event: lost\ndata: {\"lost\":300}\n\n".to_vec()),
+        Answer::Json(200, json!({"runs": [], "next": null})),
+        Answer::Json(200, json!({"runs": runs, "next": null})),
+        refusal(401, "unauthorized", "the token was revoked"),
+    ]);
+    let ended = tidegate(&host, "", &["logs", "sync", "--follow"]);
+    assert!(ended.stderr.contains("some are left out here"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("`tidegate runs sync` has all of them"), "{}", ended.stderr);
 }

@@ -36,6 +36,7 @@ use wasmtime::{LinearMemory, MemoryCreator, MemoryType, StackCreator, StackMemor
 pub(super) use self::image::Image;
 use self::pagemap::PageMap;
 use self::shelf::Shelf;
+pub(super) use self::slot::Occupant;
 use self::slot::{One, Restored, Shape, Slot};
 use self::stack::Stack;
 use self::witness::Witness;
@@ -47,6 +48,9 @@ const IDLE_STEPS: u32 = 4;
 
 /// How often it is tried to get a slot when there are as many as there may be.
 const TRIES_MAX: usize = 1000;
+
+/// While fewer wait, a program gets a slot of its own instead of one that another program had.
+const OWNED_SLOTS: usize = 32;
 
 /// The limits of all slots together.
 #[derive(Debug, Clone, Copy)]
@@ -147,13 +151,22 @@ impl Slots {
         self.clock.load(Ordering::Relaxed)
     }
 
-    fn slot(&self, image: &Arc<Image>, shape: Shape) -> io::Result<Slot> {
-        if let Some(slot) = self.memories.take(|slot| slot.is_for(image, shape)) {
+    fn slot(&self, Offer { image, occupant }: &Offer, shape: Shape) -> io::Result<Slot> {
+        let fits = |slot: &Slot| slot.is_for(image, shape);
+        if let Some(slot) = self.memories.take(|slot| slot.occupant() == *occupant && fits(slot)) {
+            return Ok(slot);
+        }
+        let has_few = self.memories.things() < OWNED_SLOTS;
+        let may_be_more = self.count.load(Ordering::Relaxed) < self.limits.slots_max;
+        if !(has_few && may_be_more)
+            && let Some(mut slot) = self.memories.take_longest(fits)
+        {
+            slot.hand_over(*occupant)?;
             return Ok(slot);
         }
         for _ in 0..TRIES_MAX {
             if let Some(one) = One::of(&self.count, self.limits.slots_max) {
-                return Slot::new(image.clone(), shape, one);
+                return Slot::new(image.clone(), shape, *occupant, one);
             }
             // There is a permit for each slot in use, so one of another program is idle, or
             // just being given back.
@@ -222,28 +235,38 @@ impl Slots {
 }
 
 thread_local! {
-    /// The image of the program that this thread instantiates.
-    static OFFERED: RefCell<Option<Arc<Image>>> = const { RefCell::new(None) };
+    /// Of the program that this thread instantiates.
+    static OFFERED: RefCell<Option<Offer>> = const { RefCell::new(None) };
 }
 
-/// Instantiates a program: the one memory that it makes meanwhile shows `image`.
-pub(super) async fn instantiating<F: Future>(image: Arc<Image>, instantiation: F) -> F::Output {
-    /// Takes the image off the thread again, should the poll panic too.
-    struct Offer<'a> {
-        image: &'a mut Option<Arc<Image>>,
-        outer: Option<Arc<Image>>,
+/// What the memory of an instance is to show, and whose it is.
+struct Offer {
+    image: Arc<Image>,
+    occupant: Occupant,
+}
+
+/// Instantiates a program of `occupant`: the one memory that it makes meanwhile shows `image`.
+pub(super) async fn instantiating<F: Future>(
+    image: Arc<Image>,
+    occupant: Occupant,
+    instantiation: F,
+) -> F::Output {
+    /// Takes the offer off the thread again, should the poll panic too.
+    struct Offering<'a> {
+        offer: &'a mut Option<Offer>,
+        outer: Option<Offer>,
     }
-    impl Drop for Offer<'_> {
+    impl Drop for Offering<'_> {
         fn drop(&mut self) {
-            *self.image = OFFERED.replace(self.outer.take());
+            *self.offer = OFFERED.replace(self.outer.take());
         }
     }
     let mut instantiation = pin!(instantiation);
-    let mut image = Some(image);
+    let mut offer = Some(Offer { image, occupant });
     // Another poll may be on another thread.
     poll_fn(|context| {
-        let outer = OFFERED.replace(image.take());
-        let _offer = Offer { image: &mut image, outer };
+        let outer = OFFERED.replace(offer.take());
+        let _offering = Offering { offer: &mut offer, outer };
         instantiation.as_mut().poll(context)
     })
     .await
@@ -273,12 +296,12 @@ unsafe impl MemoryCreator for Creator {
             return Err("a memory needs a reservation".to_owned());
         };
         // Taken: a second memory of the same program has none.
-        let Some(image) = OFFERED.take() else {
+        let Some(offer) = OFFERED.take() else {
             return Err("a memory was asked for that no program was announced for".to_owned());
         };
         let capacity = self.0.limits.memory_bytes_max.min(reservation);
         let shape = Shape { minimum, capacity, reservation, guard: guard_size_in_bytes };
-        let slot = self.0.slot(&image, shape).map_err(|error| format!("there is no memory: {error}"))?;
+        let slot = self.0.slot(&offer, shape).map_err(|error| format!("there is no memory: {error}"))?;
         Ok(Box::new(Lent { slot: Some(slot), slots: self.0.clone(), witness: Witness::current() }))
     }
 }

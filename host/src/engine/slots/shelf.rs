@@ -67,13 +67,23 @@ impl<T> Shelf<T> {
     /// Takes the thing that was put last into this thread's list and fits, or one of
     /// another list.
     pub(super) fn take(&self, fits: impl Fn(&T) -> bool) -> Option<T> {
+        self.take_at(|list| list.iter().rposition(|idle| fits(&idle.thing)))
+    }
+
+    /// Takes the thing that has waited longest of those in this thread's list that fit, or
+    /// one of another list.
+    pub(super) fn take_longest(&self, fits: impl Fn(&T) -> bool) -> Option<T> {
+        self.take_at(|list| list.iter().position(|idle| fits(&idle.thing)))
+    }
+
+    fn take_at(&self, at: impl Fn(&[Idle<T>]) -> Option<usize>) -> Option<T> {
         if self.things() == 0 {
             return None;
         }
         let own = OWN.with(|own| *own);
         (0..LISTS).find_map(|step| {
             let mut list = self.lists[(own + step) % LISTS].lock();
-            let at = list.iter().rposition(|idle| fits(&idle.thing))?;
+            let at = at(&list)?;
             let idle = list.remove(at);
             drop(list);
             Some(self.gone(idle))
@@ -126,6 +136,10 @@ mod tests {
         assert_eq!(shelf.take(|_| true), Some("new"));
         assert_eq!(shelf.take(|one| *one != "other"), Some("old"));
         assert_eq!(shelf.take(|one| *one == "none"), None);
+        shelf.put("older", 2, 3);
+        shelf.put("newer", 3, 4);
+        assert_eq!(shelf.take_longest(|_| true), Some("older"));
+        assert_eq!(shelf.take_longest(|_| true), Some("newer"));
         assert_eq!(shelf.take(|_| true), Some("other"));
         assert_eq!((shelf.take(|_| true), shelf.things(), shelf.bytes()), (None, 0, 0));
     }

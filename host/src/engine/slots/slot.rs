@@ -35,6 +35,12 @@ pub(super) struct Shape {
     pub(super) guard: usize,
 }
 
+/// Whose runs a slot is used for: of two programs that share an image, each gets the slots
+/// again that it had, because another one's are private in other pages, and those would all
+/// be restored. A number that nobody else has meanwhile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::engine) struct Occupant(pub(in crate::engine) usize);
+
 /// A memory, between guard regions: [guard | image, zeroes up to the size | nothing up to
 /// the reservation | guard].
 pub(super) struct Slot {
@@ -53,6 +59,9 @@ pub(super) struct Slot {
     first_bytes: usize,
     /// What is private of the first `minimum` bytes and stays so, if that is known.
     written: Option<Vec<Range<usize>>>,
+    /// What it holds of memory of its own.
+    kept_bytes: usize,
+    occupant: Occupant,
     _one: One,
 }
 
@@ -84,7 +93,7 @@ impl Drop for One {
 
 impl Slot {
     /// Reserves the addresses and shows the image.
-    pub(super) fn new(image: Arc<Image>, shape: Shape, one: One) -> io::Result<Self> {
+    pub(super) fn new(image: Arc<Image>, shape: Shape, occupant: Occupant, one: One) -> io::Result<Self> {
         let Shape { minimum, capacity, reservation, guard } = shape;
         let shown = image.bytes().len();
         if shown > minimum || minimum > capacity || capacity > reservation {
@@ -104,6 +113,8 @@ impl Slot {
             runs: 0,
             first_bytes: 0,
             written: None,
+            kept_bytes: 0,
+            occupant,
             _one: one,
         };
         Ok(slot)
@@ -112,6 +123,18 @@ impl Slot {
     /// Whether it shows this very image, in this shape.
     pub(super) fn is_for(&self, image: &Arc<Image>, shape: Shape) -> bool {
         Arc::ptr_eq(&self.image, image) && self.shape == shape
+    }
+
+    /// Who had it last.
+    pub(super) fn occupant(&self) -> Occupant {
+        self.occupant
+    }
+
+    /// Has somebody else in it. What much its last occupants wrote is not restored after each
+    /// run of this one. After an error it must not be used again.
+    pub(super) fn hand_over(&mut self, occupant: Occupant) -> io::Result<()> {
+        self.occupant = occupant;
+        if self.kept_bytes > SHED_BYTES { self.start_over() } else { Ok(()) }
     }
 
     /// The memory's address 0.
@@ -156,14 +179,20 @@ impl Slot {
         }
         let kept_bytes = bytes - grown + self.closed_bytes;
         let is_much = kept_bytes > SHED_BYTES + 2 * self.first_bytes;
+        self.kept_bytes = kept_bytes;
         if self.runs >= SHED_RUNS && is_much || self.runs >= SHED_RUNS_MAX && kept_bytes > SHED_BYTES {
-            let guard = self.shape.guard;
-            self.space.forget(guard..guard + self.reached)?;
-            (self.reached, self.closed_bytes, self.runs) = (self.shape.minimum, 0, 0);
-            self.written = None;
-            return Ok(Restored { bytes, kept_bytes: 0 });
+            self.start_over()?;
         }
-        Ok(Restored { bytes, kept_bytes })
+        Ok(Restored { bytes, kept_bytes: self.kept_bytes })
+    }
+
+    /// Gives back all that it holds.
+    fn start_over(&mut self) -> io::Result<()> {
+        let guard = self.shape.guard;
+        self.space.forget(guard..guard + self.reached)?;
+        (self.reached, self.closed_bytes, self.runs) = (self.shape.minimum, 0, 0);
+        (self.written, self.kept_bytes) = (None, 0);
+        Ok(())
     }
 
     /// Restores what earlier runs are known to have written. Returns the bytes, and how many

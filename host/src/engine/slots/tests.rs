@@ -92,6 +92,7 @@ struct Rig {
 struct Guest {
     pre: InstancePre<()>,
     image: Arc<Image>,
+    occupant: Occupant,
 }
 
 impl Rig {
@@ -109,7 +110,11 @@ impl Rig {
 
     fn guest(&self, text: &str, image: &[u8]) -> Guest {
         let module = Module::new(&self.engine, wat::parse_str(text).unwrap()).unwrap();
-        Guest { pre: self.linker.instantiate_pre(&module).unwrap(), image: Arc::new(image_of(image)) }
+        Guest {
+            pre: self.linker.instantiate_pre(&module).unwrap(),
+            image: Arc::new(image_of(image)),
+            occupant: Occupant(0),
+        }
     }
 
     fn store(&self) -> Store<()> {
@@ -121,7 +126,8 @@ impl Rig {
 
     fn instantiate(&self, guest: &Guest) -> wasmtime::Result<(Store<()>, Instance)> {
         let mut store = self.store();
-        let made = instantiating(guest.image.clone(), guest.pre.instantiate_async(&mut store));
+        let made =
+            instantiating(guest.image.clone(), guest.occupant, guest.pre.instantiate_async(&mut store));
         let instance = made.now_or_never().expect("it does not wait")?;
         Ok((store, instance))
     }
@@ -318,6 +324,37 @@ fn what_one_run_wrote_much_is_not_restored_for_ever() {
 }
 
 #[test]
+fn programs_that_share_an_image_get_their_own_slots_again() {
+    let rig = Rig::new(LIMITS);
+    let small = rig.guest(GUEST, &pattern(4096));
+    let large = Guest { pre: small.pre.clone(), image: small.image.clone(), occupant: Occupant(1) };
+    let restored = |guest, name| {
+        let before = rig.slots.figures().restored_bytes;
+        rig.call(guest, name).unwrap().unwrap();
+        rig.slots.figures().restored_bytes - before
+    };
+    for _ in 0..3 {
+        assert!(restored(&large, "return") > 2 << 20);
+        assert_eq!(restored(&small, "nothing"), 0, "what the other one wrote costs it nothing");
+    }
+    assert_eq!((rig.slots.figures().slots, rig.differences()), (2, Vec::new()));
+}
+
+#[test]
+fn a_slot_that_held_much_is_handed_over_empty() {
+    let rig = Rig::new(SlotLimits { slots_max: 1, ..LIMITS });
+    let large = rig.guest(GUEST, &pattern(4096));
+    let small = Guest { pre: large.pre.clone(), image: large.image.clone(), occupant: Occupant(1) };
+    for _ in 0..3 {
+        rig.call(&large, "return").unwrap().unwrap();
+        let before = rig.slots.figures().restored_bytes;
+        rig.call(&small, "nothing").unwrap().unwrap();
+        assert_eq!(rig.slots.figures().restored_bytes, before, "nothing is left to restore");
+    }
+    assert_eq!((rig.slots.figures().slots, rig.differences()), (1, Vec::new()));
+}
+
+#[test]
 fn slots_are_limited_and_those_of_other_programs_make_room() {
     let rig = Rig::new(SlotLimits { slots_max: 2, ..LIMITS });
     let guests = [pattern(4096), pattern(8192), pattern(12288)].map(|image| rig.guest(GUEST, &image));
@@ -370,7 +407,7 @@ fn a_memory_without_an_announced_program_is_refused() {
     assert!(format!("{error:#}").contains("no program was announced"), "{error:#}");
     // One announcement is one memory.
     let mut store = rig.store();
-    let twice = instantiating(guest.image.clone(), async {
+    let twice = instantiating(guest.image.clone(), guest.occupant, async {
         guest.pre.instantiate_async(&mut store).await.unwrap();
         guest.pre.instantiate_async(&mut store).await.map(|_| ())
     });
@@ -389,13 +426,13 @@ fn a_memory_without_an_announced_program_is_refused() {
 fn an_announcement_ends_with_the_poll_even_when_it_panics() {
     let image = Arc::new(image_of(b""));
     let polled = std::panic::catch_unwind(AssertUnwindSafe(|| {
-        instantiating(image.clone(), async { panic!("on purpose") }).now_or_never()
+        instantiating(image.clone(), Occupant(0), async { panic!("on purpose") }).now_or_never()
     }));
     polled.unwrap_err();
     assert!(OFFERED.take().is_none());
     assert_eq!(Arc::strong_count(&image), 1);
     // An instantiation that waits takes it along.
-    let mut waiting = Box::pin(instantiating(image.clone(), futures::future::pending::<()>()));
+    let mut waiting = Box::pin(instantiating(image.clone(), Occupant(0), futures::future::pending::<()>()));
     assert!(waiting.as_mut().now_or_never().is_none());
     assert!(OFFERED.take().is_none());
     assert_eq!(Arc::strong_count(&image), 2);

@@ -93,9 +93,10 @@ impl World {
         let (image, shown) = dice.pick(&self.images);
         let pages = shown.len().div_ceil(PAGE) + *dice.pick(&[0, 0, 1, 7]);
         let ty = MemoryType::new(pages as u32, Some(RESERVATION as u32 / PAGE as u32));
+        let occupant = Occupant(*dice.pick(&[0, 1, 2]));
         let creator = &self.creator;
         let make = || {
-            OFFERED.replace(Some(image.clone()));
+            OFFERED.replace(Some(Offer { image: image.clone(), occupant }));
             let made = creator.new_memory(ty, pages * PAGE, None, Some(RESERVATION), GUARD);
             OFFERED.take();
             made

@@ -18,6 +18,8 @@ use crate::server::reply::Problem;
 
 /// Lines of code around one that a traceback names.
 const AROUND: usize = 2;
+/// Versions that a run can be run again on from its page, the latest.
+const VERSIONS_MAX: usize = 20;
 /// Lines of code that are shown for a traceback.
 const PLACES_MAX: usize = 3;
 
@@ -30,8 +32,8 @@ pub(in super::super) async fn show(
     let api = &console.api;
     let detail = RunDetail::from(&runs::find(api, &id).await?);
     let log = runs::log(State(api.clone()), Segments(id)).await?.0;
-    let code = code_of(api, &detail).await;
-    Ok(Html(page(&viewer, &detail, &log, code.as_deref(), None)))
+    let (code, versions) = (code_of(api, &detail).await, choice_of_version(api, &detail).await);
+    Ok(Html(page(&viewer, &detail, &log, code.as_deref(), &versions, None)))
 }
 
 fn page(
@@ -39,6 +41,7 @@ fn page(
     detail: &RunDetail,
     log: &RunLog,
     code: Option<&str>,
+    versions: &Markup,
     problem: Option<&Problem>,
 ) -> Markup {
     let run = &detail.run;
@@ -54,7 +57,7 @@ fn page(
         @if let Some(problem) = problem { (shell::alert(problem)) }
         @if is_over {
             div.toolbar {
-                form method="post" action={ "/runs/" (id) "/again" } { button.primary type="submit" { (icons::play()) "Run again" } }
+                form.versioned method="post" action={ "/runs/" (id) "/again" } { (versions) button.primary type="submit" { (icons::play()) "Run again" } }
                 @if detail.request.is_some() {
                     a.button href="#edit" { "Edit and run again" }
                     a.button href={ "/workflows/" (name) "/function?sample=" (id) "#test" } { "Take it over for a test" }
@@ -72,7 +75,10 @@ fn page(
                 h2 { "Edit and run again" }
                 form.panel.pad method="post" action={ "/runs/" (id) "/again" } {
                     (request_fields(&Written::of(request)))
-                    button.primary type="submit" name="edited" value="1" { (icons::play()) "Run with this request" }
+                    div.versioned {
+                        (versions)
+                        button.primary type="submit" name="edited" value="1" { (icons::play()) "Run with this request" }
+                    }
                 }
             }
         }
@@ -132,13 +138,22 @@ pub(super) fn result(detail: &RunDetail, log: &RunLog, code: Option<&str>) -> Ma
         section { h2 { "Outbound calls" } (exchanges(&detail.exchanges)) }
         section {
             h2 { "Settings changed" }
-            @if detail.settings_changed.is_empty() { p.soft { "None." } } @else { p { @for name in &detail.settings_changed { code { (text::line(name)) } " " } } }
+            (names(&detail.settings_changed))
+            h2 { "Settings handed over" }
+            (names(&detail.settings_read))
         }
     }
 }
 
+fn names(list: &[String]) -> Markup {
+    html! { @if list.is_empty() { p.soft { "None." } } @else { p { @for name in list { code { (text::line(name)) } " " } } } }
+}
+
 fn used(detail: &RunDetail) -> Markup {
     let usage = &detail.usage;
+    let run = &detail.run;
+    // In the queue, between attempts, for a permit.
+    let waited = run.started_at.map(|started| started.duration_since(run.accepted_at).as_secs_f64() * 1e3);
     let ms = |us: u64| text::millis(us as f64 / 1e3);
     html! {
         dl.figures {
@@ -146,6 +161,7 @@ fn used(detail: &RunDetail) -> Markup {
             (parts::figure("Processor", html! { (ms(usage.cpu_us)) }, ""))
             (parts::figure("Memory", html! { (text::bytes(usage.memory_peak_bytes)) }, ""))
             (parts::figure("Log", html! { (text::counted(detail.log.lines.into(), "line")) }, ""))
+            @if let Some(waited) = waited.filter(|ms| *ms >= 1.0) { (parts::figure("Waited", html! { (text::millis(waited)) }, "")) }
             @if let Some(late) = detail.run.lateness_ms { (parts::figure("Late by", html! { (text::millis(late)) }, "")) }
         }
     }
@@ -266,6 +282,23 @@ pub(super) async fn code_of(api: &Api, detail: &RunDetail) -> Option<String> {
     super::versions::source(api, version).await.ok()?
 }
 
+/// Which version runs it again; nothing where there is only one.
+async fn choice_of_version(api: &Api, detail: &RunDetail) -> Markup {
+    let found = api.app.registry.versions(detail.run.workflow.as_str()).await;
+    let versions = found.map(|(_, versions)| versions).unwrap_or_default();
+    if versions.len() < 2 {
+        return Markup::default();
+    }
+    html! {
+        select name="version" aria-label="Version" {
+            option value="" { "On the active version" }
+            @for version in versions.iter().rev().take(VERSIONS_MAX) {
+                option value=(version.number) { "On version " (version.number) }
+            }
+        }
+    }
+}
+
 /// The lines of code that a traceback names, innermost first.
 fn places(trace: &str, code: &str) -> Markup {
     let code: Vec<&str> = code.lines().collect();
@@ -304,8 +337,11 @@ pub(in super::super) async fn again(
         true => Written::read(&fields).request(),
         false => Ok(None),
     };
-    let done = match edited {
-        Ok(edited) => replay::again(api, &id, edited, None).await,
+    let version = fields.some("version").map(|text| text.parse()).transpose();
+    let version =
+        version.map_err(|_| ApiError::Field { field: "version", reason: "is no number".to_owned() });
+    let done = match edited.and_then(|edited| Ok((edited, version?))) {
+        Ok((edited, version)) => replay::again(api, &id, edited, version).await,
         Err(error) => Err(error),
     };
     match done {
@@ -317,7 +353,8 @@ pub(in super::super) async fn again(
             }
             let detail = RunDetail::from(&runs::find(api, &id).await?);
             let log = runs::log(State(api.clone()), Segments(id)).await?.0;
-            let shown = page(&viewer, &detail, &log, code_of(api, &detail).await.as_deref(), Some(&problem));
+            let (code, versions) = (code_of(api, &detail).await, choice_of_version(api, &detail).await);
+            let shown = page(&viewer, &detail, &log, code.as_deref(), &versions, Some(&problem));
             Ok((problem.status, Html(shown)).into_response())
         }
     }
