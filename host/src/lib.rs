@@ -2,7 +2,6 @@
 
 pub mod account;
 pub mod accounts;
-pub mod allocator;
 pub mod answer;
 pub mod api;
 pub mod app;
