@@ -22,6 +22,7 @@ mod queued;
 mod reply;
 mod request_id;
 mod signature;
+mod unsent;
 mod wire;
 
 use std::convert::Infallible;
