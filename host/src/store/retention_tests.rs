@@ -1,12 +1,16 @@
 //! Retention of the embedded store: what goes, what stays, and the space that comes back.
 
+use std::collections::HashMap;
 use std::fs;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::embedded_tests::{Embedded, files};
+use super::frame::Salt;
 use super::samples::{log, run, tick, workflow};
+use super::segment::{Portion, Segment};
+use super::sidecar::Summary;
 use super::{
     Claim, Durability, EmbeddedOptions, EmbeddedStore, Retention, RunFilter, Store, WorkflowRetention,
 };
@@ -159,4 +163,17 @@ async fn runs_are_found_while_their_segment_is_written_anew() {
     tokio::join!(reading, pruning);
     assert_eq!(store.health().warnings, [] as [String; 0]);
     assert!(store.health().run_bytes < before / 2);
+}
+
+/// The survey may have the segment from before it got its index.
+#[test]
+fn what_is_counted_dead_while_a_segment_gets_its_index_stays_counted() {
+    let live = Segment::live(1, Salt::new(7), 100);
+    let before = HashMap::from([(WorkflowId::new(), Portion { runs: 1, bytes: 10 })]);
+    live.set_dead(before.clone());
+    let complete = live.with_index(Summary::default(), 20);
+    assert_eq!((complete.dead(), complete.bytes(), complete.number), (before, 100, 1));
+    let later = HashMap::from([(WorkflowId::new(), Portion { runs: 5, bytes: 50 })]);
+    live.set_dead(later.clone());
+    assert_eq!(complete.dead(), later);
 }

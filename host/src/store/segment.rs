@@ -28,8 +28,9 @@ pub(super) struct Segment {
     pub(super) bytes: AtomicU64,
     /// Bytes of the index file.
     pub(super) index_bytes: u64,
-    /// What is below the floors, by workflow.
-    dead: Mutex<HashMap<WorkflowId, Portion>>,
+    /// What is below the floors, by workflow. Shared by both forms of a segment: it may be
+    /// counted while the segment gets its index.
+    dead: Arc<Mutex<HashMap<WorkflowId, Portion>>>,
 }
 
 /// Some runs.
@@ -86,13 +87,19 @@ impl Segment {
     /// A segment without rows yet.
     pub(super) fn live(number: u64, salt: Salt, bytes: u64) -> Self {
         let rows = Rows::Live(Live::default());
-        Self { number, salt, rows, bytes: AtomicU64::new(bytes), index_bytes: 0, dead: Mutex::default() }
+        Self { number, salt, rows, bytes: AtomicU64::new(bytes), index_bytes: 0, dead: Arc::default() }
     }
 
     /// A segment that is not written to any more, with its index file.
     pub(super) fn complete(number: u64, salt: Salt, summary: Summary, bytes: u64, index_bytes: u64) -> Self {
         let rows = Rows::Complete(summary);
-        Self { number, salt, rows, bytes: AtomicU64::new(bytes), index_bytes, dead: Mutex::default() }
+        Self { number, salt, rows, bytes: AtomicU64::new(bytes), index_bytes, dead: Arc::default() }
+    }
+
+    /// This segment, now that it has an index file.
+    pub(super) fn with_index(&self, summary: Summary, index_bytes: u64) -> Self {
+        let dead = self.dead.clone();
+        Self { dead, ..Self::complete(self.number, self.salt, summary, self.bytes(), index_bytes) }
     }
 
     /// The rows, while they are in memory.

@@ -439,9 +439,7 @@ impl Segments {
         })?;
         let index_bytes = file.len() as u64;
         let summary = self.parse(&file, segment.number, segment.bytes())?.head.summary;
-        let complete = Segment::complete(segment.number, segment.salt, summary, segment.bytes(), index_bytes);
-        complete.set_dead(segment.dead());
-        let complete = Arc::new(complete);
+        let complete = Arc::new(segment.with_index(summary, index_bytes));
         match write(&self.list).get_mut(&segment.number) {
             Some(own) => *own = complete,
             // It was deleted in between.
