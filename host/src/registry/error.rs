@@ -82,6 +82,11 @@ impl RegistryError {
         RegistryError::Missing { what: format!("the schedule {schedule:.64?} of the workflow {name}") }
     }
 
+    /// Whether there was no room on the file system.
+    pub fn is_full(&self) -> bool {
+        matches!(self, RegistryError::Store(error) if error.is_full())
+    }
+
     pub(super) fn of_store(name: &WorkflowName, error: StoreError) -> Self {
         match error {
             StoreError::NameTaken(name) => RegistryError::NameTaken(name),
