@@ -32,7 +32,8 @@ pub(in super::super) async fn show(
     let api = &console.api;
     let detail = runs::detail(api, &id).await?;
     let log = runs::log(State(api.clone()), Segments(id)).await?.0;
-    let (code, versions) = (code_of(api, &detail).await, choice_of_version(api, &detail).await);
+    let (code, versions) =
+        (code_of(api, &detail).await, choice_of_version(api, detail.run.workflow.as_str(), None).await);
     Ok(Html(page(&viewer, &detail, &log, code.as_deref(), &versions, None)))
 }
 
@@ -305,18 +306,19 @@ pub(super) async fn code_of(api: &Api, detail: &RunDetail) -> Option<String> {
     super::versions::source(api, version).await.ok()?
 }
 
-/// Which version runs it again; nothing where there is only one.
-async fn choice_of_version(api: &Api, detail: &RunDetail) -> Markup {
-    let found = api.app.registry.versions(detail.run.workflow.as_str()).await;
+/// Which version of a workflow runs something again; nothing where there is only one. In a list
+/// that is fetched anew, what was `chosen` before stays so.
+pub(super) async fn choice_of_version(api: &Api, workflow: &str, chosen: Option<&str>) -> Markup {
+    let found = api.app.registry.versions(workflow).await;
     let versions = found.map(|(_, versions)| versions).unwrap_or_default();
     if versions.len() < 2 {
         return Markup::default();
     }
     html! {
-        select name="version" aria-label="Version" {
+        select id=[chosen.map(|_| "version")] hx-preserve=[chosen.map(|_| "true")] name="version" aria-label="Version" {
             option value="" { "On the active version" }
             @for version in versions.iter().rev().take(VERSIONS_MAX) {
-                option value=(version.number) { "On version " (version.number) }
+                option value=(version.number) selected[chosen.is_some_and(|chosen| version.number.to_string() == chosen)] { "On version " (version.number) }
             }
         }
     }
@@ -360,10 +362,7 @@ pub(in super::super) async fn again(
         true => Written::read(&fields).request(),
         false => Ok(None),
     };
-    let version = fields.some("version").map(|text| text.parse()).transpose();
-    let version =
-        version.map_err(|_| ApiError::Field { field: "version", reason: "is no number".to_owned() });
-    let done = match edited.and_then(|edited| Ok((edited, version?))) {
+    let done = match edited.and_then(|edited| Ok((edited, super::runs::version(&fields)?))) {
         Ok((edited, version)) => replay::again(api, &id, edited, version).await,
         Err(error) => Err(error),
     };
@@ -376,7 +375,10 @@ pub(in super::super) async fn again(
             }
             let detail = runs::detail(api, &id).await?;
             let log = runs::log(State(api.clone()), Segments(id)).await?.0;
-            let (code, versions) = (code_of(api, &detail).await, choice_of_version(api, &detail).await);
+            let (code, versions) = (
+                code_of(api, &detail).await,
+                choice_of_version(api, detail.run.workflow.as_str(), None).await,
+            );
             let shown = page(&viewer, &detail, &log, code.as_deref(), &versions, Some(&problem));
             Ok((problem.status, Html(shown)).into_response())
         }
