@@ -190,6 +190,9 @@ async function walk(page, catchName, pullName) {
   await page.goto(`/workflows/${catchName}/versions/2`);
   await page.locator(".diff .new").getByText("welcoming").waitFor();
   await check(page, "a version");
+  await page.goto(`/workflows/${catchName}/runs?status=failed`);
+  await page.getByLabel("Version").selectOption({label: "On version 1"});
+  await check(page, "the debugger with a choice of versions");
   await page.goto(`/workflows/${catchName}`);
   await check(page, "the overview of a catch");
   await page.getByRole("button", {name: "Roll back to it"}).click();
