@@ -159,6 +159,13 @@ class Json(unittest.TestCase):
         self.assertEqual(got["a"], 1)
         self.assertEqual(request('{"a": 1}', [("content-type", "application/vnd.x+json")])["a"], 1)
 
+    def test_space_around_it_is_json_too(self):
+        for body in (b'{"a": 1}\r\n', b' \t{"a": 1}', b'\n{"a": 1} \n'):
+            self.assertEqual(request(body)["a"], 1)
+        for body in (b'{"a": 1} x', b'{"a": 1}\x0b', b'{"a": 1}{}', '{"a": 1}\u2003'.encode()):
+            with self.assertRaisesRegex(BodyError, "not valid JSON"):
+                request(body)
+
     def test_refuses_what_is_not_an_object(self):
         for text, name in (("[1]", "an array"), ('"a"', "a string"), ("1", "a number"), ("1.10", "a number"), ("null", "null"), ("true", "a boolean")):
             with self.assertRaisesRegex(BodyError, f"must be a JSON object, not {name}"):

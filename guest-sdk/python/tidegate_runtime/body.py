@@ -19,9 +19,11 @@ def parse(content_type, raw):
     A content type other than the three that are understood gives an empty dict: the
     workflow has the raw body. So does an empty body. Raises `BodyError`.
     """
-    kind, parameters = parse_content_type(content_type)
     if not raw:
         return {}
+    if content_type == "application/json":
+        return _json(raw)
+    kind, parameters = parse_content_type(content_type)
     if is_json(kind):
         return _json(raw)
     if kind == "application/x-www-form-urlencoded":

@@ -45,7 +45,15 @@ def loads(text):
     Raises `ValueError`, or `RecursionError` when the text is nested too deeply.
     """
     # Asking for each integer's text costs a third of the parse, and one text matters.
-    return (_DECODER_SIGNED_ZERO if "-0" in text else _DECODER).decode(text)
+    decoder = _DECODER_SIGNED_ZERO if "-0" in text else _DECODER
+    try:
+        value, end = decoder.scan_once(text, 0)
+    except (StopIteration, ValueError):
+        end = None
+    if end is not None and not text[end:].strip(" \t\n\r"):
+        return value
+    # It begins with space, or something is wrong, which this tells in full.
+    return decoder.decode(text)
 
 
 #: Deepest nesting of a value that is written. Python's own encoder would exhaust the

@@ -108,6 +108,14 @@ def _body(value, warn):
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
+# Names that need not be looked through.
+_USUAL = frozenset(
+    (
+        "Cache-Control", "Content-Disposition", "Content-Length", "Content-Type", "ETag",
+        "Location", "Retry-After", "Set-Cookie", "content-type",
+    )
+)
+
 
 def _headers(headers, warn):
     if headers is None:
@@ -117,14 +125,16 @@ def _headers(headers, warn):
         return []
     found = []
     for name, value in headers.items():
-        if not isinstance(name, str) or not _TOKEN.fullmatch(name):
+        if name not in _USUAL and not (isinstance(name, str) and _TOKEN.fullmatch(name)):
             warn(f"'headers' has a name that is not valid, {shorten(repr(name), 80)}: left out")
             continue
         for item in value if isinstance(value, (list, tuple)) else (value,):
             if isinstance(item, (int, float)) and not isinstance(item, bool):
                 warn(f"header {name!r} must be a str, not {_kind(item)}: sent as {str(item)!r}")
                 item = str(item)
-            if not isinstance(item, str):
+            if type(item) is str and item.isascii() and item.isprintable():
+                found.append((name, item))
+            elif not isinstance(item, str):
                 warn(f"header {name!r} must be a str, not {_kind(item)}: left out")
             elif _CONTROL.search(item):
                 warn(f"header {name!r} has a line break or another control character: left out")

@@ -84,20 +84,20 @@ def new_module(file, source):
 def entry(module, kind):
     """The function ``workflow`` of an executed module. Raises `ProgramError`."""
     function = getattr(module, "workflow", None)
-    wanted = f"def workflow({', '.join(PARAMETERS[kind])}):"
+    if callable(function):
+        return function
+    wanted = f"define {_wanted(kind)}"
     if function is None:
-        raise ProgramError("there is no function named 'workflow'", f"define {wanted}")
-    if not callable(function):
-        raise ProgramError(
-            f"'workflow' is {with_article(type(function).__name__)}, not a function", f"define {wanted}"
-        )
-    return function
+        raise ProgramError("there is no function named 'workflow'", wanted)
+    raise ProgramError(
+        f"'workflow' is {with_article(type(function).__name__)}, not a function", wanted
+    )
 
 
 def check_entry(module, kind):
     """Raises `ProgramError` when ``workflow`` does not have the form of its kind."""
     function = entry(module, kind)
-    wanted = f"def workflow({', '.join(PARAMETERS[kind])}):"
+    wanted = _wanted(kind)
     code = getattr(inspect.unwrap(function), "__code__", None)
     line = code.co_firstlineno if code else 0
     if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
@@ -155,6 +155,10 @@ def _signature(function):
         return inspect.signature(function)
     except (TypeError, ValueError):
         return None
+
+
+def _wanted(kind):
+    return f"def workflow({', '.join(PARAMETERS[kind])}):"
 
 
 def _count(kind):

@@ -15,10 +15,13 @@ class Headers(dict):
     __slots__ = ("_pairs",)
 
     def __init__(self, pairs=()):
-        super().__init__()
         self._pairs = pairs
-        for name, value in pairs:
-            name = _CANONICAL.get(name) or canonical(name)
+        named = [(_CANONICAL.get(name) or canonical(name), value) for name, value in pairs]
+        super().__init__(named)
+        if len(self) == len(named):
+            return
+        self.clear()
+        for name, value in named:
             if dict.__contains__(self, name):
                 value = f"{self[name]}{'; ' if name == 'Cookie' else ', '}{value}"
             self[name] = value
@@ -73,9 +76,11 @@ class Request(dict):
         self.path, self.query_string = _split(target)
         self._query = None
         self.headers = headers = Headers(headers)
-        super().__init__(bodies.parse(dict.get(headers, "Content-Type", ""), raw))
-        for name, value in headers.items():
-            dict.setdefault(self, name, value)
+        body = bodies.parse(dict.get(headers, "Content-Type", ""), raw)
+        super().__init__(body)
+        dict.update(self, headers)
+        # What both have keeps the body's value, and its place is the body's already.
+        dict.update(self, body)
 
     @property
     def query(self):

@@ -1,7 +1,7 @@
 """One run: a trigger and settings in, an outcome out."""
 
-import inspect
 import sys
+import types
 
 from . import outcome, program, trace
 from .body import BodyError
@@ -46,7 +46,7 @@ def run(load, request, settings, commit, warn):
         raise trace.failure(error) from None
     finally:
         _flush()
-    if inspect.iscoroutine(value):
+    if isinstance(value, types.CoroutineType):
         value.close()
         raise trace.Failure(
             "'workflow' is a coroutine function: define it with 'def' and call "

@@ -29,13 +29,9 @@ pub(super) mod runtime {
         imports: { default: trappable },
         exports: { default: async },
         with: {
-            "wasi:cli": wasmtime_wasi::p2::bindings::cli,
             "wasi:clocks": wasmtime_wasi::p2::bindings::clocks,
-            "wasi:filesystem": wasmtime_wasi::p2::bindings::filesystem,
             "wasi:http": wasmtime_wasi_http::p2::bindings::http,
             "wasi:io": wasmtime_wasi::p2::bindings::io,
-            "wasi:random": wasmtime_wasi::p2::bindings::random,
-            "wasi:sockets": wasmtime_wasi::p2::bindings::sockets,
             "tidegate:workflow/types": super::workflow::tidegate::workflow::types,
             "tidegate:workflow/log": super::workflow::tidegate::workflow::log,
             "tidegate:workflow/settings": super::workflow::tidegate::workflow::settings,
