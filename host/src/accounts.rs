@@ -296,6 +296,8 @@ impl Accounts {
         digest.as_bytes().as_slice().ct_eq(self.admin_token.as_bytes().as_slice()).into()
     }
 
+    /// # Errors
+    /// Also when the user was changed since it was found.
     async fn begin(
         &self,
         user: &User,
@@ -310,6 +312,7 @@ impl Accounts {
         let mut changes = vec![AccountChange::PutSession(session)];
         changes.extend(link.map(AccountChange::DeleteLink));
         let _gate = self.gate.lock().await;
+        self.check_unchanged(user, means)?;
         let mut ending = self.read().surplus_sessions(user.id, self.config.sessions_max);
         let previous = previous.and_then(|text| Secret::parse(SecretKind::Session, text));
         let previous =
@@ -322,6 +325,24 @@ impl Accounts {
         let actor = actor(user, Scopes::ALL, Via::Session { digest, means, proven_at: now });
         let expires_at = now.checked_add(self.absolute()).unwrap_or(Timestamp::MAX);
         Ok(NewSession { secret, actor, expires_at })
+    }
+
+    /// Whether what a user was known by is still what it was: a change of it ended all sessions,
+    /// and one that is begun by what went before would go on behind it. The caller holds the gate.
+    fn check_unchanged(&self, user: &User, means: SignInMeans) -> Result<(), AccountError> {
+        let memory = self.read();
+        let Some(now) = memory.enabled(user.id) else {
+            return Err(AccountError::Disabled(user.login.clone()));
+        };
+        match means {
+            SignInMeans::Password if now.password != user.password => Err(AccountError::WrongPassword),
+            SignInMeans::Oidc if now.identity != user.identity => {
+                let reason = "the provider's account belongs to no user of this host any more";
+                Err(AccountError::NoAccount(reason.to_owned()))
+            }
+            // A link is used up by the very change that begins the session.
+            SignInMeans::Password | SignInMeans::Oidc | SignInMeans::OneTimeLink => Ok(()),
+        }
     }
 
     /// Whether an actor may do what an old session may not do alone: it has no session, or its

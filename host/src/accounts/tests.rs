@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::account::{Role, Scope};
+use crate::account::{Identity, Role, Scope};
 use crate::config::Config;
 use crate::store::{EmbeddedOptions, EmbeddedStore};
 
@@ -228,6 +228,34 @@ async fn new_password_role_or_disabling_end_sessions() {
     assert!(matches!(world.accounts.link("ada").await, Err(AccountError::Disabled(_))));
     world.accounts.change_user("ada", disable(false)).await.unwrap();
     assert!(!is_on(&session) && world.accounts.bearer(token.secret.expose()).is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_session_is_begun_by_what_was_replaced_while_it_was_checked() {
+    let world = World::new().await;
+    let accounts = &world.accounts;
+    world.member("ada").await;
+    // As if the password was changed while it was compared, which takes a while.
+    let before = accounts.check_password("ada", PASSWORD, here()).await.unwrap();
+    accounts.set_password("ada", Some("another horse"), None).await.unwrap();
+    let begun = accounts.begin(&before, SignInMeans::Password, None, None).await;
+    assert!(matches!(begun, Err(AccountError::WrongPassword)), "{begun:?}");
+    let link = accounts.begin(&before, SignInMeans::OneTimeLink, None, None).await;
+    assert!(link.is_ok(), "what was not the password is not concerned: {link:?}");
+
+    let before = accounts.user("ada").unwrap();
+    let identity = Identity { issuer: "https://issuer.example".to_owned(), subject: "1".to_owned() };
+    let patch = UserPatch { identity: Some(Some(identity)), ..UserPatch::default() };
+    accounts.change_user("ada", patch).await.unwrap();
+    let begun = accounts.sign_in_admitted(&before, None).await;
+    assert!(matches!(begun, Err(AccountError::NoAccount(_))), "{begun:?}");
+
+    let patch = UserPatch { disabled: Some(true), ..UserPatch::default() };
+    accounts.change_user("ada", patch).await.unwrap();
+    for means in [SignInMeans::Password, SignInMeans::OneTimeLink, SignInMeans::Oidc] {
+        let begun = accounts.begin(&before, means, None, None).await;
+        assert!(matches!(begun, Err(AccountError::Disabled(_))), "{means:?}: {begun:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

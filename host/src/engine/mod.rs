@@ -9,6 +9,7 @@ mod artefact;
 mod bindings;
 mod call;
 mod chance;
+mod child;
 mod compile;
 mod confine;
 #[cfg(test)]
@@ -21,6 +22,7 @@ mod instance;
 mod lanes;
 mod log;
 mod memory;
+mod patience;
 mod program;
 mod queue;
 mod sandbox;
@@ -46,6 +48,7 @@ pub use self::call::{Call, CallLimits, Input, Outcome, Reply, Report, Request, S
 pub use self::compile::{CHILD_COMMAND, CompileError, Compiler, Effort, Steps, child_main};
 pub use self::instance::{Remains, remark};
 pub use self::memory::MemoryBudget;
+pub use self::patience::Priority;
 pub use self::program::Program;
 pub use self::scan::{ScanError, World};
 pub use self::state::{CommitRefusal, CommitSettings};
@@ -451,7 +454,7 @@ impl Engine {
             settings: Arc::new(Settings::default()),
             source,
             commit: None,
-            traceparent: None,
+            trace: None,
             memory: None,
             destinations: None,
             outbound: Default::default(),

@@ -8,9 +8,9 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use super::compile::CompileError;
 
 /// What compilations may take of the machine: half of the cores, however many there are of
-/// them, so that runs have the other half. Four with two threads each make a hello's p99 on
-/// four cores twice what it is without; two threads in all, no difference (tests/bench, case
-/// `hostile`).
+/// them. They have the lowest priority there is ([`super::patience`]), but share caches and
+/// memory with runs all the same. On four cores a hello's p99 beside four with two threads each was
+/// twice what it is without (tests/bench, case `hostile`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Share {
     /// Compilations at the same time.

@@ -122,6 +122,7 @@ mod tests {
     use std::process::{Command, Stdio};
 
     use super::super::confine::{Bounds, confine};
+    use super::super::patience::Priority;
 
     /// Which call a child of the test tries.
     const TRY: &str = "TIDEGATE_TRY_CALL";
@@ -162,7 +163,7 @@ mod tests {
     #[test]
     fn child_tries_a_call() {
         let Ok(call) = std::env::var(TRY) else { return };
-        confine(BOUNDS).unwrap();
+        confine(BOUNDS, Priority::Rest).unwrap();
         let text = c"/etc/passwd".as_ptr();
         // SAFETY: the process is the test's own, and ends here; the pointers are to constants
         // or null, which the kernel checks.

@@ -212,7 +212,8 @@ impl Door {
 
     /// Lets connections end in the time that there is for it, and cuts the others.
     async fn close(mut self) {
-        let deadline = Instant::now() + Duration::from_millis(self.front.app.config.server.drain_ms);
+        let drain = Duration::from_millis(self.front.app.config.server.drain_ms);
+        let deadline = Instant::now() + drain;
         while let Ok(Some(next)) = tokio::time::timeout_at(deadline, self.connections.join_next()).await {
             self.go_on(next);
         }
@@ -224,6 +225,12 @@ impl Door {
         // Without their connections these end at once.
         self.front.linger.close();
         self.front.linger.wait().await;
+        // These wait for the disk at most; where it takes nothing, they are for the next start.
+        let changes = &self.front.changes;
+        changes.close();
+        if tokio::time::timeout(drain, changes.wait()).await.is_err() {
+            tracing::warn!(changes = changes.len(), "changes were cut: they did not end in time");
+        }
     }
 }
 

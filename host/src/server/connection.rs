@@ -29,7 +29,7 @@ use super::head::{self, HeadError};
 use super::reply::Problem;
 use super::request_id::{self, RequestId};
 use super::wire::{Refuse, Timeouts, Wire};
-use super::{Answered, Front, Serves, catch};
+use super::{Answered, Front, Serves, catch, unsent};
 use crate::config;
 use crate::telemetry::CATCH_ROUTE;
 
@@ -100,9 +100,10 @@ pub(super) async fn serve(
     connected_at: Instant,
     stay: Option<Arc<Stay>>,
 ) {
-    // Without it a reply can wait for the client's acknowledgement of the one before.
-    // A socket that refuses it is closed already.
+    // Without the first a reply can wait for the client's acknowledgement of the one before.
+    // A socket that refuses them is closed already.
     let _ = socket.set_nodelay(true);
+    let _ = unsent::bound(&socket);
     let verdict = Arc::new(Verdict::default());
     let limits = &front.limits;
     let scanner = Scanner::new(limits.head_bytes_max);

@@ -24,6 +24,7 @@ mod queued;
 mod reply;
 mod request_id;
 mod signature;
+mod unsent;
 mod wire;
 
 use std::convert::Infallible;
@@ -74,6 +75,8 @@ struct Front {
     draining: CancellationToken,
     /// The rests of refused bodies that are being read.
     linger: TaskTracker,
+    /// Changes by the API and the console, whose callers may be gone.
+    changes: TaskTracker,
 }
 
 /// Serves until `shutdown` is cancelled. Then nothing is accepted any more, requests in flight
@@ -93,8 +96,10 @@ pub async fn serve(app: Arc<App>, listeners: Listeners, shutdown: CancellationTo
 impl Front {
     fn new(app: Arc<App>, shares_origin: bool, draining: CancellationToken) -> Self {
         let config = &app.config.server;
+        let changes = TaskTracker::new();
         Self {
-            router: api::router(app.clone(), draining.clone()),
+            router: api::router(app.clone(), draining.clone(), changes.clone()),
+            changes,
             limits: Limits::new(config),
             callers: Callers::new(config),
             endpoint_rate: Rate::new(config.endpoint_rate_per_s_max, config.endpoint_burst_max),
