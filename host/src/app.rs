@@ -386,7 +386,9 @@ pub async fn serve(
     let ticking = tokio::spawn(app.scheduler.clone().run(shutdown.clone()));
     let noting = tokio::spawn(history::keep(app.clone(), shutdown.clone()));
     let queueing = tokio::spawn(app.queue.clone().run(shutdown.clone()));
-    server::serve(app.clone(), listeners, shutdown).await;
+    let served = server::serve(app.clone(), listeners, shutdown.clone()).await;
+    // Everything else ends too where that did not work.
+    shutdown.cancel();
 
     // Runs whose callers went away may still be going.
     app.invoker.drain(Config::ms(app.config.server.drain_ms)).await;
@@ -410,7 +412,7 @@ pub async fn serve(
     app.accounts.close().await;
     app.store.close().await?;
     data.withdraw();
-    Ok(())
+    served.map_err(AppError::Thread)
 }
 
 /// What runs work that nobody waits for.

@@ -1,10 +1,15 @@
 //! How the host says that it is well.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use crate::support::host::Host;
 use crate::support::http::Request;
 use crate::support::wait;
+
+/// Long enough for what has been sent already to be read.
+const INSTANT: Duration = Duration::from_millis(20);
 
 #[test]
 fn probes_need_no_token_and_tell_nothing() {
@@ -44,6 +49,148 @@ fn probes_answer_while_guests_spin_on_every_thread() {
     for mut caller in callers {
         assert_eq!(caller.reply().unwrap().expect(503).field("code"), "cancelled");
     }
+}
+
+#[test]
+fn probes_wait_for_no_worker_that_a_guest_holds() {
+    // The only worker is held for a tenth of a second at a time, and what it would serve waits
+    // for that at least. So many probes would take longer than the guests are given.
+    const PROBES: usize = 800;
+    let host = Host::with_workers(
+        1,
+        &[("engine.epoch_tick_ms", "100"), ("engine.deadline_ms", "60000"), ("engine.cpu_ms_max", "60000")],
+    );
+    let spin = host.deploy("spin", "catch", "spin");
+    let mut callers: Vec<_> = (0..4)
+        .map(|_| {
+            let mut caller = host.connect();
+            caller.send(Request::new("POST", &spin.path).json(&json!({})).bytes());
+            caller
+        })
+        .collect();
+    wait::until("all guests to spin", || host.runs(&spin).len() == 4);
+    for path in ["/healthz", "/readyz"].into_iter().cycle().take(PROBES) {
+        Request::new("GET", path).send(host.api).expect(200);
+    }
+    let ended = callers.iter_mut().filter_map(|caller| caller.has_answer_within(INSTANT).then_some(()));
+    assert_eq!(ended.count(), 0, "guests ended before the probes were answered");
+    assert!(host.runs(&spin).iter().all(|run| run["status"] == "running"));
+}
+
+#[test]
+fn probes_wake_no_worker() {
+    const PROBES: u64 = 500;
+    let host = Host::start();
+    let probe = |path: &str| drop(Request::new("GET", path).send(host.api).expect(200));
+    probe("/healthz");
+    let before = host.worker_switches();
+    assert!(!before.is_empty());
+    let woken = || -> u64 {
+        let now = host.worker_switches();
+        before.iter().filter_map(|(id, switches)| Some(now.get(id)? - switches)).sum()
+    };
+    ["/healthz", "/readyz"].into_iter().cycle().take(PROBES as usize).for_each(probe);
+    // The host has a little to do without being asked.
+    let by_probes = woken();
+    assert!(by_probes < PROBES / 2, "{by_probes}");
+    (0..PROBES).for_each(|_| probe("/"));
+    let by_others = woken() - by_probes;
+    assert!(by_others > by_probes, "what is no probe is a worker's: {by_others} and {by_probes}");
+}
+
+#[test]
+fn a_connection_that_began_with_a_probe_takes_any_request() {
+    let host = Host::start();
+    let echo = host.deploy_echo("echo", &json!({}));
+    let call = |a: u32| Request::new("POST", &echo.path).json(&json!({ "a": a })).bytes();
+    let probe = Request::new("GET", "/readyz").bytes();
+    let mut connection = host.connect();
+    for round in 0..3 {
+        for _ in 0..2 {
+            assert_eq!(connection.send(&probe).reply().unwrap().expect(200).text(), "ready\n");
+        }
+        let seen = connection.send(call(round)).reply().unwrap().expect(200).json();
+        assert_eq!(seen["body"], json!({ "a": round }).to_string());
+        let listed = host.request("GET", "/api/v1/workflows").bytes();
+        connection.send(listed).reply().unwrap().expect(200);
+    }
+    // All at once, and in pieces.
+    connection = host.connect();
+    connection.send([probe.clone(), call(7), probe.clone(), call(8)].concat());
+    for status in [200; 4] {
+        connection.reply().unwrap().expect(status);
+    }
+    connection = host.connect();
+    connection.send(&probe).reply().unwrap().expect(200);
+    let (begun, rest) = probe.split_at(8);
+    connection.send(begun);
+    assert!(!connection.has_answer_within(INSTANT));
+    connection.send(rest).reply().unwrap().expect(200);
+    let bytes = call(9);
+    let (begun, rest) = bytes.split_at(bytes.len() - 3);
+    connection.send(begun);
+    assert!(!connection.has_answer_within(INSTANT));
+    connection.send(rest).reply().unwrap().expect(200);
+    assert_eq!(host.runs(&echo).len(), 6);
+}
+
+#[test]
+fn a_connection_that_began_with_a_probe_has_the_limits_of_others() {
+    let host = Host::with(&[("server.idle_timeout_ms", "200")]);
+    let echo = host.deploy_echo("echo", &json!({}));
+    let probe = Request::new("GET", "/readyz").bytes();
+    let call = Request::new("POST", &echo.path).json(&json!({})).bytes();
+    for requests in [vec![&probe], vec![&probe, &call]] {
+        let mut connection = host.connect();
+        connection.send(requests.iter().copied().flatten().copied().collect::<Vec<u8>>());
+        for _ in requests {
+            connection.reply().unwrap().expect(200);
+        }
+        assert!(connection.is_closed(), "it was idle for too long");
+    }
+    wait::until("the connections to end", || open_connections(&host) == 1);
+}
+
+#[test]
+fn a_connection_counts_before_it_says_what_it_is_for() {
+    let host = Host::with(&[("server.header_timeout_ms", "60000"), ("server.connections_max", "2")]);
+    let silent = host.connect();
+    wait::until("the silent connection", || open_connections(&host) == 2);
+    let other = host.connect();
+    let mut probe = host.connect();
+    probe.send(Request::new("GET", "/healthz").bytes());
+    assert!(!probe.has_answer_within(Duration::from_millis(300)), "there is no room for it");
+    drop((silent, other));
+    probe.reply().unwrap().expect(200);
+}
+
+/// How many connections the host counts, with the one that asks.
+fn open_connections(host: &Host) -> u32 {
+    let metrics = Request::new("GET", "/metrics").send(host.api).text();
+    let line = metrics.lines().find_map(|line| line.strip_prefix("tidegate_http_connections_open "));
+    line.unwrap().parse().unwrap()
+}
+
+#[test]
+fn a_probe_is_understood_however_it_is_written() {
+    let host = Host::start();
+    let origin = "GET /healthz HTTP/1.1\r\nhost: a\r\n\r\n";
+    let absolute = "GET http://a/healthz HTTP/1.1\r\nhost: a\r\n\r\n";
+    let late = "\r\nGET /healthz?now HTTP/1.1\r\nhost: a\r\n\r\n";
+    for request in [origin, absolute, late, "GET /healthz HTTP/1.0\r\n\r\n"] {
+        let mut connection = host.connect();
+        assert_eq!(connection.send(request).reply().unwrap().expect(200).text(), "ok\n", "{request:?}");
+        // The first bytes do not tell what it is.
+        let mut connection = host.connect();
+        connection.send(&request[..5]);
+        assert!(!connection.has_answer_within(INSTANT));
+        assert_eq!(connection.send(&request[5..]).reply().unwrap().expect(200).text(), "ok\n");
+    }
+    let two_lengths = "GET /healthz HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\ncontent-length: 1\r\n\r\na";
+    host.connect().send(two_lengths).reply().unwrap().expect(400);
+    host.connect().send("GET /healthz HTTP/1.1\r\n\r\n").reply().unwrap().expect(400);
+    Request::new("POST", "/healthz").send(host.api).expect(405);
+    Request::new("HEAD", "/healthz").send(host.api).expect(200);
 }
 
 #[test]

@@ -17,9 +17,11 @@ use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
+use super::accept::Stay;
 use super::api::{ApiError, Client, Peer, Route};
 use super::body::{ReplyBody, RequestBody};
 use super::framing::{Scanner, Verdict};
@@ -69,6 +71,11 @@ impl Limits {
         };
         Self { http, head_bytes_max: config.header_bytes_max, timeouts }
     }
+
+    /// How long the first byte may take.
+    pub(super) fn head_time(&self) -> Duration {
+        self.timeouts.head
+    }
 }
 
 struct Session {
@@ -79,11 +86,20 @@ struct Session {
     /// Told when the first request is there.
     first: CancellationToken,
     leftover: catch::Leftover,
+    /// Set for a connection that began with a probe.
+    stay: Option<Arc<Stay>>,
 }
 
-/// Serves one connection to its end.
-pub(super) async fn serve(front: Arc<Front>, socket: TcpStream, peer: SocketAddr, serves: Serves) {
-    let _open = front.app.telemetry.connection_opened();
+/// Serves one connection to its end. One that has a `stay` is driven by the thread that
+/// accepts, until a request is no probe.
+pub(super) async fn serve(
+    front: Arc<Front>,
+    socket: TcpStream,
+    peer: SocketAddr,
+    serves: Serves,
+    connected_at: Instant,
+    stay: Option<Arc<Stay>>,
+) {
     // Without the first a reply can wait for the client's acknowledgement of the one before.
     // A socket that refuses them is closed already.
     let _ = socket.set_nodelay(true);
@@ -92,11 +108,19 @@ pub(super) async fn serve(front: Arc<Front>, socket: TcpStream, peer: SocketAddr
     let limits = &front.limits;
     let scanner = Scanner::new(limits.head_bytes_max);
     let refuse = refuse(front.clone(), verdict.clone());
-    let wire = TokioIo::new(Wire::new(socket, scanner, verdict.clone(), limits.timeouts, refuse));
+    let wire = Wire::new(socket, scanner, verdict.clone(), limits.timeouts, connected_at, refuse);
+    let wire = TokioIo::new(wire);
     let first = CancellationToken::new();
     let leftover = catch::Leftover::default();
-    let session =
-        Arc::new(Session { front: front.clone(), serves, peer, verdict, first: first.clone(), leftover });
+    let session = Arc::new(Session {
+        front: front.clone(),
+        serves,
+        peer,
+        verdict,
+        first: first.clone(),
+        leftover,
+        stay,
+    });
     let own = session.clone();
     let service = service_fn(move |request| own.clone().answer(request));
     let mut connection = pin!(limits.http.serve_connection(wire, service));
@@ -138,14 +162,12 @@ async fn driven<C: Future>(mut connection: Pin<&mut C>, session: &Session) -> C:
     .await
 }
 
-/// Closes a connection of an address that has too many. It is told why, as far as that
-/// can be done without waiting for it.
-pub(super) fn turn_away(front: &Front, socket: &TcpStream) {
+/// What a client is answered whose address has too many connections.
+pub(super) fn too_many(front: &Front) -> Vec<u8> {
     let (status, answer) = head::answer(&HeadError::Connections);
     front.app.telemetry.connection_failed("address-connections");
     front.app.telemetry.request_answered(Route::NONE.pattern(), status.as_u16());
-    // An empty buffer has room for it; a client that is gone does not miss it.
-    let _ = socket.try_write(&answer);
+    answer
 }
 
 /// What a client is answered whose request's head cannot be read.
@@ -187,6 +209,11 @@ fn is_timed_out(error: &hyper::Error) -> bool {
 impl Session {
     async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Answered<ReplyBody> {
         self.first.cancel();
+        if let Some(stay) = &self.stay
+            && !is_probe(request.uri().path())
+        {
+            stay.end().await;
+        }
         let request_id = RequestId::of(request.headers());
         let answering = AssertUnwindSafe(self.dispatch(request, &request_id)).catch_unwind();
         let (mut response, route) = match answering.await {

@@ -94,15 +94,18 @@ impl Wait {
 }
 
 impl<S> Wire<S> {
-    /// What is wrong with the bytes that come in is told to `verdict`.
+    /// What is wrong with the bytes that come in is told to `verdict`. The first head is
+    /// waited for since `connected_at`.
     pub(super) fn new(
         socket: S,
         scanner: Scanner,
         verdict: Arc<Verdict>,
         timeouts: Timeouts,
+        connected_at: Instant,
         refuse: Refuse,
     ) -> Self {
-        let (read, write) = (Wait::default(), Wait::default());
+        let read = Wait { deadline: Some(connected_at + timeouts.head), timer: None };
+        let write = Wait::default();
         Self {
             socket,
             scanner,
@@ -277,7 +280,8 @@ mod tests {
         let (ours, theirs) = tokio::io::duplex(64);
         let verdict = Arc::new(Verdict::default());
         let refuse: Refuse = Box::new(|status| format!("refused {status:?}").into());
-        (Wire::new(ours, Scanner::new(8192), verdict.clone(), timeouts, refuse), theirs, verdict)
+        let wire = Wire::new(ours, Scanner::new(8192), verdict.clone(), timeouts, Instant::now(), refuse);
+        (wire, theirs, verdict)
     }
 
     async fn error_after(

@@ -540,6 +540,9 @@ pub trait Store: EventQueue + Send + Sync + 'static {
     /// How the store is. Cheap: no file is read.
     fn health(&self) -> StoreHealth;
 
+    /// Whether nothing is written any more, as [`StoreHealth::stopped`] says. Waits for nobody.
+    fn has_stopped(&self) -> bool;
+
     /// Reads everything back and checks checksums and references. At most 1,000
     /// problems are listed.
     async fn verify(&self) -> Result<Verification>;

@@ -466,6 +466,10 @@ impl Store for EmbeddedStore {
         }
     }
 
+    fn has_stopped(&self) -> bool {
+        self.shared.status.stopped().is_some()
+    }
+
     async fn verify(&self) -> Result<Verification> {
         let (sender, differences) = oneshot::channel();
         self.keeper.compare(sender);

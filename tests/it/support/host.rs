@@ -1,5 +1,6 @@
 //! The real binary, serving on ports and a data folder of its own.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -45,6 +46,15 @@ impl Host {
     /// `("server.body_bytes_max", "100")`.
     pub(crate) fn with(settings: &[(&str, &str)]) -> Self {
         Self::on(tempfile::tempdir().unwrap(), owned(settings))
+    }
+
+    /// A host with so many workers, however many cores there are.
+    pub(crate) fn with_workers(workers: usize, settings: &[(&str, &str)]) -> Self {
+        let (data, settings) = (tempfile::tempdir().unwrap(), owned(settings));
+        let path = data.path().to_owned();
+        let mut command = serve(&path, &settings);
+        command.env("TOKIO_WORKER_THREADS", workers.to_string());
+        Self::spawn(command, path, Some(data), settings)
     }
 
     /// A host over a folder that stays when it ends. It flushes no more than it must: sled
@@ -229,6 +239,20 @@ impl Host {
     /// How many descriptors it has open.
     pub(crate) fn descriptors(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
+    }
+
+    /// How often each of its workers gave up its core, by the thread's id.
+    pub(crate) fn worker_switches(&self) -> BTreeMap<u32, u64> {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap().flatten();
+        let of = |thread: std::fs::DirEntry| {
+            // One that has just ended has no files any more.
+            let status = std::fs::read_to_string(thread.path().join("status")).ok()?;
+            let value = |key: &str| status.lines().find_map(|line| line.strip_prefix(key)).map(str::trim);
+            let switches = value("voluntary_ctxt_switches:")?.parse().ok()?;
+            let id = thread.file_name().to_str()?.parse().ok()?;
+            (value("Name:") == Some("tokio-rt-worker")).then_some((id, switches))
+        };
+        threads.filter_map(of).collect()
     }
 
     /// The processes that it has started and that have not ended.

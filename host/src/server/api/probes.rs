@@ -46,7 +46,8 @@ fn not_ready(api: &Api) -> Option<&'static str> {
     if api.draining.is_cancelled() {
         return Some("stopping\n");
     }
-    api.app.store.health().stopped.is_some().then_some("the store stopped writing\n")
+    // Asked on the thread that accepts: not by way of what others lock, or of the disk.
+    api.app.store.has_stopped().then_some("the store stopped writing\n")
 }
 
 /// All counters, in the OpenMetrics text format. Programs on the host's own machine need
