@@ -171,7 +171,7 @@ fn call(rig: &Rig) -> Call {
         settings: Arc::new(Settings::default()),
         source: rig.source.clone(),
         commit: None,
-        traceparent: None,
+        trace: None,
         memory: None,
         destinations: None,
         outbound: Default::default(),

@@ -36,8 +36,8 @@ pub use self::history::{HistoryPoint, HistoryView};
 pub use self::host::{About, HealthView, PackageView, RuntimeList, RuntimeView, SlotFigures};
 pub use self::keys::{KeyUse, KeyView};
 pub use self::queue::{
-    AsyncAccepted, CallbackBody, DeadList, DeadView, RedriveRequest, Redriven, ReplayMany, Replayed,
-    ReplayedMany, SkippedReplay,
+    AsyncAccepted, CallbackBody, CallbackState, CallbackView, DeadList, DeadView, RedriveRequest, Redriven,
+    ReplayMany, Replayed, ReplayedMany, SkippedReplay,
 };
 pub use self::runs::{EventsLost, RunDetail, RunEvent, RunList, RunLog, RunView, Searched, TestRequest};
 pub use self::samples::{SampleList, SampleView};

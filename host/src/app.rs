@@ -406,6 +406,7 @@ pub async fn serve(
     let telemetry = app.telemetry.clone();
     // What is left may take a few seconds to send; a panic in it was logged.
     let _ = tokio::task::spawn_blocking(move || telemetry.close()).await;
+    app.deployer.close().await;
     app.accounts.close().await;
     app.store.close().await?;
     data.withdraw();

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
+use tokio_util::task::TaskTracker;
 
 use crate::api::{Diagnostic, Fusion, PackageView, RuntimeView};
 use crate::config::Config;
@@ -97,6 +98,8 @@ pub struct Deployer {
     programs: Arc<Programs>,
     registry: Arc<Registry>,
     store: Arc<dyn Store>,
+    /// Last steps, whose callers may be gone.
+    finishing: TaskTracker,
 }
 
 impl Deployer {
@@ -108,7 +111,13 @@ impl Deployer {
         registry: Arc<Registry>,
         store: Arc<dyn Store>,
     ) -> Self {
-        Self { config, engine, programs, registry, store }
+        Self { config, engine, programs, registry, store, finishing: TaskTracker::new() }
+    }
+
+    /// Waits until what is being deployed is known.
+    pub async fn close(&self) {
+        self.finishing.close();
+        self.finishing.wait().await;
     }
 
     /// Deploys a component as the next version of a workflow, for the account with the login
@@ -299,17 +308,28 @@ impl Deployer {
 
     async fn finish(
         &self,
-        entry: &Entry,
+        entry: &Arc<Entry>,
         code: Code,
         message: String,
         by: Option<String>,
     ) -> Result<Arc<Entry>, DeployError> {
-        let added = self.store.add_version(entry.workflow.id, code, by, message).await;
-        let (version, workflow) = added.map_err(|error| match error {
-            StoreError::Missing { what } => DeployError::Registry(RegistryError::Missing { what }),
-            other => DeployError::Store(other),
-        })?;
-        Ok(self.registry.deployed(entry, workflow, version))
+        // Who hangs up now leaves no version in the store that the registry does not know.
+        let (store, registry, entry) = (self.store.clone(), self.registry.clone(), entry.clone());
+        let finishing = self.finishing.spawn(async move {
+            let added = store.add_version(entry.workflow.id, code, by, message).await;
+            let (version, workflow) = added.map_err(|error| match error {
+                StoreError::Missing { what } => DeployError::Registry(RegistryError::Missing { what }),
+                other => DeployError::Store(other),
+            })?;
+            Ok(registry.deployed(&entry, workflow, version))
+        });
+        match finishing.await {
+            Ok(finished) => finished,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(_) => Err(DeployError::Store(StoreError::Stopped("the host stopped".to_owned()))),
+            },
+        }
     }
 
     fn check_limits(&self) -> CallLimits {

@@ -395,7 +395,7 @@ impl Invoker {
             settings,
             source: ready.source.clone(),
             commit: Some(commit),
-            traceparent: trace.map(|trace| trace.header()),
+            trace,
             memory: None,
             destinations: entry.workflow.egress.clone(),
             outbound: OutboundLimits {

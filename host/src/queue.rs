@@ -30,13 +30,13 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::answer::{self, Answer};
+use crate::answer::Answer;
 use crate::config::Config;
 use crate::engine::egress::Egress;
 use crate::engine::{Input, Request};
 use crate::invoker::{Invocation, Invoker, Queued};
 use crate::registry::{Entry, Registry};
-use crate::run::{Body, Fault, FaultKind, RequestRecord, Run, RunId, Status, Trigger};
+use crate::run::{Body, RequestRecord, Run, RunId, Status, Trigger};
 use crate::store::{
     DedupeKey, Enqueued, Event, EventInput, EventState, QueueEntry, Redrive, Store, StoreError,
 };
@@ -162,11 +162,15 @@ impl Queue {
     ///
     /// # Errors
     /// [`StoreError::QueueFull`], and a store that fails.
-    pub async fn accept(&self, entry: &Entry, work: Work) -> Result<Acceptance, StoreError> {
+    pub async fn accept(self: &Arc<Self>, entry: &Entry, work: Work) -> Result<Acceptance, StoreError> {
+        let (this, workflow) = (self.clone(), entry.workflow.id);
+        self.unless_lost(async move { this.accept_whole(workflow, work).await }).await
+    }
+
+    async fn accept_whole(&self, workflow: WorkflowId, work: Work) -> Result<Acceptance, StoreError> {
         let Work { trigger, input, key, callback, version } = work;
         let (id, accepted_at) = (RunId::unguessable(), Timestamp::now());
         let print = key.as_ref().map(|key| key.print.clone());
-        let workflow = entry.workflow.id;
         let event = Event { id, workflow, trigger, accepted_at, version, key, callback, is_direct: false };
         let entry = QueueEntry::waiting(event, accepted_at);
         let accepted = self.store.enqueue(entry, kept(input)).await;
@@ -190,6 +194,31 @@ impl Queue {
     pub async fn call(
         self: &Arc<Self>,
         entry: &Arc<Entry>,
+        invocation: Invocation,
+        key: DedupeKey,
+    ) -> Result<Called, StoreError> {
+        let (this, entry) = (self.clone(), entry.clone());
+        self.unless_lost(async move { this.call_whole(&entry, invocation, key).await }).await
+    }
+
+    /// Does something to its end, even when nobody waits for it any more: a caller may hang up
+    /// between two steps, and what is leased has to be settled.
+    async fn unless_lost<T: Send + 'static>(
+        &self,
+        whole: impl Future<Output = Result<T, StoreError>> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        match self.calls.spawn(whole).await {
+            Ok(result) => result,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(_) => Err(StoreError::Stopped("the host stopped".to_owned())),
+            },
+        }
+    }
+
+    async fn call_whole(
+        &self,
+        entry: &Arc<Entry>,
         mut invocation: Invocation,
         key: DedupeKey,
     ) -> Result<Called, StoreError> {
@@ -212,15 +241,9 @@ impl Queue {
         }
         let cancel = CancellationToken::new();
         invocation.queued = Some(Queued { event: invocation.id, cancel, is_patient: false });
-        // The run goes on when the caller hangs up, and so does what follows from it.
-        let (this, entry, id) = (self.clone(), entry.clone(), invocation.id);
-        let ran = self.calls.spawn(async move {
-            let finished = this.invoker.invoke(&entry, invocation).await;
-            this.settle_call(&entry, &leased, &finished.run).await;
-            finished.answer
-        });
-        let lost = |_| answer::of_fault(&Fault::new(FaultKind::Host, "the host failed on this request"), id);
-        Ok(Called::Answered(ran.await.unwrap_or_else(lost)))
+        let finished = self.invoker.invoke(entry, invocation).await;
+        self.settle_call(entry, &leased, &finished.run).await;
+        Ok(Called::Answered(finished.answer))
     }
 
     async fn repeat(&self, known: &QueueEntry, print: &str) -> Result<Called, StoreError> {

@@ -203,6 +203,7 @@ impl Registry {
         workflow.viewers = patch.viewers.unwrap_or(workflow.viewers);
         workflow.private = patch.private.unwrap_or(workflow.private);
         workflow.state = patch.state.unwrap_or(workflow.state);
+        let gives_endpoint = patch.endpoint.is_some();
         workflow.endpoint = patch.endpoint.unwrap_or(workflow.endpoint);
         workflow.signature = patch.signature.unwrap_or(workflow.signature);
         if let Some(egress) = patch.egress {
@@ -213,7 +214,7 @@ impl Registry {
         if patch.rotate_url {
             workflow.catch_key = Some(CatchKey::random());
         }
-        self.check(&workflow)?;
+        self.check(&workflow).map_err(|error| error.told_for(gives_endpoint, name))?;
         self.save(&entry, workflow, entry.version.clone()).await
     }
 

@@ -146,9 +146,17 @@ impl Trace {
         })
     }
 
-    /// The header `traceparent` of what the run calls.
-    pub fn header(&self) -> String {
-        format!("00-{}-{}-{:02x}", self.trace_id, self.span_id, u8::from(self.sampled))
+    /// 16 hexadecimal digits that name one of the run's outbound calls, by its place among its
+    /// exchanges: a child of the run's own span.
+    pub fn span_of_call(&self, index: usize) -> String {
+        let own = u64::from_str_radix(&self.span_id, 16).unwrap_or(1);
+        let mixed = own ^ (index as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        format!("{:016x}", mixed.max(1))
+    }
+
+    /// The header `traceparent` of one of the run's outbound calls.
+    pub fn header_of_call(&self, index: usize) -> String {
+        format!("00-{}-{}-{:02x}", self.trace_id, self.span_of_call(index), u8::from(self.sampled))
     }
 }
 
@@ -408,9 +416,17 @@ mod tests {
         let run = RunId::from_bytes(*b"0123456789abcdef");
         let header = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
         let trace = Trace::called(run, header).unwrap();
-        assert_eq!(trace.header(), "00-4bf92f3577b34da6a3ce929d0e0e4736-3839616263646566-01");
+        assert_eq!(
+            (trace.trace_id.as_str(), trace.span_id.as_str()),
+            ("4bf92f3577b34da6a3ce929d0e0e4736", "3839616263646566")
+        );
+        assert_eq!(trace.header_of_call(0), format!("00-{}-{}-01", trace.trace_id, trace.span_of_call(0)));
         assert_eq!(trace.parent_span_id.as_deref(), Some("00f067aa0ba902b7"));
-        assert_eq!(Trace::root(run).header(), "00-30313233343536373839616263646566-3839616263646566-01");
+        let root = Trace::root(run);
+        assert_eq!(
+            (root.trace_id.as_str(), root.span_id.as_str()),
+            ("30313233343536373839616263646566", "3839616263646566")
+        );
         let later = header.replace("00-4", "cc-4") + "-what-comes";
         assert!(Trace::called(run, &later).is_some());
         for wrong in [

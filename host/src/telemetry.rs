@@ -84,7 +84,8 @@ pub struct Telemetry {
     pub refusals: RefusalMetrics,
     /// Sign-ins.
     pub sign_ins: SignInMetrics,
-    otlp_dropped: Gauge<u64, AtomicU64>,
+    otlp_dropped: Counter,
+    stream_events_lost: Counter,
     exporter: OnceLock<Exporter>,
     gauges: GaugeHandles,
 }
@@ -240,6 +241,11 @@ impl Telemetry {
             queue: QueueMetrics::register(&mut registry),
             refusals: RefusalMetrics::register(&mut registry),
             sign_ins: SignInMetrics::register(&mut registry),
+            stream_events_lost: add(
+                &mut registry,
+                "stream_events_lost",
+                "Events that listeners of server-sent events were too slow for",
+            ),
             otlp_dropped: add(&mut registry, "otlp_dropped_runs", "Runs that the OTLP collector did not get"),
             exporter: OnceLock::new(),
             gauges: GaugeHandles::register(&mut registry),
@@ -343,6 +349,16 @@ impl Telemetry {
         self.runs_unrecorded.inc();
     }
 
+    /// Counts events that a listener was too slow for.
+    pub fn stream_events_lost(&self, events: u64) {
+        self.stream_events_lost.inc_by(events);
+    }
+
+    /// All of them since the start.
+    pub fn stream_events_lost_total(&self) -> u64 {
+        self.stream_events_lost.get()
+    }
+
     /// Counts an answered request. `route` is a route's pattern, never a path.
     pub fn request_answered(&self, route: &str, status: u16) {
         if status == 200 && route == CATCH_ROUTE {
@@ -391,7 +407,8 @@ impl Telemetry {
         self.gauges.set(gauges);
         self.queue.set(&gauges.queue);
         self.egress.set(&gauges.egress_refused);
-        self.otlp_dropped.set(self.exporter.get().map_or(0, Exporter::dropped));
+        let dropped = self.exporter.get().map_or(0, Exporter::dropped);
+        self.otlp_dropped.inner().store(dropped, Ordering::Relaxed);
         let mut text = String::with_capacity(32 * 1024);
         prometheus_client::encoding::text::encode(&mut text, &self.registry)
             .expect("writing to a String does not fail");

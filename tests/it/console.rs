@@ -355,6 +355,19 @@ fn a_run_is_run_again_on_the_version_that_is_chosen() {
     }
     assert!(again(&[("version", "9")]).expect(404).text().contains("ersion 9 of the workflow hello"));
     assert!(again(&[("version", "x")]).expect(422).text().contains("is no number"));
+
+    let many = |version| {
+        admin.post("/workflows/hello/runs/replay", &[("status", "succeeded"), ("version", version)])
+    };
+    let done = many("1").expect(303).header("location").unwrap().to_owned();
+    let listed = admin.get(&done).expect(200).text();
+    assert!(listed.contains("queued to be run again") && listed.contains("value=\"1\" selected"), "{listed}");
+    crate::support::wait::until("runs of the queue on version 1", || {
+        let runs = host.api("GET", "/api/v1/workflows/hello/runs?trigger=replay", &json!({})).json();
+        let mut runs = runs["runs"].as_array().unwrap().iter();
+        runs.any(|run| run["event"].is_string() && run["version"] == 1 && run["status"] == "succeeded")
+    });
+    assert!(many("x").expect(422).text().contains("is no number"));
 }
 
 #[test]

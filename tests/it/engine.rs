@@ -94,7 +94,7 @@ impl Host {
             settings: Arc::default(),
             source: None,
             commit: None,
-            traceparent: None,
+            trace: None,
             memory: None,
             destinations: None,
             outbound: Default::default(),

@@ -179,7 +179,7 @@ fn statistics_tell_rates_failures_and_percentiles() {
     assert!(0.0 < of("p50") && of("p50") <= of("p95") && of("p95") <= of("p99") && of("p99") <= of("max"));
     assert!(total["memory_bytes"]["p50"].as_f64().unwrap() > 1e5);
     assert_eq!(host.get("/api/v1/statistics").expect(200).json()["total"]["runs"], 11);
-    let past = "/api/v1/statistics?from=2020-01-01T00:00:00Z&to=2020-01-02T00:00:00Z";
+    let past = "/api/v1/statistics?since=2020-01-01T00:00:00Z&until=2020-01-02T00:00:00Z";
     assert_eq!(host.get(past).expect(200).json()["points"], json!([]));
     host.get("/api/v1/statistics?step_minutes=0").expect(400);
     host.get("/api/v1/workflows/none/statistics").expect(404);
@@ -201,7 +201,7 @@ fn history_tells_what_the_host_has_in_use() {
         (&json!(0), &json!(0), &json!(12))
     );
     host.get("/api/v1/history?step_minutes=0").expect(400);
-    let past = "/api/v1/history?from=2020-01-01T00:00:00Z&to=2020-01-02T00:00:00Z";
+    let past = "/api/v1/history?since=2020-01-01T00:00:00Z&until=2020-01-02T00:00:00Z";
     assert_eq!(host.get(past).expect(200).json()["points"], json!([]));
 }
 

@@ -11,10 +11,10 @@ use crate::statistics::HostFigures;
 pub struct HistoryView {
     /// The beginning of the first minute.
     #[schema(value_type = String, format = DateTime)]
-    pub from: Timestamp,
+    pub since: Timestamp,
     /// The end of the last minute.
     #[schema(value_type = String, format = DateTime)]
-    pub to: Timestamp,
+    pub until: Timestamp,
     /// Minutes of one point.
     pub step_minutes: u32,
     /// In the order of time; those in which the host did not run are left out.

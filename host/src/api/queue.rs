@@ -27,6 +27,41 @@ pub struct CallbackBody {
     pub reply: Option<ReplyRecord>,
 }
 
+/// What became of telling the callback of an event. It is known while the event is
+/// remembered: `queue.remember_hours` after its end, `queue.dead_days` when the callback or
+/// the event was given up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CallbackView {
+    /// How far it came.
+    pub state: CallbackState,
+    /// Tries so far.
+    pub tries: u32,
+    /// When the last try was.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub tried_at: Option<Timestamp>,
+    /// The next try is not before; of `pending` alone.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub next_at: Option<Timestamp>,
+    /// Why the last try did not tell it.
+    pub error: Option<String>,
+}
+
+/// How far telling a callback came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum CallbackState {
+    /// The event is not over.
+    Waiting,
+    /// It is to be told, or told again.
+    Pending,
+    /// It was told.
+    Told,
+    /// The receiver does not want it (410), or its workflow does not have it any more.
+    Gone,
+    /// It was tried `queue.callback_attempts` times.
+    GivenUp,
+}
+
 /// The answer to a request that is run later, and to who asks for its result too early.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct AsyncAccepted {

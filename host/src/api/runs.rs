@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use super::CallbackView;
 use crate::run::{
     Exchange, Fault, FaultKind, Inputs, LogLine, LogSummary, ReplyRecord, RequestRecord, Run, RunId, Status,
     Trace, Trigger, Usage,
@@ -177,6 +178,10 @@ pub struct RunDetail {
     /// Its place in a distributed trace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace_context: Option<Trace>,
+    /// What became of telling the callback of its event; left out when the event has none,
+    /// or is not remembered any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub callback: Option<CallbackView>,
     /// What it used.
     pub usage: Usage,
     /// The non-deterministic things that the host gave it.
@@ -197,6 +202,7 @@ impl From<&Run> for RunDetail {
             settings_changed: run.settings_changed.clone(),
             node: run.node.as_deref().map(str::to_owned),
             trace_context: run.trace.clone(),
+            callback: None,
             usage: run.usage,
             inputs: run.inputs.clone(),
         }

@@ -13,10 +13,10 @@ use crate::workflow::WorkflowName;
 pub struct StatisticsView {
     /// The beginning of the first minute.
     #[schema(value_type = String, format = DateTime)]
-    pub from: Timestamp,
+    pub since: Timestamp,
     /// The end of the last minute.
     #[schema(value_type = String, format = DateTime)]
-    pub to: Timestamp,
+    pub until: Timestamp,
     /// Minutes of one point.
     pub step_minutes: u32,
     /// All points together.

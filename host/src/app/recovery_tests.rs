@@ -1,10 +1,13 @@
 //! Ticks and events whose host died at a moment between their run and what follows from it.
 
+use futures::FutureExt as _;
 use jiff::Timestamp;
 use serde_json::json;
 
 use super::*;
 use crate::config::{Config, Override};
+use crate::engine::Input;
+use crate::invoker::Invocation;
 use crate::run::{Fault, FaultKind, LogLine, Run, RunId, Status, Trigger};
 use crate::scheduler::Pulls as _;
 use crate::store::{Durability, Event, EventInput, EventState, QueueEntry, Tick, TickState, samples};
@@ -182,5 +185,32 @@ async fn tick_whose_run_was_cut_is_interrupted_and_tried_again_by_policy() {
     assert_eq!(run.status, Status::Interrupted);
     let is_tried = crate::workflow::RetryPolicy::default().on.contains(&FaultKind::Interrupted);
     assert_eq!(parts.waiting(&tick).await.0.is_some(), is_tried);
+    parts.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn caller_who_hangs_up_at_once_leaves_no_event_behind() {
+    let parts = parts().await;
+    let create = serde_json::from_value(json!({ "name": "catch", "kind": "catch" })).unwrap();
+    let entry = parts.core.registry.create(create, None).await.unwrap();
+    let invocation =
+        Invocation::new(Trigger::Catch, Input::Tick { schedule: String::new(), due: Timestamp::now() });
+    let direct = invocation.id;
+    let later = samples::event(entry.workflow.id);
+    let waiting = QueueEntry::waiting(later.clone(), later.accepted_at);
+    parts.core.store.enqueue(waiting, EventInput::Nothing).await.unwrap();
+
+    let mut call = Box::pin(parts.queue.call(&entry, invocation, samples::key("k").unwrap()));
+    assert!((&mut call).now_or_never().is_none());
+    let mut cancel = Box::pin(parts.queue.cancel(later.id));
+    assert!((&mut cancel).now_or_never().is_none());
+    drop((call, cancel));
+    parts.queue.settled().await;
+    // The store answers in the order in which it was asked.
+    parts.core.store.event_input(direct).await.unwrap();
+    assert_eq!(parts.core.store.unended(None, 10).await.unwrap(), []);
+    let end = parts.core.store.event(later.id).await.unwrap().unwrap().end().unwrap();
+    assert_eq!(end.status, Status::Cancelled);
+    assert_eq!(parts.core.store.run(later.id).await.unwrap().unwrap().status, Status::Cancelled);
     parts.close().await;
 }

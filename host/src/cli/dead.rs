@@ -110,19 +110,27 @@ fn redrive(args: &RedriveArgs, context: &mut Context) -> Result<()> {
     };
     let document: Value = context.client()?.post("/api/v1/dead/redrive", &request)?;
     let out = &mut context.out;
+    let Redriven { events } = serde_json::from_value(document.clone())?;
     if args.format.json {
-        return out.json(&document);
-    }
-    let Redriven { events } = serde_json::from_value(document)?;
-    for event in &args.events {
-        if !events.contains(event) {
-            out.note(format!("{event} is no dead letter"));
+        out.json(&document)?;
+    } else {
+        match events.len() {
+            // What was named and is not there is an error, below.
+            0 if !args.events.is_empty() => {}
+            0 => out.note("there are no dead letters to drive again"),
+            1 => out.note("1 event waits for another attempt"),
+            many => out.note(format!("{many} events wait for another attempt")),
         }
     }
-    out.note(match events.len() {
-        0 => "nothing was driven again".to_owned(),
-        1 => "1 event waits for another attempt".to_owned(),
-        many => format!("{many} events wait for another attempt"),
-    });
-    Ok(())
+    let others: Vec<_> = args.events.iter().filter(|event| !events.contains(event)).collect();
+    let message = match others[..] {
+        [] => return Ok(()),
+        [one] => format!("{one} is no dead letter"),
+        _ => format!("{} of the events are no dead letters", others.len()),
+    };
+    let mut failure = Failure::new(message);
+    if others.len() > 1 {
+        failure = others.iter().fold(failure, |failure, event| failure.detail(event));
+    }
+    Err(failure.hint("`tidegate dead list` shows those that are; the first column names them"))
 }

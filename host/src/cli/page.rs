@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::error::Result;
 use super::human::{bytes, count, duration, duration_us, time};
 use super::output::{Output, clean, clean_lines};
 use super::runs::{fault_line, tone};
-use crate::api::{RunDetail, RunLog};
+use crate::api::{CallbackState, CallbackView, RunDetail, RunLog};
 use crate::run::{Body, Exchange, Level, LogLine};
 
 /// Names and values, one under the other.
@@ -117,6 +118,10 @@ fn head(out: &mut Output, detail: &RunDetail) -> Result<()> {
     fields.add("trigger", clean(&trigger));
     fields.maybe("due", run.due.map(|due| time(due, &out.zone)));
     fields.maybe("lateness", run.lateness_ms.map(duration));
+    if let Some(callback) = &detail.callback {
+        fields.add("callback", told(out, callback));
+        fields.maybe("not told", callback.error.as_deref().map(clean));
+    }
     fields.maybe("node", detail.node.as_deref().map(clean));
     let usage = &detail.usage;
     let used = run.started_at.map(|_| {
@@ -125,6 +130,23 @@ fn head(out: &mut Output, detail: &RunDetail) -> Result<()> {
     });
     fields.maybe("used", used);
     fields.print(out)
+}
+
+/// What became of telling the callback.
+fn told(out: &Output, callback: &CallbackView) -> String {
+    let at = |at: Option<Timestamp>| at.map(|at| format!(" at {}", time(at, &out.zone))).unwrap_or_default();
+    let tries = match callback.tries {
+        1 => "1 try".to_owned(),
+        tries => format!("{tries} tries"),
+    };
+    match callback.state {
+        CallbackState::Waiting => "told when the last attempt has ended".to_owned(),
+        CallbackState::Pending if callback.tries == 0 => "about to be told".to_owned(),
+        CallbackState::Pending => format!("{tries} so far, the next one{}", at(callback.next_at)),
+        CallbackState::Told => format!("told{}, {tries}", at(callback.tried_at)),
+        CallbackState::Gone => format!("not wanted (410){}", at(callback.tried_at)),
+        CallbackState::GivenUp => format!("given up after {tries}, the last one{}", at(callback.tried_at)),
+    }
 }
 
 fn timeline(out: &mut Output, detail: &RunDetail) -> Result<()> {

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::client::with_query;
 use super::error::Result;
 use super::human::{bytes, count, duration, short_time};
-use super::runs::since_argument;
+use super::runs::{since_argument, time_argument};
 use super::table::{Column, Shown, Table, Tone};
 use super::{Context, Format};
 use crate::api::{StatisticsPoint, StatisticsView};
@@ -21,6 +21,9 @@ pub(crate) struct StatsArgs {
     /// From then on: so long ago (10m, 2h, 7d), or an instant (RFC 3339) [default: 24h]
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
+    /// Until then, in the same forms [default: now]
+    #[arg(long, value_name = "TIME")]
+    until: Option<String>,
     /// Minutes of one line
     #[arg(long, value_name = "MINUTES", value_parser = clap::value_parser!(u32).range(1..=i64::from(STEP_MINUTES_MAX)))]
     step: Option<u32>,
@@ -37,13 +40,20 @@ const STEP_MINUTES_MAX: u32 = 527_040;
 pub(crate) fn run(args: &StatsArgs, context: &mut Context) -> Result<()> {
     let now = Timestamp::now();
     let since = since_argument(args.since.as_deref())?;
-    let minutes = since.map_or(24 * 60, |since| (now.as_second() - since.as_second()) / 60);
+    let until = time_argument("--until", args.until.as_deref())?;
+    // The API takes a day before the end when nothing says since when.
+    let end = until.unwrap_or(now).as_second();
+    let minutes = since.map_or(24 * 60, |since| (end - since.as_second()) / 60);
     let step = args.step.map_or((minutes / LINES).clamp(1, STEP_MINUTES_MAX.into()), i64::from);
     let path = match &args.name {
         Some(name) => format!("/api/v1/workflows/{name}/statistics"),
         None => "/api/v1/statistics".to_owned(),
     };
-    let query = [("from", since.map(|since| since.to_string())), ("step_minutes", Some(step.to_string()))];
+    let query = [
+        ("since", since.map(|since| since.to_string())),
+        ("until", until.map(|until| until.to_string())),
+        ("step_minutes", Some(step.to_string())),
+    ];
     let document: Value = context.client()?.get(&with_query(&path, &query))?;
     let out = &mut context.out;
     if args.format.json {

@@ -11,7 +11,7 @@ use super::bindings::workflow::tidegate::workflow::types;
 use super::egress::{OutboundLimits, SealedSettings};
 use super::memory::MemoryBudget;
 use super::state::CommitSettings;
-use crate::run::{Exchange, Fault, Inputs, LogLine, LogSummary, Usage};
+use crate::run::{Exchange, Fault, Inputs, LogLine, LogSummary, Trace, Usage};
 use crate::workflow::{Destination, SettingChange, Settings, Visibility, WorkflowId};
 
 /// An HTTP request for a catch workflow.
@@ -68,8 +68,9 @@ pub struct Call {
     pub source: Option<Arc<Source>>,
     /// Saves settings before the end; `None` refuses it.
     pub commit: Option<Arc<dyn CommitSettings>>,
-    /// The header `traceparent` of what it sends, unless it sets its own.
-    pub traceparent: Option<String>,
+    /// Its place in a trace, which goes on with what it sends, unless it sends a
+    /// `traceparent` of its own.
+    pub trace: Option<Trace>,
     /// What its memory is charged to beside the host's budget; `None` for that alone.
     pub memory: Option<Arc<MemoryBudget>>,
     /// Where it may send requests; `None` for wherever the host lets workflows go.

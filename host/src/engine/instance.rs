@@ -229,7 +229,7 @@ fn new_store(
         },
         destinations: call.destinations.clone(),
         limits: call.outbound.clone(),
-        traceparent: call.traceparent.as_deref().and_then(|text| text.parse().ok()),
+        trace: call.trace.clone(),
     };
     let egress = engine.egress.for_run(options);
     let budget = call.memory.as_ref().unwrap_or(&engine.budget).clone();

@@ -454,7 +454,7 @@ impl Engine {
             settings: Arc::new(Settings::default()),
             source,
             commit: None,
-            traceparent: None,
+            trace: None,
             memory: None,
             destinations: None,
             outbound: Default::default(),

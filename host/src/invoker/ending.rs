@@ -92,8 +92,8 @@ impl Invoker {
         if is_kept && let Err(error) = self.store.append_run(run.clone(), log.clone(), durability).await {
             self.telemetry.run_unrecorded();
             is_recorded = false;
-            // The store says itself when the disk is full, once.
-            if !matches!(error, StoreError::Full { .. }) {
+            // The store says itself when the disk is full, or when it has stopped, once.
+            if !matches!(error, StoreError::Full { .. } | StoreError::Stopped(_)) {
                 tracing::error!(run = %run.id, error = &error as &dyn std::error::Error, "a run could not be recorded");
             }
         }

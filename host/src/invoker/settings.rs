@@ -40,6 +40,9 @@ impl RunSettings {
         }
         self.save(&self.entry, changes).await.map_err(|error| match error {
             RegistryError::Invalid { .. } | RegistryError::Limit { .. } => CommitRefusal::Invalid(error.to_string()),
+            full if full.is_full() => {
+                CommitRefusal::Unavailable("there is no room on the host's disk for the settings".to_owned())
+            }
             other => {
                 tracing::error!(run = %self.run, error = &other as &dyn std::error::Error, "an early save failed");
                 CommitRefusal::Unavailable("the host could not store the settings".to_owned())
@@ -64,6 +67,10 @@ pub(super) fn fault_of_commit(error: &RegistryError) -> Fault {
             FaultKind::Result,
             "the workflow was archived while it ran; its settings were not saved",
         ),
+        // The store says itself when the disk is full, once.
+        full if full.is_full() => {
+            Fault::new(FaultKind::Host, "there is no room on the host's disk for the settings that it saved")
+        }
         other => host_fault(other),
     }
 }

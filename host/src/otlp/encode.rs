@@ -12,6 +12,8 @@ const SECONDS: [f64; 14] = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.7
 /// Upper bounds of memory, in bytes.
 const BYTES: [f64; 8] = [1e6, 2e6, 4e6, 8e6, 16e6, 32e6, 64e6, 128e6];
 const CUMULATIVE: u8 = 2;
+/// The methods that the conventions know (RFC 9110, RFC 5789).
+const METHODS: [&str; 9] = ["CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"];
 
 /// Who sends.
 pub(super) struct Resource(Value);
@@ -92,17 +94,26 @@ pub(super) fn spans<'a>(resource: &Resource, runs: impl Iterator<Item = &'a Run>
         }));
         for (index, exchange) in run.exchanges.iter().enumerate() {
             let begun = after(start, exchange.at_us);
+            let (method, original) = method_of(&exchange.method);
+            let (address, port) = server(&exchange.url);
+            let failed = exchange.status.is_none_or(|status| status >= 400);
+            let status = exchange.status.filter(|_| failed).map(|status| status.to_string());
+            let error = exchange.error.clone().or(status);
             spans.push(json!({
-                "traceId": trace.trace_id, "spanId": child_id(&trace.span_id, index),
-                "parentSpanId": trace.span_id, "name": exchange.method, "kind": 3,
+                "traceId": trace.trace_id, "spanId": trace.span_of_call(index),
+                "parentSpanId": trace.span_id, "kind": 3,
+                "name": if original.is_null() { method } else { "HTTP" },
                 "startTimeUnixNano": nanos(begun),
                 "endTimeUnixNano": nanos(after(begun, exchange.duration_us)),
-                "status": { "code": if exchange.status.is_none_or(|status| status >= 400) { 2 } else { 0 } },
+                "status": { "code": if failed { 2 } else { 0 } },
                 "attributes": list([
-                    ("http.request.method", json!(exchange.method)),
+                    ("http.request.method", json!(method)),
+                    ("http.request.method_original", original),
+                    ("server.address", json!(address)),
+                    ("server.port", json!(port)),
                     ("url.full", json!(exchange.url)),
                     ("http.response.status_code", exchange.status.map_or(Value::Null, |status| json!(status))),
-                    ("error.type", exchange.error.as_ref().map_or(Value::Null, |error| json!(error))),
+                    ("error.type", error.map_or(Value::Null, |error| json!(error))),
                 ]),
             }));
         }
@@ -111,11 +122,24 @@ pub(super) fn spans<'a>(resource: &Resource, runs: impl Iterator<Item = &'a Run>
     json!({ "resourceSpans": [{ "resource": resource.0, "scopeSpans": [scope] }] })
 }
 
-/// An id of its own for each exchange of a run.
-fn child_id(span_id: &str, index: usize) -> String {
-    let own = u64::from_str_radix(span_id, 16).unwrap_or(1);
-    let mixed = own ^ (index as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    format!("{:016x}", mixed.max(1))
+/// A method as the conventions want it, and as it was where they do not know it.
+fn method_of(text: &str) -> (&str, Value) {
+    match METHODS.contains(&text) {
+        true => (text, Value::Null),
+        false => ("_OTHER", json!(text)),
+    }
+}
+
+/// Host and port of a recorded URL.
+fn server(url: &str) -> (&str, u16) {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
+    let authority = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    let default = if scheme.eq_ignore_ascii_case("http") { 80 } else { 443 };
+    match authority.rsplit_once(':').map(|(host, port)| (host, port.parse())) {
+        Some((host, Ok(port))) => (host, port),
+        _ => (authority, default),
+    }
 }
 
 /// A record for each line of a run's log, and one for its end.
@@ -264,5 +288,70 @@ impl Metrics {
         ]);
         let scope = json!({ "scope": { "name": "tidegate" }, "metrics": metrics });
         json!({ "resourceMetrics": [{ "resource": resource.0, "scopeMetrics": [scope] }] })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::{Exchange, RunId, Trace};
+    use crate::store::samples;
+    use crate::workflow::WorkflowId;
+
+    #[test]
+    fn a_call_is_a_client_span_by_the_conventions_with_the_id_that_its_callee_got() {
+        let mut run = samples::run(WorkflowId::new());
+        run.trace = Some(Trace::root(RunId::new()));
+        let trace = run.trace.clone().unwrap();
+        let call = |method: &str, url: &str, status, error: Option<&str>| Exchange {
+            at_us: 5,
+            method: method.to_owned(),
+            url: url.to_owned(),
+            status,
+            request_bytes: 0,
+            response_bytes: 0,
+            duration_us: 1000,
+            error: error.map(str::to_owned),
+            reason: None,
+            sealed: Vec::new(),
+        };
+        run.exchanges = vec![
+            call("GET", "https://api.example.org/a?key=…", Some(200), None),
+            call("POST", "http://[2001:db8::1]:8080?x", Some(503), None),
+            call("BREW", "http://10.0.0.1/", None, Some("destination-ip-prohibited")),
+        ];
+        let document = spans(&Resource::new("n"), [&run].into_iter());
+        let spans = document["resourceSpans"][0]["scopeSpans"][0]["spans"].as_array().unwrap();
+        let of = |span: &Value, key: &str| {
+            let all = span["attributes"].as_array().unwrap();
+            let value = all.iter().find(|own| own["key"] == key).map(|own| &own["value"]);
+            value
+                .map(|value| value["stringValue"].as_str().or(value["intValue"].as_str()).unwrap().to_owned())
+        };
+        let seen: Vec<_> = spans[1..]
+            .iter()
+            .map(|span| {
+                assert_eq!((&span["kind"], &span["parentSpanId"]), (&json!(3), &json!(trace.span_id)));
+                let server =
+                    format!("{}|{}", of(span, "server.address").unwrap(), of(span, "server.port").unwrap());
+                let name = span["name"].as_str().unwrap().to_owned();
+                (name, server, of(span, "error.type"), span["status"]["code"].as_u64().unwrap())
+            })
+            .collect();
+        let row = |name: &str, server: &str, error: Option<&str>, code| {
+            (name.to_owned(), server.to_owned(), error.map(str::to_owned), code)
+        };
+        assert_eq!(
+            seen,
+            [
+                row("GET", "api.example.org|443", None, 0),
+                row("POST", "[2001:db8::1]|8080", Some("503"), 2),
+                row("HTTP", "10.0.0.1|80", Some("destination-ip-prohibited"), 2),
+            ]
+        );
+        assert_eq!(of(&spans[3], "http.request.method_original").unwrap(), "BREW");
+        let header = trace.header_of_call(1);
+        assert!(header.contains(spans[2]["spanId"].as_str().unwrap()), "{header}");
+        assert_ne!(spans[1]["spanId"], spans[2]["spanId"]);
     }
 }

@@ -42,19 +42,21 @@ impl Queue {
         let id = entry.event.id;
         let EventState::Notifying { tries, .. } = entry.state else { return };
         let told = tokio::select! {
+            biased;
             told = self.try_to_tell(&entry) => told,
-            () = self.stopping.cancelled() => Err("the host stopped".to_owned()),
+            // The next start tells it: a try that the host cut is none.
+            () = self.stopping.cancelled() => return,
         };
         let (notified, result) = match told {
-            Ok(Taken::Told) => (Notified::Over, "told"),
-            Ok(Taken::Gone) => (Notified::Over, "gone"),
+            Ok(Taken::Told) => (Notified::Told, "told"),
+            Ok(Taken::Gone) => (Notified::Gone, "gone"),
             Err(reason) if tries + 1 >= self.config.queue.callback_attempts => {
-                tracing::warn!(event = %id, reason, tries = tries + 1, "a callback was given up");
-                (Notified::Over, "given-up")
+                tracing::warn!(event = %id, reason = %reason, tries = tries + 1, "a callback was given up");
+                (Notified::GivenUp { reason }, "given-up")
             }
             Err(reason) => {
-                tracing::info!(event = %id, reason, tries = tries + 1, "a callback was not told");
-                (Notified::Again { not_before: next_try(tries) }, "again")
+                tracing::info!(event = %id, reason = %reason, tries = tries + 1, "a callback was not told");
+                (Notified::Again { not_before: next_try(tries), reason }, "again")
             }
         };
         self.telemetry.queue.callback_told(result);

@@ -1,5 +1,6 @@
 //! Runs that somebody stops, and events that are taken out of the queue.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -7,7 +8,7 @@ use jiff::Timestamp;
 use super::{Queue, handed, no_input};
 use crate::invoker::Cancelled;
 use crate::run::{Fault, FaultKind, RunId, Status};
-use crate::store::{EventEnd, EventInput, QueueEntry, Settlement, StoreError};
+use crate::store::{EventEnd, EventInput, Leased, QueueEntry, Settlement, StoreError};
 
 /// How long, and how often, somebody who cancels waits for a leased event to begin. One that
 /// does not was left behind by a host that ended, or by a store that failed.
@@ -21,15 +22,20 @@ impl Queue {
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn cancel(&self, id: RunId) -> Result<Option<RunId>, StoreError> {
+    pub async fn cancel(self: &Arc<Self>, id: RunId) -> Result<Option<RunId>, StoreError> {
         let Some(event) = self.store.event(id).await?.map(|entry| entry.event.id) else {
             return Ok(self.stop(id).await);
         };
         let (mut stopped, mut waits) = (None, 0);
         loop {
-            if let Some(leased) = self.store.take(event).await? {
-                self.give_up(&leased.entry, leased.input).await;
-                return Ok(Some(leased.entry.run));
+            let this = self.clone();
+            let taken = self.unless_lost(async move {
+                let Some(Leased { entry, input }) = this.store.take(event).await? else { return Ok(None) };
+                this.give_up(&entry, input).await;
+                Ok(Some(entry.run))
+            });
+            if let Some(run) = taken.await? {
+                return Ok(Some(run));
             }
             let entry = self.store.event(event).await?;
             let Some(entry) = entry.filter(|entry| entry.end().is_none()) else { return Ok(stopped) };
@@ -60,7 +66,10 @@ impl Queue {
         if let Some(workflow) = self.registry.by_id(entry.event.workflow) {
             let invocation = self.attempt(entry, handed(input).unwrap_or_else(no_input));
             let fault = Fault::new(FaultKind::Cancelled, "it was taken out of the queue");
-            self.invoker.record_unrun(&workflow, &invocation, Status::Cancelled, fault).await;
+            let run = self.invoker.record_unrun(&workflow, &invocation, Status::Cancelled, fault).await;
+            if !self.record_unless_kept(&run).await {
+                return;
+            }
         }
         let end = EventEnd {
             status: Status::Cancelled,

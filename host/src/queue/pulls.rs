@@ -5,7 +5,7 @@ use super::{Queue, kept};
 use crate::engine::Input;
 use crate::registry::Entry;
 use crate::run::{Run, Status};
-use crate::store::{Event, QueueEntry};
+use crate::store::{Event, QueueEntry, StoreError};
 
 impl Queue {
     /// A pull's run ended: tries it again as its workflow's policy says, and returns when
@@ -59,7 +59,13 @@ impl Queue {
         self.telemetry.queue.accepted(&enqueued);
         if let Err(error) = &enqueued {
             let error = error as &dyn std::error::Error;
-            tracing::error!(run = %run.id, error, "a run that failed cannot be tried again");
+            // The record says that it failed, and `tidegate_queue_events_total` why no attempt follows.
+            match enqueued {
+                Err(StoreError::QueueFull { .. } | StoreError::Full { .. }) => {
+                    tracing::debug!(run = %run.id, error, "a run that failed cannot be tried again");
+                }
+                _ => tracing::error!(run = %run.id, error, "a run that failed cannot be tried again"),
+            }
             return false;
         }
         let settlement = settlement(&leased, policy, run, began);

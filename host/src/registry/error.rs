@@ -82,6 +82,28 @@ impl RegistryError {
         RegistryError::Missing { what: format!("the schedule {schedule:.64?} of the workflow {name}") }
     }
 
+    /// Whether there was no room on the file system.
+    pub fn is_full(&self) -> bool {
+        matches!(self, RegistryError::Store(error) if error.is_full())
+    }
+
+    /// The error of a change that gives no endpoint: what is wrong with the endpoint was stored
+    /// by a build that took it, and the caller did not write it.
+    pub(super) fn told_for(self, gives_endpoint: bool, name: &str) -> Self {
+        match self {
+            RegistryError::Invalid { field: field @ "endpoint.callback_hosts", reason }
+                if !gives_endpoint =>
+            {
+                let reason = format!(
+                    "{reason}; that is not of this change: {name} was stored with it before it was refused, \
+                     and can be changed again once `callback_hosts` is right: give the endpoint along"
+                );
+                RegistryError::Invalid { field, reason }
+            }
+            other => other,
+        }
+    }
+
     pub(super) fn of_store(name: &WorkflowName, error: StoreError) -> Self {
         match error {
             StoreError::NameTaken(name) => RegistryError::NameTaken(name),
@@ -89,6 +111,30 @@ impl RegistryError {
             StoreError::Conflict { .. } => RegistryError::Conflict(name.clone()),
             StoreError::Limit { what, limit } => RegistryError::Limit { what, limit },
             other => RegistryError::Store(other),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_stored_before_it_was_refused_is_told_apart_from_what_the_caller_wrote() {
+        let wrong = |field| RegistryError::Invalid { field, reason: "\"a:80\" is no host".to_owned() };
+        let told = wrong("endpoint.callback_hosts").told_for(false, "sync").to_string();
+        for part in [
+            "endpoint.callback_hosts",
+            "\"a:80\" is no host",
+            "not of this change",
+            "sync",
+            "give the endpoint",
+        ] {
+            assert!(told.contains(part), "{part} in {told}");
+        }
+        for (field, gives_endpoint) in [("endpoint.callback_hosts", true), ("description", false)] {
+            let told = wrong(field).told_for(gives_endpoint, "sync").to_string();
+            assert_eq!(told, wrong(field).to_string());
         }
     }
 }

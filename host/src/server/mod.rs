@@ -82,6 +82,8 @@ struct Front {
     draining: CancellationToken,
     /// The rests of refused bodies that are being read.
     linger: TaskTracker,
+    /// Changes by the API and the console, whose callers may be gone.
+    changes: TaskTracker,
 }
 
 /// Serves until `shutdown` is cancelled. Then nothing is accepted any more, requests in flight
@@ -132,6 +134,11 @@ pub async fn serve(app: Arc<App>, listeners: Listeners, shutdown: CancellationTo
     // Without their connections these end at once.
     front.linger.close();
     front.linger.wait().await;
+    // These wait for the disk at most; where it takes nothing, they are for the next start.
+    front.changes.close();
+    if tokio::time::timeout(drain, front.changes.wait()).await.is_err() {
+        tracing::warn!(changes = front.changes.len(), "changes were cut: they did not end in time");
+    }
 }
 
 impl Listeners {
@@ -156,8 +163,10 @@ impl Listeners {
 impl Front {
     fn new(app: Arc<App>, shares_origin: bool, draining: CancellationToken) -> Self {
         let config = &app.config.server;
+        let changes = TaskTracker::new();
         Self {
-            router: api::router(app.clone(), draining.clone()),
+            router: api::router(app.clone(), draining.clone(), changes.clone()),
+            changes,
             limits: Limits::new(config),
             callers: Callers::new(config),
             endpoint_rate: Rate::new(config.endpoint_rate_per_s_max, config.endpoint_burst_max),

@@ -92,8 +92,11 @@ impl Problem {
 
     /// Logs an error of the host with all its causes; errors of callers are theirs.
     pub(super) fn log(&self, error: &dyn Error, request_id: &RequestId) {
-        if self.status.is_server_error() && self.status != StatusCode::SERVICE_UNAVAILABLE {
-            tracing::error!(request_id = request_id.as_str(), error = chain(error), "request failed");
+        let request_id = request_id.as_str();
+        match of_failure(self.status, self.code) {
+            Some(Failed::ByAccident) => tracing::error!(request_id, error = chain(error), "request failed"),
+            Some(Failed::AsMeant) => tracing::debug!(request_id, error = chain(error), "request refused"),
+            None => {}
         }
     }
 
@@ -129,6 +132,29 @@ impl Problem {
             hint: self.hint.clone(),
         };
         Answer { status: self.status.as_u16(), headers: self.headers(), body: json(&body) }
+    }
+}
+
+/// The code of a store that writes nothing any more.
+const STOPPED: &str = "store-stopped";
+
+/// Why the host does not do what it was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Failed {
+    /// Something went wrong that somebody has to look at.
+    ByAccident,
+    /// There is no room now, on the disk or for one more, or the store has stopped: the host
+    /// says so when that begins, and a flood of requests must not flood the log.
+    AsMeant,
+}
+
+/// Whose failure a status is; `None` for the caller's.
+fn of_failure(status: StatusCode, code: &str) -> Option<Failed> {
+    match status {
+        StatusCode::SERVICE_UNAVAILABLE | StatusCode::INSUFFICIENT_STORAGE => Some(Failed::AsMeant),
+        _ if code == STOPPED => Some(Failed::AsMeant),
+        status if status.is_server_error() => Some(Failed::ByAccident),
+        _ => None,
     }
 }
 
@@ -500,8 +526,30 @@ impl From<&StoreError> for Problem {
             StoreError::Full { .. } => of(StatusCode::INSUFFICIENT_STORAGE, "disk-full")
                 .hint("make room on the file system of the data folder; the host goes on by itself")
                 .retry_later(),
-            StoreError::Stopped(_) => of(StatusCode::INTERNAL_SERVER_ERROR, "store-stopped")
+            StoreError::Stopped(_) => of(StatusCode::INTERNAL_SERVER_ERROR, STOPPED)
                 .hint("nothing is written any more: see the host's log, mend the disk, restart the host"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_callers_cause_is_no_error_of_the_log() {
+        let of = |error: StoreError| {
+            let problem = Problem::from(&error);
+            of_failure(problem.status, problem.code)
+        };
+        assert_eq!(of(StoreError::Full { free_bytes: 1 }), Some(Failed::AsMeant));
+        let full = StoreError::QueueFull { what: "1".to_owned(), limit: "1".to_owned() };
+        assert_eq!(of(full), Some(Failed::AsMeant));
+        assert_eq!(of(StoreError::Stopped("x".to_owned())), Some(Failed::AsMeant));
+        assert_eq!(of(StoreError::Missing { what: "x".to_owned() }), None);
+        let source = std::io::Error::other("x");
+        assert_eq!(of(StoreError::Io { action: "x".to_owned(), source }), Some(Failed::ByAccident));
+        let rate = Problem::new(StatusCode::TOO_MANY_REQUESTS, "owner-rate", String::new());
+        assert_eq!(of_failure(rate.status, rate.code), None);
     }
 }

@@ -125,7 +125,7 @@ impl StoreError {
     }
 
     /// Whether there was no room on the file system.
-    pub(super) fn is_full(&self) -> bool {
+    pub fn is_full(&self) -> bool {
         match self {
             StoreError::Full { .. } => true,
             StoreError::Io { source, .. } => is_full(source),

@@ -91,8 +91,8 @@ pub use embedded::EmbeddedStore;
 pub use error::StoreError;
 use error::is_full;
 pub use queue::{
-    DedupeKey, Enqueued, Event, EventEnd, EventInput, EventQueue, EventState, Leased, Leases, Notified,
-    QueueEntry, QueueFigures, QueueLimits, Redrive, Room, Settlement, Wanted,
+    CallbackRecord, CallbackResult, DedupeKey, Enqueued, Event, EventEnd, EventInput, EventQueue, EventState,
+    Leased, Leases, Notified, QueueEntry, QueueFigures, QueueLimits, Redrive, Room, Settlement, Wanted,
 };
 pub use shared::EmbeddedOptions;
 pub use snapshot::{Snapshot, SnapshotFile};

@@ -149,19 +149,50 @@ pub struct QueueEntry {
     pub pardoned: u32,
     /// Where it is.
     pub state: EventState,
+    /// How telling its callback went; `None` before the first try, and without a callback.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub told: Option<CallbackRecord>,
+}
+
+/// How telling a callback went.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallbackRecord {
+    /// How the last try went.
+    pub result: CallbackResult,
+    /// When that was.
+    pub at: Timestamp,
+    /// Tries so far, from 1.
+    pub tries: u32,
+    /// Why the last try did not tell it, one line of at most 300 bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// How a try to tell a callback went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CallbackResult {
+    /// The receiver took it.
+    Told,
+    /// The receiver does not want it, or nobody is there to be told.
+    Gone,
+    /// It failed, and was the last one.
+    GivenUp,
+    /// It failed; another one follows.
+    Again,
 }
 
 impl QueueEntry {
     /// A new event that waits for its first attempt.
     pub fn waiting(event: Event, not_before: Timestamp) -> Self {
         let run = event.id;
-        Self { event, run, attempt: 1, pardoned: 0, state: EventState::Waiting { not_before } }
+        Self { event, run, attempt: 1, pardoned: 0, state: EventState::Waiting { not_before }, told: None }
     }
 
     /// A new event whose first attempt begins at once.
     pub fn leased(event: Event) -> Self {
         let (run, since) = (event.id, event.accepted_at);
-        Self { event, run, attempt: 1, pardoned: 0, state: EventState::Leased { since } }
+        Self { event, run, attempt: 1, pardoned: 0, state: EventState::Leased { since }, told: None }
     }
 
     /// How it ended; `None` while it has not.
@@ -241,15 +272,24 @@ pub enum Settlement {
     Forget,
 }
 
-/// How telling a callback went.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How a try to tell a callback went, and what follows.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Notified {
-    /// It was told, or never will be.
-    Over,
+    /// It was told.
+    Told,
+    /// Nobody wants to know.
+    Gone,
+    /// It is not tried again.
+    GivenUp {
+        /// Why it was not told, one line.
+        reason: String,
+    },
     /// It is to be told again.
     Again {
         /// Not before.
         not_before: Timestamp,
+        /// Why it was not told, one line.
+        reason: String,
     },
 }
 
@@ -273,9 +313,9 @@ pub struct QueueLimits {
     pub remember: Duration,
     /// Events that are over and remembered; the oldest are forgotten first.
     pub remembered_max: usize,
-    /// How long a dead letter is kept.
+    /// How long a dead letter is kept, and an event whose callback was given up.
     pub dead_keep: Duration,
-    /// Dead letters; the oldest go first.
+    /// Dead letters, and events whose callback was given up, each; the oldest go first.
     pub dead_max: usize,
 }
 
@@ -356,7 +396,7 @@ pub trait EventQueue: Send + Sync {
     /// for this run, for example because its workflow was archived.
     async fn settle_event(&self, id: RunId, run: RunId, settlement: Settlement) -> Result<QueueEntry>;
 
-    /// Records how telling a callback went.
+    /// Records how a try to tell a callback went.
     ///
     /// # Errors
     /// As [`EventQueue::settle_event`].

@@ -16,6 +16,9 @@ use super::{Result, StoreError};
 
 /// How old an answer may be while there is room.
 const FRESH: Duration = Duration::from_millis(20);
+/// A level ends once its mark would stand with one part in so many of the room less: who writes
+/// and deletes around a mark must not make it begin and end with each write.
+const CALM: u64 = 16;
 
 /// Whether there is room on the file system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize, ToSchema)]
@@ -109,14 +112,21 @@ impl Space {
         let total = stat.f_blocks.saturating_mul(stat.f_frsize);
         let level = level_of(free, total, self.low_bytes, self.full_bytes);
         let before = self.known();
+        let level =
+            steady(level, before, || level_of(free - free / CALM, total, self.low_bytes, self.full_bytes));
         self.free_bytes.store(free, Ordering::Relaxed);
         self.level.store(level as u8, Ordering::Relaxed);
         if level > before {
             tracing::warn!(?level, free_bytes = free, "the file system of the data folder has little room");
         } else if level < before {
-            tracing::info!(?level, free_bytes = free, "the file system of the data folder has room again");
+            tracing::warn!(?level, free_bytes = free, "the file system of the data folder has room again");
         }
     }
+}
+
+/// The level after `before`, where the room alone says `now`, and `calm` with some of it gone.
+fn steady(now: SpaceLevel, before: SpaceLevel, calm: impl FnOnce() -> SpaceLevel) -> SpaceLevel {
+    if now < before { calm().clamp(now, before) } else { now }
 }
 
 fn level_of(free: u64, total: u64, low_bytes: u64, full_bytes: u64) -> SpaceLevel {
@@ -132,6 +142,29 @@ fn level_of(free: u64, total: u64, low_bytes: u64, full_bytes: u64) -> SpaceLeve
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_level_ends_with_some_room_to_spare() {
+        let after = |before, free: u64| {
+            let of = |free| level_of(free, 1_000_000, 1600, 320);
+            steady(of(free), before, || of(free - free / CALM))
+        };
+        use SpaceLevel::{Enough, Full, Low};
+        for (before, free, now) in [
+            (Enough, 1600, Enough),
+            (Enough, 1599, Low),
+            (Low, 1600, Low),
+            (Low, 1705, Low),
+            (Low, 1708, Enough),
+            (Low, 319, Full),
+            (Full, 320, Full),
+            (Full, 342, Low),
+            (Full, 1600, Low),
+            (Full, 2000, Enough),
+        ] {
+            assert_eq!(after(before, free), now, "{free} after {before:?}");
+        }
+    }
 
     #[test]
     fn marks_are_bytes_on_large_and_shares_on_small_file_systems() {

@@ -1,6 +1,6 @@
 //! The queue's counters and gauges.
 
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -34,7 +34,7 @@ pub struct QueueMetrics {
     remembered: Gauge<u64, AtomicU64>,
     input_bytes: Gauge<u64, AtomicU64>,
     file_bytes: Gauge<u64, AtomicU64>,
-    dead_dropped: Gauge<u64, AtomicU64>,
+    dead_dropped: Counter,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -117,6 +117,6 @@ impl QueueMetrics {
         self.remembered.set(now.remembered);
         self.input_bytes.set(now.input_bytes);
         self.file_bytes.set(now.file_bytes);
-        self.dead_dropped.set(now.dead_dropped);
+        self.dead_dropped.inner().store(now.dead_dropped, Ordering::Relaxed);
     }
 }

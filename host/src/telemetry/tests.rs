@@ -134,6 +134,10 @@ fn what_happened_is_in_the_text() {
         "tidegate_slots_discarded_total 13",
         "tidegate_store_stopped 1",
         "tidegate_store_flush_microseconds 7",
+        "# TYPE tidegate_queue_dead_dropped counter",
+        "# TYPE tidegate_otlp_dropped_runs counter",
+        "tidegate_otlp_dropped_runs_total 0",
+        "tidegate_stream_events_lost_total 0",
         "# EOF",
     ] {
         assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");

@@ -18,6 +18,8 @@ fn failed_work_is_listed_driven_again_replayed_and_cancelled() {
     host.run(&["dead", "list", "--workflow", "none"]).failed(1, "none");
     let again = host.run(&["dead", "redrive", &event]);
     assert_eq!((again.exit, again.stderr.as_str()), (Some(0), "1 event waits for another attempt\n"));
+    let unknown = host.run(&["dead", "redrive", "06g1p3s8000000000000000008"]);
+    unknown.failed(1, "06g1p3s8000000000000000008 is no dead letter");
     let letter = crate::support::wait::for_some("what the host does by itself", || {
         let dead = host.run(&["dead", "list", "--json"]).json();
         dead["dead"].as_array().unwrap().iter().find(|letter| letter["attempts"] == 2).cloned()

@@ -85,7 +85,7 @@ fn call(body: &'static [u8], deadline: Duration) -> Call {
         settings: Arc::default(),
         source: None,
         commit: None,
-        traceparent: None,
+        trace: None,
         memory: None,
         destinations: None,
         outbound: Default::default(),

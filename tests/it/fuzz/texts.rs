@@ -124,7 +124,7 @@ fn intervals_names_and_traces_are_read_or_refused() {
             assert_eq!(name.as_str(), text);
         }
         if let Some(trace) = Trace::called(RunId::new(), &text) {
-            assert!(Trace::called(RunId::new(), &trace.header()).is_some(), "{text:?}");
+            assert!(Trace::called(RunId::new(), &trace.header_of_call(0)).is_some(), "{text:?}");
         }
     });
 }

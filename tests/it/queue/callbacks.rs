@@ -74,8 +74,15 @@ fn callback_is_told_signed_and_again_until_it_is_taken() {
     assert_eq!((&told["reply"]["status"], &told["attempts"]), (&json!(200), &json!(1)));
 
     let (second, again) = receiver.take(204);
-    assert_eq!((header(&second, "webhook-id"), again), (run, body), "the same, told once more");
+    assert_eq!((header(&second, "webhook-id"), again), (run.clone(), body), "the same, told once more");
     crate::support::wait::until("the end of it", || super::metric(&host, "tidegate_queue_notifying ") == 0);
+    let callback =
+        host.request("GET", &format!("/api/v1/runs/{run}")).send(host.api).expect(200).json()["callback"]
+            .take();
+    assert_eq!(
+        (&callback["state"], &callback["tries"], &callback["error"]),
+        (&json!("told"), &json!(2), &json!(null))
+    );
     for (result, times) in [("again", 1), ("told", 1), ("given-up", 0)] {
         let name = format!("tidegate_queue_callbacks_total{{result=\"{result}\"}}");
         assert_eq!(super::metric(&host, &name), times, "{result}");
@@ -91,10 +98,14 @@ fn callback_goes_only_where_workflow_and_policy_let_it() {
     assert_eq!(call("http://b.example/").expect(403).field("code"), "callback-refused");
     assert_eq!(call("b.example").expect(400).field("code"), "invalid-callback");
     // The workflow names it; the address is private all the same.
-    call(&format!("http://{}/", receiver.address())).expect(202);
+    let run = call(&format!("http://{}/", receiver.address())).expect(202).field("run");
     crate::support::wait::until("the callback to be given up", || {
         super::metric(&host, "tidegate_queue_callbacks_total{result=\"given-up\"}") == 1
     });
+    let detail = host.request("GET", &format!("/api/v1/runs/{run}")).send(host.api).expect(200).json();
+    let callback = &detail["callback"];
+    assert_eq!((&callback["state"], &callback["tries"]), (&json!("given-up"), &json!(1)));
+    assert!(callback["error"].as_str().is_some_and(|error| error.contains("127.0.0.1")), "{callback}");
     let hosts = |host_name: &str| json!({ "endpoint": { "callback_hosts": [host_name] } });
     for wrong in ["127.0.0.1:80", "http://a.example", "me@a.example", "a b", ""] {
         let reply =

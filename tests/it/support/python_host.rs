@@ -171,7 +171,7 @@ impl Host {
             settings: Arc::new(stored(settings)),
             source,
             commit: Some(commits.clone()),
-            traceparent: None,
+            trace: None,
             memory: None,
             destinations: None,
             outbound: Default::default(),

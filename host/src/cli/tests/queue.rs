@@ -28,7 +28,9 @@ fn dead_letters_are_listed_and_driven_again() {
     let ended = tidegate(&host, "", &["dead", "list", "--workflow", "sync", "--limit", "3"]);
     assert_eq!(ended.stderr, "there are no dead letters\n");
     let ended = tidegate(&host, "", &["dead", "redrive", RUN_ID, OTHER_ID]);
-    assert_eq!(ended.stderr, format!("{OTHER_ID} is no dead letter\n1 event waits for another attempt\n"));
+    let hint = "hint: `tidegate dead list` shows those that are; the first column names them\n";
+    let error = format!("error: {OTHER_ID} is no dead letter\n{hint}");
+    assert_eq!((ended.exit, ended.stderr), (1, format!("1 event waits for another attempt\n{error}")));
     let ended = tidegate(&host, "", &["dead", "redrive", "--all"]);
     assert_eq!((ended.exit, ended.stderr.as_str()), (0, "2 events wait for another attempt\n"));
     assert_eq!(tidegate(&host, "", &["dead", "list", "--json"]).json()["dead"][0]["event"], RUN_ID);
@@ -43,6 +45,21 @@ fn dead_letters_are_listed_and_driven_again() {
     );
     assert_eq!(host.received()[2].json(), json!({"events": [RUN_ID, OTHER_ID], "all": false}));
     assert_eq!(host.received()[3].json(), json!({"all": true}));
+}
+
+#[test]
+fn who_names_events_that_are_no_dead_letters_is_told_and_a_filter_may_match_none() {
+    let none = || Answer::Json(200, json!({"events": []}));
+    let host = FakeHost::answering([none(), none(), none()]);
+    let ended = tidegate(&host, "", &["dead", "redrive", RUN_ID, OTHER_ID]);
+    assert_eq!(ended.exit, 1);
+    for part in ["error: 2 of the events are no dead letters\n", RUN_ID, OTHER_ID] {
+        assert!(ended.stderr.contains(part), "{part} in {}", ended.stderr);
+    }
+    let ended = tidegate(&host, "", &["dead", "redrive", RUN_ID, "--json"]);
+    assert_eq!((ended.exit, ended.stdout.contains("\"events\"")), (1, true));
+    let ended = tidegate(&host, "", &["dead", "redrive", "--workflow", "sync"]);
+    assert_eq!((ended.exit, ended.stderr.as_str()), (0, "there are no dead letters to drive again\n"));
 }
 
 #[test]

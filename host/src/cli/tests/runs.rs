@@ -78,6 +78,38 @@ fn show_run_is_a_readable_page() {
 }
 
 #[test]
+fn show_run_says_what_became_of_the_callback() {
+    let at = "2025-06-01T14:00:09Z";
+    let error = json!("it answered 500");
+    let views = [
+        json!({"state": "waiting", "tries": 0, "tried_at": null, "next_at": null, "error": null}),
+        json!({"state": "pending", "tries": 1, "tried_at": at, "next_at": at, "error": error}),
+        json!({"state": "told", "tries": 2, "tried_at": at, "next_at": null, "error": null}),
+        json!({"state": "gone", "tries": 1, "tried_at": at, "next_at": null, "error": null}),
+        json!({"state": "given-up", "tries": 8, "tried_at": at, "next_at": null, "error": error}),
+    ];
+    let mut shown = Vec::new();
+    for view in views {
+        let mut detail = run_detail("succeeded", None);
+        detail["callback"] = view;
+        let host = FakeHost::answering([Answer::Json(200, detail), Answer::Json(200, run_log())]);
+        let page = tidegate(&host, "", &["show-run", RUN_ID]).page();
+        let told = page.lines().filter(|line| line.contains("callback") || line.contains("not told"));
+        shown.extend(told.map(|line| line.trim().to_owned()));
+    }
+    let expected = [
+        "callback  told when the last attempt has ended",
+        "callback  1 try so far, the next one at 2025-06-01 16:00:09 +02:00",
+        "not told  it answered 500",
+        "callback  told at 2025-06-01 16:00:09 +02:00, 2 tries",
+        "callback  not wanted (410) at 2025-06-01 16:00:09 +02:00",
+        "callback  given up after 8 tries, the last one at 2025-06-01 16:00:09 +02:00",
+        "not told  it answered 500",
+    ];
+    assert_eq!(shown, expected);
+}
+
+#[test]
 fn invoke_sends_the_request_and_fails_when_the_run_does() {
     let host = FakeHost::answering([
         Answer::Json(200, run_detail("succeeded", None)),

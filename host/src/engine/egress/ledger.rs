@@ -105,9 +105,13 @@ impl Ledger {
             sealed: OnceLock::new(),
             end: OnceLock::new(),
         });
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner).push(entry.clone());
+        let index = {
+            let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+            entries.push(entry.clone());
+            entries.len() - 1
+        };
         let open = self.open.fetch_add(1, Ordering::Relaxed);
-        let mut ongoing = Ongoing { entry, ledger: self.clone(), _place: None };
+        let mut ongoing = Ongoing { entry, index, ledger: self.clone(), _place: None };
         if earlier == self.caps.requests_max {
             return Err(ongoing.fail(Refusal::new(Reason::Requests).into()));
         }
@@ -238,12 +242,18 @@ fn micros(duration: Duration) -> u64 {
 #[derive(Debug)]
 pub(super) struct Ongoing {
     entry: Arc<Entry>,
+    index: usize,
     ledger: Arc<Ledger>,
     /// Among those of its owner.
     _place: Option<Place>,
 }
 
 impl Ongoing {
+    /// Its place among the exchanges of its run.
+    pub(super) fn index(&self) -> usize {
+        self.index
+    }
+
     pub(super) fn set_status(&self, status: http::StatusCode) {
         self.entry.status.store(status.as_u16(), Ordering::Relaxed);
     }

@@ -15,7 +15,7 @@ use super::sealed::SealedSettings;
 use super::sealed_body::CleanBody;
 use super::target::Target;
 use super::{Egress, Failure, OwnerEgress};
-use crate::run::Exchange;
+use crate::run::{Exchange, Trace};
 use crate::workflow::{Destination, WorkflowId};
 
 /// Most bytes of a request's body that a guest hands over at once.
@@ -37,8 +37,8 @@ pub struct RunEgressOptions {
     /// The workflow's own list of destinations; `None` for wherever the host lets
     /// workflows go.
     pub destinations: Option<Arc<[Destination]>>,
-    /// The header `traceparent` of requests that have none.
-    pub traceparent: Option<HeaderValue>,
+    /// What goes on with requests that have no `traceparent`: each gets a span of its own.
+    pub trace: Option<Trace>,
     /// What it may send.
     pub limits: OutboundLimits,
     /// Its sealed settings.
@@ -77,7 +77,7 @@ pub struct RunEgress {
     egress: Arc<Egress>,
     workflow: WorkflowId,
     destinations: Option<Arc<[Destination]>>,
-    traceparent: Option<HeaderValue>,
+    trace: Option<Trace>,
     ledger: Arc<Ledger>,
     sealed: Option<Arc<SealedSettings>>,
 }
@@ -89,12 +89,12 @@ type Processing = Box<dyn Future<Output = WasiResult<()>> + Send>;
 
 impl RunEgress {
     pub(super) fn new(egress: Arc<Egress>, options: RunEgressOptions) -> Self {
-        let RunEgressOptions { workflow, started, deadline, open, destinations, traceparent, limits, sealed } =
+        let RunEgressOptions { workflow, started, deadline, open, destinations, trace, limits, sealed } =
             options;
         let caps = limits.within(egress.limits.caps);
         let caps = if open { caps } else { Caps { requests_max: 0, ..caps } };
         let ledger = Ledger::new(started, deadline, caps, egress.counters.clone(), limits.owner);
-        Self { egress, workflow, destinations, traceparent, ledger, sealed }
+        Self { egress, workflow, destinations, trace, ledger, sealed }
     }
 
     /// The run's exchanges as far as they came, in the order they began. May be called at
@@ -169,10 +169,13 @@ impl WasiHttpHooks for RunEgress {
         options: Option<RequestOptions>,
         _processed: Box<dyn Future<Output = Result<(), WasiError>> + Send>,
     ) -> Sending {
-        if let Some(own) = &self.traceparent {
-            request.headers_mut().entry(TRACEPARENT).or_insert_with(|| own.clone());
-        }
         let begun = self.begin(&request);
+        if let (Some(trace), Ok(ongoing)) = (&self.trace, &begun)
+            && let header::Entry::Vacant(vacant) = request.headers_mut().entry(TRACEPARENT)
+            && let Ok(header) = trace.header_of_call(ongoing.index()).parse::<HeaderValue>()
+        {
+            vacant.insert(header);
+        }
         let times = self.times(options);
         let (egress, workflow, sealed) = (self.egress.clone(), self.workflow, self.sealed.clone());
         Box::new(async move {

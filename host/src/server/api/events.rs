@@ -21,6 +21,7 @@ use super::{ApiError, Shared};
 use crate::account::{Action, Actor};
 use crate::api::{ErrorBody, EventsLost, RunEvent};
 use crate::app::App;
+use crate::telemetry::Telemetry;
 use crate::workflow::WorkflowName;
 
 /// Streams that may be open at the same time.
@@ -46,6 +47,7 @@ struct Subscription {
     /// Whether the run of an event may be shown; `None` when nothing may any more.
     may_see: MaySee,
     draining: CancellationToken,
+    telemetry: Arc<Telemetry>,
     /// The stream's place among [`STREAMS_MAX`].
     _place: OwnedSemaphorePermit,
 }
@@ -77,6 +79,7 @@ pub(in crate::server) async fn events(
         workflow: params.workflow,
         may_see: may_see(api.app.clone(), actor),
         draining: api.draining.clone(),
+        telemetry: api.app.telemetry.clone(),
         _place: place,
     };
     // The first bytes tell the client that nothing is missed from now on.
@@ -117,7 +120,10 @@ impl Subscription {
                     Some(false) => {}
                 },
                 Ok(_) => {}
-                Err(RecvError::Lagged(lost)) => return Some(named("lost", &EventsLost { lost })),
+                Err(RecvError::Lagged(lost)) => {
+                    self.telemetry.stream_events_lost(lost);
+                    return Some(named("lost", &EventsLost { lost }));
+                }
                 Err(RecvError::Closed) => return None,
             }
         }
@@ -171,7 +177,14 @@ mod tests {
         let place = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
         let draining = CancellationToken::new();
         let (workflow, may_see) = (workflow.map(str::to_owned), Box::new(|_: &WorkflowName| Some(true)));
-        Subscription { events, workflow, may_see, draining, _place: place }
+        Subscription {
+            events,
+            workflow,
+            may_see,
+            draining,
+            telemetry: Arc::new(Telemetry::new()),
+            _place: place,
+        }
     }
 
     #[tokio::test]
@@ -184,6 +197,7 @@ mod tests {
         let told = format!("{:?}", stream.next().await.unwrap());
         assert!(told.contains("lost") && told.contains("{\\\"lost\\\":3}"), "{told}");
         assert!(format!("{:?}", stream.next().await.unwrap()).contains("event: run"));
+        assert_eq!(stream.telemetry.stream_events_lost_total(), 3);
     }
 
     #[tokio::test]

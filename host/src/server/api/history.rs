@@ -28,8 +28,8 @@ pub(super) async fn show(
 /// # Errors
 /// The range is wrong, or the store fails.
 pub(in crate::server) async fn view(api: &Api, params: &StatisticsParams) -> Result<HistoryView, ApiError> {
-    let (from, to, step_minutes) = range(params, Timestamp::now())?;
-    let points = api.app.store.host_history(from, to, step_minutes).await?;
+    let (since, until, step_minutes) = range(params, Timestamp::now())?;
+    let points = api.app.store.host_history(since, until, step_minutes).await?;
     let points = points.iter().map(|(at, figures)| HistoryPoint::new(*at, figures)).collect();
-    Ok(HistoryView { from, to, step_minutes, points })
+    Ok(HistoryView { since, until, step_minutes, points })
 }

@@ -29,6 +29,7 @@ pub(in crate::server) mod statistics;
 mod strict;
 pub(in crate::server) mod versions;
 pub(in crate::server) mod view;
+mod whole;
 pub(in crate::server) mod workflows;
 
 use std::net::{IpAddr, SocketAddr};
@@ -41,6 +42,7 @@ use axum::response::{IntoResponse, Response};
 use hyper::HeaderMap;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -92,8 +94,9 @@ impl Route {
     }
 }
 
-/// The router of everything but the catch endpoints.
-pub(super) fn router(app: Arc<App>, draining: CancellationToken) -> Router {
+/// The router of everything but the catch endpoints. What is going on in `changes` outlives its
+/// caller.
+pub(super) fn router(app: Arc<App>, draining: CancellationToken, changes: TaskTracker) -> Router {
     let (router, document) = routes().split_for_parts();
     let document = openapi::complete(document);
     let document = serde_json::to_string(&document).expect("the document is texts, numbers and maps");
@@ -103,6 +106,7 @@ pub(super) fn router(app: Arc<App>, draining: CancellationToken) -> Router {
     router
         .route_layer(guard)
         .merge(console::routes(api.clone()))
+        .route_layer(middleware::from_fn_with_state(changes, whole::carry_out))
         .route_layer(middleware::from_fn(remember_route))
         .fallback(nothing_here)
         .method_not_allowed_fallback(async || ApiError::Method)

@@ -189,7 +189,7 @@ pub(in crate::server) async fn cancel(
     if let Ok(run) = id.parse::<RunId>()
         && let Some(cancelled) = api.app.queue.cancel(run).await?
     {
-        return runs::find(&api, &cancelled.to_string()).await.map(|run| Json(RunDetail::from(&run)));
+        return runs::detail(&api, &cancelled.to_string()).await.map(Json);
     }
     let run = runs::find(&api, &id).await?;
     Err(ApiError::Ended { run: run.id.to_string() })

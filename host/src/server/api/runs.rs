@@ -12,14 +12,16 @@ use super::access::{self, Who};
 use super::extract::{OptionalJson, Params, Segments};
 use super::{Api, ApiError, Shared, request};
 use crate::account::Actor;
-use crate::api::{self, ErrorBody, RunDetail, RunList, RunLog, RunView, TestRequest};
+use crate::api::{
+    self, CallbackState, CallbackView, ErrorBody, RunDetail, RunList, RunLog, RunView, TestRequest,
+};
 use crate::engine::Input;
 use crate::invoker::Invocation;
 use crate::registry::Entry;
 use crate::run::{Fault, FaultKind, Run, RunId, Status, Trigger};
 use crate::server::catch;
 use crate::server::reply::Problem;
-use crate::store::{RunFilter, Searched};
+use crate::store::{CallbackResult, EventState, QueueEntry, RunFilter, Searched};
 use crate::workflow::{Kind, WorkflowId};
 
 /// Rows of a page when the caller names no number.
@@ -205,7 +207,33 @@ pub(super) async fn show(
     State(api): Shared,
     Segments(id): Segments<String>,
 ) -> Result<Json<RunDetail>, ApiError> {
-    find(&api, &id).await.map(|run| Json(RunDetail::from(&run)))
+    detail(&api, &id).await.map(Json)
+}
+
+/// All about the run with this id, ended or not.
+pub(in crate::server) async fn detail(api: &Api, id: &str) -> Result<RunDetail, ApiError> {
+    let run = find(api, id).await?;
+    let event = api.app.store.event(run.event.unwrap_or(run.id)).await?;
+    let callback = event.as_ref().and_then(callback);
+    Ok(RunDetail { callback, ..RunDetail::from(&run) })
+}
+
+/// What became of an event's callback; `None` when it has none.
+fn callback(entry: &QueueEntry) -> Option<CallbackView> {
+    entry.event.callback.as_ref()?;
+    let told = entry.told.as_ref();
+    let (state, next_at) = match (&entry.state, told.map(|told| told.result)) {
+        (EventState::Waiting { .. } | EventState::Leased { .. }, _) => (CallbackState::Waiting, None),
+        (EventState::Notifying { not_before, .. }, _) => (CallbackState::Pending, Some(*not_before)),
+        (EventState::Ended { .. }, Some(CallbackResult::Told)) => (CallbackState::Told, None),
+        (EventState::Ended { .. }, Some(CallbackResult::Gone)) => (CallbackState::Gone, None),
+        (EventState::Ended { .. }, Some(CallbackResult::GivenUp)) => (CallbackState::GivenUp, None),
+        // An older build told it, and did not note how that went.
+        (EventState::Ended { .. }, Some(CallbackResult::Again) | None) => return None,
+    };
+    let error = told.and_then(|told| told.reason.clone());
+    let tries = told.map_or(0, |told| told.tries);
+    Some(CallbackView { state, tries, tried_at: told.map(|told| told.at), next_at, error })
 }
 
 /// The log of a run. It is kept when the run ends; until then it is empty.

@@ -27,14 +27,14 @@ const DAY: SignedDuration = SignedDuration::from_hours(24);
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(in crate::server) struct StatisticsParams {
-    /// From this instant on (RFC 3339), its minute included; about a day before `to` when
+    /// From this instant on (RFC 3339), its minute included; about a day before `until` when
     /// it is left out.
     #[param(value_type = Option<String>, format = DateTime)]
-    pub(in crate::server) from: Option<Timestamp>,
+    pub(in crate::server) since: Option<Timestamp>,
     /// Before this instant (RFC 3339), its minute excluded; now and its minute when it is
     /// left out.
     #[param(value_type = Option<String>, format = DateTime)]
-    pub(in crate::server) to: Option<Timestamp>,
+    pub(in crate::server) until: Option<Timestamp>,
     /// Minutes of one point; left out, so many that there are about 120 points. At most
     /// 2,000 points.
     #[param(minimum = 1, maximum = 527040)]
@@ -81,9 +81,9 @@ pub(in crate::server) async fn view(
     workflow: Option<WorkflowId>,
     params: StatisticsParams,
 ) -> Result<StatisticsView, ApiError> {
-    let (from, to, step_minutes) = range(&params, Timestamp::now())?;
-    let points = api.app.store.statistics(workflow, from, to, step_minutes).await?;
-    Ok(seen(from, to, step_minutes, &points))
+    let (since, until, step_minutes) = range(&params, Timestamp::now())?;
+    let points = api.app.store.statistics(workflow, since, until, step_minutes).await?;
+    Ok(seen(since, until, step_minutes, &points))
 }
 
 /// The statistics of each of some workflows, or of all without `among`; those without runs are
@@ -96,19 +96,24 @@ pub(in crate::server) async fn views(
     among: Option<HashSet<WorkflowId>>,
     params: StatisticsParams,
 ) -> Result<HashMap<WorkflowId, StatisticsView>, ApiError> {
-    let (from, to, step_minutes) = range(&params, Timestamp::now())?;
-    let found = api.app.store.statistics_by_workflow(among, from, to, step_minutes).await?;
-    Ok(found.into_iter().map(|(id, points)| (id, seen(from, to, step_minutes, &points))).collect())
+    let (since, until, step_minutes) = range(&params, Timestamp::now())?;
+    let found = api.app.store.statistics_by_workflow(among, since, until, step_minutes).await?;
+    Ok(found.into_iter().map(|(id, points)| (id, seen(since, until, step_minutes, &points))).collect())
 }
 
-fn seen(from: Timestamp, to: Timestamp, step_minutes: u32, points: &[(Timestamp, Rollup)]) -> StatisticsView {
+fn seen(
+    since: Timestamp,
+    until: Timestamp,
+    step_minutes: u32,
+    points: &[(Timestamp, Rollup)],
+) -> StatisticsView {
     let mut total = Rollup::default();
     points.iter().for_each(|(_, rollup)| total.merge(rollup));
     StatisticsView {
-        from,
-        to,
+        since,
+        until,
         step_minutes,
-        total: point(from, &total),
+        total: point(since, &total),
         points: points.iter().map(|(at, rollup)| point(*at, rollup)).collect(),
     }
 }
@@ -124,13 +129,13 @@ pub(super) fn range(
     let wrong = |text: String| Err(ApiError::Query(text));
     let minute = |at: Timestamp| at.as_second().div_euclid(60);
     // The current minute belongs to it.
-    let last = params.to.map_or(minute(now) + 1, minute);
-    let first = match params.from {
-        Some(from) => minute(from),
+    let last = params.until.map_or(minute(now) + 1, minute);
+    let first = match params.since {
+        Some(since) => minute(since),
         None => last - DAY.as_mins(),
     };
     if first >= last {
-        return wrong("from: must be at least a minute before to".to_owned());
+        return wrong("since: must be at least a minute before until".to_owned());
     }
     let step = match params.step_minutes {
         Some(0) => return wrong("step_minutes: must be at least 1".to_owned()),
@@ -141,13 +146,13 @@ pub(super) fn range(
         Some(step) => i64::from(step),
     };
     // Hours begin at full hours, unless the caller says when.
-    let first = if params.from.is_some() { first } else { first - first.rem_euclid(step) };
+    let first = if params.since.is_some() { first } else { first - first.rem_euclid(step) };
     let points = (last - first).div_euclid(step) + 1;
     if points > POINTS_MAX {
         return wrong(format!("step_minutes: {points} points are over the limit of {POINTS_MAX}"));
     }
     let at = |minute: i64| {
-        Timestamp::from_second(minute * 60).map_err(|error| ApiError::Query(format!("from: {error}")))
+        Timestamp::from_second(minute * 60).map_err(|error| ApiError::Query(format!("since: {error}")))
     };
     let step = u32::try_from(step).map_err(|_| ApiError::Query("step_minutes: is too large".to_owned()))?;
     Ok((at(first)?, at(last)?, step))
@@ -186,11 +191,11 @@ mod tests {
     #[test]
     fn ranges_are_whole_minutes_with_bounded_points() {
         let now: Timestamp = "2026-03-01T12:00:30Z".parse().unwrap();
-        let of = |from: Option<&str>, to: Option<&str>, step_minutes| {
+        let of = |since: Option<&str>, until: Option<&str>, step_minutes| {
             let at = |text: Option<&str>| text.map(|text| text.parse().unwrap());
-            let params = StatisticsParams { from: at(from), to: at(to), step_minutes };
+            let params = StatisticsParams { since: at(since), until: at(until), step_minutes };
             range(&params, now)
-                .map(|(from, to, step)| format!("{from} {to} {step}"))
+                .map(|(since, until, step)| format!("{since} {until} {step}"))
                 .map_err(|e| e.to_string())
         };
         assert_eq!(of(None, None, None).unwrap(), "2026-02-28T12:00:00Z 2026-03-01T12:01:00Z 12");

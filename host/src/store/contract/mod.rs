@@ -78,6 +78,7 @@ macro_rules! contract_tests {
                 lease_is_settled_once_and_by_its_own_run
                 dead_letter_is_kept_with_its_input_until_it_is_driven_again
                 callback_is_told_until_it_is_over
+                given_up_callback_is_known_after_reopening_and_as_long_as_a_dead_letter
                 event_that_waits_can_be_taken_out
                 queue_is_the_same_after_reopening
                 archive_forgets_the_events_of_its_workflow

@@ -9,8 +9,8 @@ use super::{Setup, create};
 use crate::run::{RunId, Status};
 use crate::store::samples::{end, event, input, key};
 use crate::store::{
-    Enqueued, Event, EventInput, EventState, Leased, Notified, QueueEntry, Redrive, Room, Settlement, Store,
-    StoreError, Wanted,
+    CallbackResult, Enqueued, Event, EventInput, EventState, Leased, Notified, QueueEntry, Redrive, Room,
+    Settlement, Store, StoreError, Wanted,
 };
 use crate::workflow::WorkflowId;
 
@@ -163,7 +163,7 @@ pub(crate) async fn lease_is_settled_once_and_by_its_own_run(setup: &impl Setup)
     store.settle_event(event.id, event.id, done).await.unwrap();
     assert!(missing(store.settle_event(event.id, event.id, done).await), "it is over");
     assert!(missing(
-        store.settle_callback(event.id, Notified::Over).await.map(|()| QueueEntry::leased(event))
+        store.settle_callback(event.id, Notified::Told).await.map(|()| QueueEntry::leased(event))
     ));
     let unknown = QueueEntry::waiting(super::super::samples::event(WorkflowId::new()), Timestamp::now());
     assert!(matches!(store.enqueue(unknown, input("")).await, Err(StoreError::Missing { .. })));
@@ -214,13 +214,55 @@ pub(crate) async fn callback_is_told_until_it_is_over(setup: &impl Setup) {
     assert!(matches!(telling[0].entry.state, EventState::Notifying { tries: 0, .. }));
     assert_eq!(store.lease(died.at, Wanted::each(10), any()).await.unwrap().leased, [], "it is being told");
     let then = died.at + SignedDuration::from_secs(9);
-    store.settle_callback(event.id, Notified::Again { not_before: then }).await.unwrap();
+    let reason = "é".repeat(200);
+    store.settle_callback(event.id, Notified::Again { not_before: then, reason }).await.unwrap();
+    let told = store.event(event.id).await.unwrap().unwrap().told.unwrap();
+    assert_eq!((told.result, told.tries), (CallbackResult::Again, 1));
+    assert_eq!(told.reason, Some("é".repeat(150)), "300 bytes of it");
     assert_eq!(store.lease(died.at, Wanted::each(10), any()).await.unwrap().next, Some(then));
     let telling = store.lease(then, Wanted::each(10), any()).await.unwrap().leased;
     assert!(matches!(telling[0].entry.state, EventState::Notifying { tries: 1, .. }));
-    store.settle_callback(event.id, Notified::Over).await.unwrap();
+    store.settle_callback(event.id, Notified::Told).await.unwrap();
     assert_eq!(state(&*store, event.id).await, Some(EventState::Ended { end: died }));
+    let told = store.event(event.id).await.unwrap().unwrap().told.unwrap();
+    assert_eq!((told.result, told.tries, told.reason), (CallbackResult::Told, 2, None));
     assert_eq!(store.dead_letters(None, None, 10).await.unwrap().0.len(), 1);
+    store.redrive(Redrive::Of(None), 10).await.unwrap();
+    assert_eq!(store.event(event.id).await.unwrap().unwrap().told, None, "its next end is told");
+}
+
+pub(crate) async fn given_up_callback_is_known_after_reopening_and_as_long_as_a_dead_letter(
+    setup: &impl Setup,
+) {
+    let store = setup.open().await;
+    let workflow = create(&*store, "given-up").await.id;
+    let mut ended = Vec::new();
+    for _ in 0..2 {
+        let event = Event { callback: Some("https://a.example/".to_owned()), ..event(workflow) };
+        add(&*store, &event, "").await;
+        lease(&*store, 1).await;
+        let end = end(Status::Succeeded, false);
+        store.settle_event(event.id, event.id, Settlement::End(end)).await.unwrap();
+        store.lease(end.at, Wanted::each(1), any()).await.unwrap();
+        ended.push((event.id, end.at));
+    }
+    let [(told, _), (given_up, at)] = ended[..] else { panic!("two") };
+    store.settle_callback(told, Notified::Told).await.unwrap();
+    let reason = "it answered 500".to_owned();
+    store.settle_callback(given_up, Notified::GivenUp { reason: reason.clone() }).await.unwrap();
+    store.close().await.unwrap();
+
+    let store = setup.open().await;
+    let known = store.event(given_up).await.unwrap().unwrap().told.unwrap();
+    assert_eq!((known.result, known.tries, known.reason), (CallbackResult::GivenUp, 1, Some(reason)));
+    assert_eq!(store.queue_figures().remembered, 2);
+    let days = |days: i64| at + SignedDuration::from_hours(24 * days);
+    store.tidy_queue(days(29)).await.unwrap();
+    assert_eq!(store.event(told).await.unwrap(), None);
+    assert!(store.event(given_up).await.unwrap().is_some());
+    store.tidy_queue(days(31)).await.unwrap();
+    assert_eq!(store.event(given_up).await.unwrap(), None);
+    assert_eq!(store.queue_figures().dead_dropped, 0, "it was no dead letter");
 }
 
 pub(crate) async fn event_that_waits_can_be_taken_out(setup: &impl Setup) {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Enqueued, EventState, QueueEntry, QueueFigures, QueueLimits, Redrive, Wanted};
+use super::{CallbackResult, Enqueued, EventState, QueueEntry, QueueFigures, QueueLimits, Redrive, Wanted};
 use crate::run::RunId;
 use crate::store::{Result, StoreError};
 use crate::workflow::WorkflowId;
@@ -43,6 +43,8 @@ pub(in crate::store) struct Book {
     runs: HashMap<RunId, RunId>,
     dead: BTreeSet<(Timestamp, RunId)>,
     ended: BTreeSet<(Timestamp, RunId)>,
+    /// Events that are over, whose callback was given up: somebody may ask why.
+    untold: BTreeSet<(Timestamp, RunId)>,
     homes: BTreeMap<u64, HashSet<RunId>>,
     leased: BTreeSet<RunId>,
     /// Events that are not over, by the run of their attempt.
@@ -74,7 +76,7 @@ impl Book {
             waiting: (self.due.len() as u64).saturating_sub(self.notifying_due()),
             leased: self.leased.len() as u64,
             dead: self.dead.len() as u64,
-            remembered: self.ended.len() as u64,
+            remembered: (self.ended.len() + self.untold.len()) as u64,
             ..self.figures
         }
     }
@@ -203,6 +205,8 @@ impl Book {
         let mut gone = pick(&self.dead, limits.dead_keep, surplus);
         let dead = gone.len() as u64;
         gone.extend(pick(&self.ended, limits.remember, too_many(&self.ended, limits.remembered_max)));
+        let keep = limits.dead_keep.max(limits.remember);
+        gone.extend(pick(&self.untold, keep, too_many(&self.untold, limits.dead_max)));
         (gone, dead)
     }
 
@@ -222,6 +226,7 @@ impl Book {
     pub(super) fn is_over(&self, limits: &QueueLimits) -> bool {
         self.dead.len() > limits.dead_max
             || self.ended.len() > limits.remembered_max
+            || self.untold.len() > limits.dead_max
             || self.dead_bytes > limits.bytes_max
     }
 
@@ -263,6 +268,7 @@ impl Book {
                 self.figures.notifying += 1;
             }
             EventState::Ended { end } if end.is_dead => drop(self.dead.insert((end.at, id))),
+            EventState::Ended { end } if is_untold(&entry) => drop(self.untold.insert((end.at, id))),
             EventState::Ended { end } => drop(self.ended.insert((end.at, id))),
         }
         if let Some(key) = &entry.event.key {
@@ -324,6 +330,7 @@ impl Book {
             EventState::Ended { end } => {
                 self.dead.remove(&(end.at, id));
                 self.ended.remove(&(end.at, id));
+                self.untold.remove(&(end.at, id));
             }
         }
         if entry.run != id {
@@ -341,6 +348,10 @@ impl Book {
         }
         Some(slot)
     }
+}
+
+fn is_untold(entry: &QueueEntry) -> bool {
+    entry.told.as_ref().is_some_and(|told| told.result == CallbackResult::GivenUp)
 }
 
 fn is_past(at: Timestamp, keep: Duration, now: Timestamp) -> bool {

@@ -5,13 +5,16 @@ use jiff::Timestamp;
 
 use super::writer::QueueWriter;
 use super::{
-    Enqueued, EventEnd, EventInput, EventQueue, EventState, Leased, Leases, Notified, QueueEntry,
-    QueueFigures, Redrive, Room, Settlement, Wanted, log, sealing,
+    CallbackRecord, CallbackResult, Enqueued, EventEnd, EventInput, EventQueue, EventState, Leased, Leases,
+    Notified, QueueEntry, QueueFigures, Redrive, Room, Settlement, Wanted, log, sealing,
 };
 use crate::run::RunId;
 use crate::store::status::{lock, read};
 use crate::store::{EmbeddedStore, Result, StoreError};
 use crate::workflow::WorkflowId;
+
+/// Longest reason that is kept of a callback that was not told.
+const REASON_BYTES_MAX: usize = 300;
 
 fn not_leased(id: RunId) -> StoreError {
     StoreError::Missing { what: format!("a lease of the event {id}") }
@@ -42,7 +45,7 @@ impl QueueWriter {
                         Ok(entry) => leased.push(Leased { entry, input: EventInput::Nothing }),
                         Err(error) => {
                             self.shared.status().warn(error.to_string());
-                            self.settle_callback(id, Notified::Over)?;
+                            self.settle_callback(id, Notified::GivenUp { reason: error.to_string() }, now)?;
                         }
                     }
                 }
@@ -87,14 +90,22 @@ impl QueueWriter {
         Ok(entry)
     }
 
-    fn settle_callback(&mut self, id: RunId, notified: Notified) -> Result<()> {
+    fn settle_callback(&mut self, id: RunId, notified: Notified, at: Timestamp) -> Result<()> {
         let entry = self.book(|book| book.get(id).cloned()).ok_or_else(|| not_leased(id))?;
         let EventState::Notifying { tries, end, .. } = entry.state else { return Err(not_leased(id)) };
-        let state = match notified {
-            Notified::Over => EventState::Ended { end },
-            Notified::Again { not_before } => EventState::Notifying { not_before, tries: tries + 1, end },
+        let over = EventState::Ended { end };
+        let (state, result, reason) = match notified {
+            Notified::Told => (over, CallbackResult::Told, None),
+            Notified::Gone => (over, CallbackResult::Gone, None),
+            Notified::GivenUp { reason } => (over, CallbackResult::GivenUp, Some(reason)),
+            Notified::Again { not_before, reason } => {
+                let again = EventState::Notifying { not_before, tries: tries + 1, end };
+                (again, CallbackResult::Again, Some(reason))
+            }
         };
-        self.put(QueueEntry { state, ..(*entry).clone() }, None)
+        let reason = reason.map(|reason| reason[..reason.floor_char_boundary(REASON_BYTES_MAX)].to_owned());
+        let told = Some(CallbackRecord { result, at, tries: tries + 1, reason });
+        self.put(QueueEntry { state, told, ..(*entry).clone() }, None)
     }
 
     fn redrive(&mut self, which: &Redrive, limit: usize) -> Result<Vec<RunId>> {
@@ -110,6 +121,8 @@ impl QueueWriter {
                     pardoned: entry.attempt,
                     state: EventState::Waiting { not_before: now },
                     event: entry.event.clone(),
+                    // Its callback is told of its next end.
+                    told: None,
                 },
                 None,
             )?;
@@ -183,7 +196,7 @@ impl EventQueue for EmbeddedStore {
     }
 
     async fn settle_callback(&self, id: RunId, notified: Notified) -> Result<()> {
-        self.queue.ask(move |writer| writer.settle_callback(id, notified)).await
+        self.queue.ask(move |writer| writer.settle_callback(id, notified, Timestamp::now())).await
     }
 
     async fn orphans(&self) -> Result<Vec<Leased>> {

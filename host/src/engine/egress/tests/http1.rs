@@ -68,7 +68,7 @@ async fn the_head_is_sent_as_given_but_for_what_is_about_the_connection() {
 }
 
 #[tokio::test]
-async fn a_trace_goes_on_unless_the_guest_sets_its_own() {
+async fn a_trace_goes_on_with_a_span_of_its_own_for_each_call_unless_the_guest_sets_one() {
     let (heads, mut seen) = mpsc::channel(1);
     let server = Server::raw(move |_, mut stream| {
         let heads = heads.clone();
@@ -79,6 +79,7 @@ async fn a_trace_goes_on_unless_the_guest_sets_its_own() {
     })
     .await;
     let egress = egress(&[&server.entry()]);
+    let trace = crate::run::Trace::root(crate::run::RunId::new());
     let started = std::time::Instant::now();
     let options = crate::engine::egress::RunEgressOptions {
         workflow: WorkflowId::new(),
@@ -86,18 +87,22 @@ async fn a_trace_goes_on_unless_the_guest_sets_its_own() {
         deadline: started + std::time::Duration::from_secs(60),
         open: true,
         destinations: None,
-        traceparent: Some(HeaderValue::from_static("00-run")),
+        trace: Some(trace.clone()),
         limits: Default::default(),
         sealed: None,
     };
     let mut guest = Guest { hooks: egress.for_run(options), options: Default::default() };
-    for (own, expected) in [(None, "traceparent: 00-run"), (Some("00-guest"), "traceparent: 00-guest")] {
+    let of_call = |index| format!("traceparent: {}", trace.header_of_call(index));
+    assert!(of_call(0) != of_call(2) && trace.span_of_call(0) != trace.span_id);
+    for (own, expected) in
+        [(None, of_call(0)), (Some("00-guest"), "traceparent: 00-guest".to_owned()), (None, of_call(2))]
+    {
         let mut request = request("GET", &server.url("/"), "");
         own.map(|own| request.headers_mut().insert("traceparent", HeaderValue::from_static(own)));
         guest.fetch(request).await.unwrap();
         let head = seen.recv().await.unwrap();
         assert_eq!(head.matches("traceparent").count(), 1, "{head}");
-        assert!(head.contains(expected), "{head}");
+        assert!(head.contains(&expected), "{head}");
     }
 }
 

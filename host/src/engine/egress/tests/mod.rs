@@ -122,7 +122,7 @@ impl Guest {
             deadline: started + deadline,
             open: true,
             destinations: None,
-            traceparent: None,
+            trace: None,
             limits: Default::default(),
             sealed: None,
         };

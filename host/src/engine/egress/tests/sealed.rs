@@ -164,7 +164,7 @@ impl World {
             deadline,
             open: true,
             destinations: None,
-            traceparent: None,
+            trace: None,
             limits: Default::default(),
             sealed,
         };

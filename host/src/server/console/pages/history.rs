@@ -37,14 +37,14 @@ pub(super) async fn charts(api: &Api, params: StatisticsParams) -> Result<Markup
 
 /// What a chart draws: nothing where the host did not run.
 fn data(seen: &HistoryView, kind: &str, unit: &str, series: &[(&str, Of)]) -> Value {
-    let at = steps_of(seen.from, seen.to, seen.step_minutes);
+    let at = steps_of(seen.since, seen.until, seen.step_minutes);
     let step = i64::from(seen.step_minutes) * 60;
     let series: Vec<_> = series
         .iter()
         .map(|(name, of)| {
             let mut values = vec![None; at.len()];
             for point in &seen.points {
-                let index = (point.at.as_second() - seen.from.as_second()) / step;
+                let index = (point.at.as_second() - seen.since.as_second()) / step;
                 if let Some(value) = usize::try_from(index).ok().and_then(|index| values.get_mut(index)) {
                     *value = Some(of(point));
                 }
@@ -81,8 +81,8 @@ mod tests {
         let at = |text: &str| text.parse().unwrap();
         let figures = HostFigures { instances: 3, ..HostFigures::default() };
         let seen = HistoryView {
-            from: at("2026-03-01T12:00:00Z"),
-            to: at("2026-03-01T12:03:00Z"),
+            since: at("2026-03-01T12:00:00Z"),
+            until: at("2026-03-01T12:03:00Z"),
             step_minutes: 1,
             points: vec![HistoryPoint::new(at("2026-03-01T12:01:00Z"), &figures)],
         };

@@ -117,8 +117,8 @@ fn chosen(asked: &Fields) -> &'static (&'static str, &'static str, i64, u32) {
 /// The time that is asked for.
 fn range(asked: &Fields) -> statistics::StatisticsParams {
     let (_, _, minutes, step) = *chosen(asked);
-    let from = Timestamp::now() - SignedDuration::from_mins(minutes);
-    statistics::StatisticsParams { from: Some(from), to: None, step_minutes: Some(step) }
+    let since = Timestamp::now() - SignedDuration::from_mins(minutes);
+    statistics::StatisticsParams { since: Some(since), until: None, step_minutes: Some(step) }
 }
 
 /// What became of the latest due instants: each of them once.
@@ -179,7 +179,7 @@ pub(super) fn chart(title: &str, about: &str, data: &serde_json::Value) -> Marku
 
 /// The beginnings of all steps, those without runs included, in seconds.
 fn steps(seen: &StatisticsView) -> Vec<i64> {
-    steps_of(seen.from, seen.to, seen.step_minutes)
+    steps_of(seen.since, seen.until, seen.step_minutes)
 }
 
 /// The beginnings of the steps of some time, in seconds.
@@ -197,7 +197,7 @@ where
     let step = i64::from(seen.step_minutes) * 60;
     let mut values = vec![none; steps(seen).len()];
     for point in &seen.points {
-        let at = (point.at.as_second() - seen.from.as_second()) / step;
+        let at = (point.at.as_second() - seen.since.as_second()) / step;
         if let Some(value) = usize::try_from(at).ok().and_then(|at| values.get_mut(at)) {
             *value = pick(point);
         }
@@ -281,8 +281,8 @@ mod tests {
             lateness_ms: None,
         };
         let seen = StatisticsView {
-            from: at("2026-03-01T12:00:00Z"),
-            to: at("2026-03-01T12:04:00Z"),
+            since: at("2026-03-01T12:00:00Z"),
+            until: at("2026-03-01T12:04:00Z"),
             step_minutes: 1,
             total: point("2026-03-01T12:00:00Z", 5),
             points: vec![point("2026-03-01T12:01:00Z", 2), point("2026-03-01T12:03:00Z", 3)],

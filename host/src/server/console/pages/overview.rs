@@ -63,8 +63,8 @@ pub(super) async fn page(
     let id = Some(entry.workflow.id);
     let recent = runs::RunParams { limit: Some(RUNS), ..Default::default() };
     let recent = runs::page(api, &viewer.actor, id, recent).await?;
-    let from = Timestamp::now() - SignedDuration::from_hours(24);
-    let day = statistics::StatisticsParams { from: Some(from), to: None, step_minutes: Some(60) };
+    let since = Timestamp::now() - SignedDuration::from_hours(24);
+    let day = statistics::StatisticsParams { since: Some(since), until: None, step_minutes: Some(60) };
     let day = statistics::view(api, id, day).await?.total;
     let done = DONE.iter().find(|(word, _)| *word == asked.get("done"));
     let content = html! {

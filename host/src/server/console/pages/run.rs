@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use maud::{Markup, html};
 
 use super::function::{Written, request_fields};
-use crate::api::{RunDetail, RunLog, RunView};
+use crate::api::{CallbackState, CallbackView, RunDetail, RunLog, RunView};
 use crate::run::{Body, Exchange, Level, LogLine, Stream};
 use crate::server::api::extract::Segments;
 use crate::server::api::{Api, ApiError, queue, replay, runs};
@@ -30,9 +30,10 @@ pub(in super::super) async fn show(
     Named(id): Named,
 ) -> Result<Html, ApiError> {
     let api = &console.api;
-    let detail = RunDetail::from(&runs::find(api, &id).await?);
+    let detail = runs::detail(api, &id).await?;
     let log = runs::log(State(api.clone()), Segments(id)).await?.0;
-    let (code, versions) = (code_of(api, &detail).await, choice_of_version(api, &detail).await);
+    let (code, versions) =
+        (code_of(api, &detail).await, choice_of_version(api, detail.run.workflow.as_str(), None).await);
     Ok(Html(page(&viewer, &detail, &log, code.as_deref(), &versions, None)))
 }
 
@@ -136,6 +137,7 @@ pub(super) fn result(detail: &RunDetail, log: &RunLog, code: Option<&str>) -> Ma
             @if log.dropped_bytes > 0 { p.soft { (text::bytes(log.dropped_bytes)) " were over the limit and are not kept." } }
         }
         section { h2 { "Outbound calls" } (exchanges(&detail.exchanges)) }
+        @if let Some(callback) = &detail.callback { section { h2 { "Callback" } (told(callback)) } }
         section {
             h2 { "Settings changed" }
             (names(&detail.settings_changed))
@@ -273,6 +275,28 @@ fn exchanges(list: &[Exchange]) -> Markup {
     }
 }
 
+/// What became of telling the callback.
+fn told(callback: &CallbackView) -> Markup {
+    let tries = match callback.tries {
+        1 => "1 try".to_owned(),
+        tries => format!("{tries} tries"),
+    };
+    let last = html! { @if let Some(at) = callback.tried_at { ", the last one at " (when::full(at)) } };
+    html! {
+        p {
+            @match callback.state {
+                CallbackState::Waiting => "It is told when the last attempt has ended.",
+                CallbackState::Pending if callback.tries == 0 => "It is about to be told.",
+                CallbackState::Pending => { "Not told yet: " (tries) (last) "." @if let Some(at) = callback.next_at { " Tried again at " (when::full(at)) "." } },
+                CallbackState::Told => { "Told" @if let Some(at) = callback.tried_at { " at " (when::full(at)) } ", after " (tries) "." },
+                CallbackState::Gone => { "The receiver does not want to be told (410)" @if let Some(at) = callback.tried_at { ", it said at " (when::full(at)) } "." },
+                CallbackState::GivenUp => { span.fault { "given up" } " after " (tries) (last) "." },
+            }
+        }
+        @if let Some(error) = &callback.error { p.soft { "The last try failed: " (text::line(error)) "." } }
+    }
+}
+
 /// The source that a run ran, when its trace can name lines of it.
 pub(super) async fn code_of(api: &Api, detail: &RunDetail) -> Option<String> {
     detail.trace.as_ref()?;
@@ -282,18 +306,19 @@ pub(super) async fn code_of(api: &Api, detail: &RunDetail) -> Option<String> {
     super::versions::source(api, version).await.ok()?
 }
 
-/// Which version runs it again; nothing where there is only one.
-async fn choice_of_version(api: &Api, detail: &RunDetail) -> Markup {
-    let found = api.app.registry.versions(detail.run.workflow.as_str()).await;
+/// Which version of a workflow runs something again; nothing where there is only one. In a list
+/// that is fetched anew, what was `chosen` before stays so.
+pub(super) async fn choice_of_version(api: &Api, workflow: &str, chosen: Option<&str>) -> Markup {
+    let found = api.app.registry.versions(workflow).await;
     let versions = found.map(|(_, versions)| versions).unwrap_or_default();
     if versions.len() < 2 {
         return Markup::default();
     }
     html! {
-        select name="version" aria-label="Version" {
+        select id=[chosen.map(|_| "version")] hx-preserve=[chosen.map(|_| "true")] name="version" aria-label="Version" {
             option value="" { "On the active version" }
             @for version in versions.iter().rev().take(VERSIONS_MAX) {
-                option value=(version.number) { "On version " (version.number) }
+                option value=(version.number) selected[chosen.is_some_and(|chosen| version.number.to_string() == chosen)] { "On version " (version.number) }
             }
         }
     }
@@ -337,10 +362,7 @@ pub(in super::super) async fn again(
         true => Written::read(&fields).request(),
         false => Ok(None),
     };
-    let version = fields.some("version").map(|text| text.parse()).transpose();
-    let version =
-        version.map_err(|_| ApiError::Field { field: "version", reason: "is no number".to_owned() });
-    let done = match edited.and_then(|edited| Ok((edited, version?))) {
+    let done = match edited.and_then(|edited| Ok((edited, super::runs::version(&fields)?))) {
         Ok((edited, version)) => replay::again(api, &id, edited, version).await,
         Err(error) => Err(error),
     };
@@ -351,9 +373,12 @@ pub(in super::super) async fn again(
             if problem.status.is_server_error() {
                 return Err(error);
             }
-            let detail = RunDetail::from(&runs::find(api, &id).await?);
+            let detail = runs::detail(api, &id).await?;
             let log = runs::log(State(api.clone()), Segments(id)).await?.0;
-            let (code, versions) = (code_of(api, &detail).await, choice_of_version(api, &detail).await);
+            let (code, versions) = (
+                code_of(api, &detail).await,
+                choice_of_version(api, detail.run.workflow.as_str(), None).await,
+            );
             let shown = page(&viewer, &detail, &log, code.as_deref(), &versions, Some(&problem));
             Ok((problem.status, Html(shown)).into_response())
         }
@@ -372,6 +397,21 @@ pub(in super::super) async fn cancel(State(console): Shared, Named(id): Named) -
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_callback_that_was_given_up_says_why_as_text() {
+        let at = Some("2025-06-01T14:00:09Z".parse().unwrap());
+        let error = Some("<b> is a private address".to_owned());
+        let view =
+            CallbackView { state: CallbackState::GivenUp, tries: 8, tried_at: at, next_at: None, error };
+        let shown = told(&view).into_string();
+        for part in ["given up", "after 8 tries", "14:00:09", "&lt;b&gt; is a private address"] {
+            assert!(shown.contains(part), "{part} in {shown}");
+        }
+        let view = CallbackView { state: CallbackState::Pending, tries: 1, next_at: at, ..view };
+        let shown = told(&view).into_string();
+        assert!(shown.contains("1 try") && shown.contains("Tried again at"), "{shown}");
+    }
 
     #[test]
     fn a_traceback_names_lines_of_the_workflow() {

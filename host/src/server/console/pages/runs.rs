@@ -10,6 +10,7 @@ use futures::Stream;
 use jiff::{SignedDuration, Timestamp};
 use maud::{Markup, html};
 
+use super::run;
 use crate::account::Action;
 use crate::api::{ReplayMany, RunList, RunView};
 use crate::run::{Status, Trigger};
@@ -35,7 +36,7 @@ const TIMES: [(&str, &str, i64); 5] = [
 ];
 
 /// What a redirect says of what was done: it filters nothing.
-const SAID: [&str; 3] = ["queued", "skipped", "from"];
+const SAID: [&str; 4] = ["queued", "skipped", "from", "version"];
 
 /// The runs of all workflows.
 pub(in super::super) async fn all(
@@ -64,7 +65,10 @@ pub(in super::super) async fn of_workflow(
     let list = read(&console.api, &viewer, Some(entry.workflow.id), &asked).await?;
     let (path, events) = (format!("/workflows/{name}/runs"), format!("/workflows/{name}/events"));
     let again = match viewer.may_with(Action::RunWorkflow, &workflow) {
-        true => again(&path, &asked, &list),
+        true => {
+            let versions = run::choice_of_version(&console.api, &name, Some(asked.get("version"))).await;
+            again(&path, &asked, &list, &versions)
+        }
         false => Markup::default(),
     };
     let content = html! {
@@ -89,6 +93,7 @@ pub(in super::super) async fn replay(
         since: since(&fields)?,
         until: instant(&fields, "until")?,
         text: fields.some("text"),
+        version: version(&fields)?,
         cursor: fields
             .some("from")
             .map(|id| id.parse())
@@ -101,6 +106,12 @@ pub(in super::super) async fn replay(
     let next = done.next.map(|next| next.to_string()).unwrap_or_default();
     let query = fields.query_with(&[("from", &next), ("queued", &queued), ("skipped", &skipped)]);
     Ok(Redirect::to(&format!("/workflows/{name}/runs?{query}")).into_response())
+}
+
+/// The version that runs something again; `None` for the active one.
+pub(super) fn version(fields: &Fields) -> Result<Option<u32>, ApiError> {
+    let wrong = |_| ApiError::Field { field: "version", reason: "is no number".to_owned() };
+    fields.some("version").map(|text| text.parse()).transpose().map_err(wrong)
 }
 
 /// What became of runs that were to be run again.
@@ -118,7 +129,7 @@ fn queued(asked: &Fields) -> Markup {
 }
 
 /// The button that runs again what passes the filters.
-fn again(path: &str, asked: &Fields, list: &RunList) -> Markup {
+fn again(path: &str, asked: &Fields, list: &RunList, versions: &Markup) -> Markup {
     let status = asked.get("status");
     let passes = |run: &&RunView| match status {
         "" => matches!(run.status, Status::Failed | Status::Interrupted),
@@ -130,8 +141,9 @@ fn again(path: &str, asked: &Fields, list: &RunList) -> Markup {
     let which = if status.is_empty() { "failed" } else { status };
     let kept = ["status", "trigger", "time", "since", "until", "text", "from"];
     html! {
-        form.again method="post" action={ (path) "/replay" } {
+        form.versioned method="post" action={ (path) "/replay" } {
             @for name in kept { @if let Some(value) = asked.some(name) { input type="hidden" name=(name) value=(value); } }
+            (versions)
             button.small type="submit" data-ask={ "Run all " (which) " runs that pass these filters again, 500 at most? Each is queued with the request that it had." } {
                 (icons::play()) "Run all " (which) " ones again"
             }
@@ -200,7 +212,7 @@ fn listing(path: &str, events: &str, asked: &Fields, list: &RunList, names: bool
     let here = if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") };
     let is_first = asked.get("cursor").is_empty();
     let is_filtered =
-        !asked.query_with(&["cursor", SAID[0], SAID[1], SAID[2]].map(|name| (name, ""))).is_empty();
+        !asked.query_with(&["cursor", SAID[0], SAID[1], SAID[2], SAID[3]].map(|name| (name, ""))).is_empty();
     let nothing = if is_filtered {
         "No run passes these filters."
     } else {

@@ -109,8 +109,8 @@ fn sort(found: &mut [Arc<Entry>], by: &str) {
 }
 
 fn last_day(step_minutes: u32) -> statistics::StatisticsParams {
-    let from = Timestamp::now() - SignedDuration::from_hours(HOURS);
-    statistics::StatisticsParams { from: Some(from), to: None, step_minutes: Some(step_minutes) }
+    let since = Timestamp::now() - SignedDuration::from_hours(HOURS);
+    statistics::StatisticsParams { since: Some(since), until: None, step_minutes: Some(step_minutes) }
 }
 
 /// The orders that are read from all workflows' runs: they are made at most every few
@@ -186,7 +186,7 @@ impl Row {
         let mut bars = vec![(0, 0); HOURS as usize + 1];
         if let Some(day) = &self.day {
             for point in &day.points {
-                let hours = point.at.duration_since(day.from).as_secs() / 3600;
+                let hours = point.at.duration_since(day.since).as_secs() / 3600;
                 if let Some(bar) = usize::try_from(hours).ok().and_then(|at| bars.get_mut(at)) {
                     *bar = parts::bar(point);
                 }
