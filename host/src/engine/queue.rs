@@ -10,7 +10,9 @@ use super::compile::CompileError;
 /// What compilations may take of the machine: half of the cores, however many there are of
 /// them. They have the lowest priority there is ([`super::patience`]), but share caches and
 /// memory with runs all the same. On four cores a hello's p99 beside four with two threads each was
-/// twice what it is without (tests/bench, case `hostile`).
+/// twice what it is without (tests/bench, case `hostile`). So few at a time, with two threads each:
+/// the functions of an honest component are compiled side by side, while a bomb that is one
+/// function has one core.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Share {
     /// Compilations at the same time.
@@ -22,7 +24,7 @@ struct Share {
 impl Share {
     fn of(cores: usize, compiles_max: usize) -> Self {
         let half = (cores / 2).max(1);
-        let compiles = compiles_max.clamp(1, half);
+        let compiles = compiles_max.clamp(1, (cores / 4).max(1));
         Self { compiles, threads: half / compiles }
     }
 }
@@ -40,7 +42,7 @@ pub(super) struct CompileQueue {
 pub(super) struct Place<'a>(&'a CompileQueue);
 
 impl CompileQueue {
-    /// A queue for `compiles_max` compilations at the same time, or fewer where half of the
+    /// A queue for `compiles_max` compilations at the same time, or fewer where a quarter of the
     /// cores is less, and `waiting_max` uploads that wait for one, in the order in which they
     /// came.
     pub(super) fn new(compiles_max: usize, waiting_max: usize) -> Self {
@@ -107,7 +109,8 @@ mod tests {
             }
             assert_eq!(Share::of(cores, 1), Share { compiles: 1, threads: (cores / 2).max(1) });
         }
-        assert_eq!(Share::of(4, 4), Share { compiles: 2, threads: 1 });
+        assert_eq!(Share::of(2, 4), Share { compiles: 1, threads: 1 });
+        assert_eq!(Share::of(4, 4), Share { compiles: 1, threads: 2 });
         assert_eq!(Share::of(16, 4), Share { compiles: 4, threads: 2 });
     }
 
