@@ -8,14 +8,14 @@
 //!
 //! A workflow whose last run was cut while it computed, or computed for very long, is a
 //! *burner*: its next run computes in a lane from its beginning, and burners have half of the
-//! cores together. Otherwise fifty that end and begin at the same moment compute for their free
-//! ticks all at once, again and again. One run that ends well and soon makes it no burner any
-//! more.
+//! cores together while others run too. Otherwise fifty that end and begin at the same moment
+//! compute for their free ticks all at once, again and again. One run that ends well and soon
+//! makes it no burner any more.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime::UpdateDeadline;
@@ -28,6 +28,11 @@ const TICKS_FREE: u32 = 4;
 /// Processor time of a run that makes its workflow a burner, though nobody cut it. Below that,
 /// the free ticks are a part of a run that those who compute honestly would miss.
 const BURNED: Duration = Duration::from_millis(200);
+
+/// Others run while one of theirs began within this time: who computes for long and honestly
+/// has the machine when nobody else wants it.
+const OTHERS_WITHIN: Duration = Duration::from_secs(1);
+const NEVER_MS: u64 = u64::MAX;
 
 /// Burners that are known. Where there are more, they are found out anew.
 const BURNERS_MAX: usize = 4096;
@@ -44,6 +49,9 @@ struct Shared {
     burners: Mutex<HashSet<WorkflowId>>,
     /// Whether there are any: asked by every run.
     has_burners: AtomicBool,
+    started: Instant,
+    /// When a run of somebody else began last, in milliseconds since then.
+    others_ms: AtomicU64,
 }
 
 /// The way of one guest.
@@ -76,12 +84,18 @@ impl Lanes {
             of_burners: Arc::new(Semaphore::new(of_burners)),
             burners: Mutex::default(),
             has_burners: AtomicBool::new(false),
+            started: Instant::now(),
+            others_ms: AtomicU64::new(NEVER_MS),
         }))
     }
 
     /// For a guest of this workflow that begins.
     pub(super) fn lane(&self, workflow: WorkflowId) -> Arc<Lane> {
-        let is_burner = self.0.has_burners.load(Ordering::Relaxed) && self.0.burners().contains(&workflow);
+        let has_burners = self.0.has_burners.load(Ordering::Relaxed);
+        let is_burner = has_burners && self.0.burners().contains(&workflow);
+        if has_burners && !is_burner {
+            self.0.others_ms.store(self.0.now_ms(), Ordering::Relaxed);
+        }
         let ticks = AtomicU32::new(if is_burner { TICKS_FREE } else { 0 });
         Arc::new(Lane { lanes: self.clone(), workflow, is_burner, ticks, held: Mutex::default() })
     }
@@ -91,6 +105,16 @@ impl Shared {
     // What a panic leaves behind under this lock is whole.
     fn burners(&self) -> MutexGuard<'_, HashSet<WorkflowId>> {
         self.burners.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.started.elapsed().as_millis() as u64
+    }
+
+    fn has_others(&self) -> bool {
+        let others_ms = self.others_ms.load(Ordering::Relaxed);
+        let since_ms = u128::from(self.now_ms().saturating_sub(others_ms));
+        others_ms != NEVER_MS && since_ms <= OTHERS_WITHIN.as_millis()
     }
 }
 
@@ -150,10 +174,10 @@ impl Lane {
     }
 
     /// Waits for its turn. Who has one of the burners' lanes is among the few of them that
-    /// others find before them.
+    /// others find before them. Asked for again at each tick, so others need not wait long.
     async fn take(&self) {
         let shared = &*self.lanes.0;
-        let of_burners = match self.is_burner {
+        let of_burners = match self.is_burner && shared.has_others() {
             true => shared.of_burners.clone().acquire_owned().await.ok(),
             false => None,
         };
@@ -255,6 +279,7 @@ mod tests {
         lanes.lane(HOSTILE).enter().await;
         assert_eq!(free(&lanes), [3, 2], "nobody knows it yet");
         burn(&lanes);
+        let _other = lanes.lane(CALM);
         let burners: Vec<_> = (0..4).map(|_| lanes.lane(HOSTILE)).collect();
         burners[0].enter().await;
         burners[1].enter().await;
@@ -276,6 +301,23 @@ mod tests {
         again.await;
         drop((burners, honest));
         assert_eq!(free(&lanes), [3, 2]);
+    }
+
+    #[tokio::test]
+    async fn burners_have_all_lanes_while_nobody_else_runs() {
+        let lanes = Lanes::of(3, 1);
+        let _before = lanes.lane(CALM);
+        burn(&lanes);
+        let burners: Vec<_> = (0..2).map(|_| lanes.lane(HOSTILE)).collect();
+        burners[0].enter().await;
+        burners[1].enter().await;
+        assert_eq!(free(&lanes), [1, 1]);
+        let _other = lanes.lane(CALM);
+        // Each gives way at its next tick, and one of them goes on.
+        burners.iter().for_each(|burner| burner.leave());
+        burners[0].take().await;
+        assert!(burners[1].take().now_or_never().is_none());
+        assert_eq!(free(&lanes), [2, 0]);
     }
 
     #[tokio::test]
