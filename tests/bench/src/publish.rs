@@ -16,7 +16,7 @@ use crate::throughput::TIDEGATE;
 const BEGIN: &str = "<!-- bench: begin. Made by `tidegate-bench publish`; do not edit. -->\n";
 const END: &str = "<!-- bench: end -->\n";
 
-/// Writes the charts, and the README's part between its marks.
+/// Writes the raw data, the charts, and the README's part between its marks.
 ///
 /// # Errors
 /// When the results cannot be read, or the README has no such marks.
@@ -24,6 +24,8 @@ pub fn publish(results: &Path, readme: &Path, charts: &Path) -> anyhow::Result<(
     let text = fs::read_to_string(results).with_context(|| format!("cannot read {}", results.display()))?;
     let results: Results = serde_json::from_str(&text).context("these are no results of this version")?;
     fs::create_dir_all(charts).with_context(|| format!("cannot make {}", charts.display()))?;
+    let raw = charts.join("results.json");
+    fs::write(&raw, &text).with_context(|| format!("cannot write {}", raw.display()))?;
     let mut links = String::new();
     for (name, title, svg) in drawn(&results) {
         let path = charts.join(format!("{name}.svg"));
