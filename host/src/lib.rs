@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod accounts;
+pub mod allocator;
 pub mod answer;
 pub mod api;
 pub mod app;
