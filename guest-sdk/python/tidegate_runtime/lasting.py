@@ -32,10 +32,16 @@ class Report:
         for found in _reachable():
             words.extend((id(found), id(type(found))))
             if len(words) >= _PIECE_WORDS:
-                self._write(self._file, words.tobytes())
+                self._put(words)
                 del words[:]
-        self._write(self._file, words.tobytes())
+        self._put(words)
         self._close(self._file)
+
+    def _put(self, words):
+        # A write may take less than it is given.
+        rest = words.tobytes()
+        while rest:
+            rest = rest[self._write(self._file, rest) :]
 
 
 def _immortal_name():

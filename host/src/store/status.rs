@@ -63,10 +63,14 @@ impl Status {
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| Some(now.saturating_sub(runs)));
     }
 
-    /// Keeps a line for the operator.
+    /// Keeps a line for the operator, and logs it the first time: what is damaged is met again
+    /// by each listing.
     pub(super) fn warn(&self, line: String) {
-        tracing::warn!(detail = line, "the store found something to look at");
         let mut warnings = lock(&self.warnings);
+        if warnings.contains(&line) {
+            return;
+        }
+        tracing::warn!(detail = line, "the store found something to look at");
         if warnings.len() < WARNINGS_MAX {
             warnings.push(line);
         }
@@ -144,6 +148,13 @@ mod tests {
         assert_eq!(status.runs.load(Ordering::Relaxed), 2);
         status.forget_runs(3);
         assert_eq!(status.runs.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn what_is_found_again_is_no_other_warning() {
+        let status = Status::default();
+        ["a", "b", "a"].into_iter().for_each(|line| status.warn(line.to_owned()));
+        assert_eq!(status.warnings(), ["a", "b"]);
     }
 
     #[test]
