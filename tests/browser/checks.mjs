@@ -1,5 +1,5 @@
-// What holds for every page: no accessibility violation, nothing wider than the screen,
-// nothing that failed in the browser.
+// What holds for every page: no accessibility violation, nothing wider than the screen, the
+// navigation's current entry in sight, nothing that failed in the browser.
 import assert from "node:assert/strict";
 import {readFileSync} from "node:fs";
 import {createRequire} from "node:module";
@@ -16,5 +16,9 @@ export async function check(page, what) {
   assert.deepEqual(told, [], `${what} has accessibility violations`);
   const over = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
   assert.ok(over <= 0, `${what} is ${over} pixels wider than the screen`);
+  const hidden = await page.evaluate(() => [...document.querySelectorAll(".bar nav [aria-current], .tabs [aria-current]")]
+    .filter((entry) => { const {left, right} = entry.getBoundingClientRect(); return left < -1 || right > innerWidth + 1; })
+    .map((entry) => entry.textContent));
+  assert.deepEqual(hidden, [], `${what} has current entries out of sight`);
   assert.deepEqual(page.troubles, [], `${what} has errors`);
 }

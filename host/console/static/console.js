@@ -122,6 +122,14 @@
   // A link to send to others needs the address under which the reader sees the host.
   for (const field of document.querySelectorAll("input[data-absolute]")) field.value = location.origin + field.value;
 
+  // On a phone navigation and tabs are wider than the screen: the current entry is in sight.
+  for (const strip of document.querySelectorAll(".bar nav, .tabs")) {
+    const current = strip.querySelector("[aria-current]");
+    if (!current) continue;
+    const [outer, inner] = [strip.getBoundingClientRect(), current.getBoundingClientRect()];
+    strip.scrollLeft += inner.left + inner.width / 2 - (outer.left + outer.width / 2);
+  }
+
   // htmx says nothing when there is no answer.
   for (const event of ["htmx:sendError", "htmx:timeout"]) document.addEventListener(event, () => notice("The host did not answer. Try again."));
 
