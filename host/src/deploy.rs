@@ -19,6 +19,7 @@ use crate::programs::{LoadError, Programs};
 use crate::registry::{Entry, Registry, RegistryError};
 use crate::run::{Fault, FaultKind};
 use crate::store::{Store, StoreError};
+use crate::tasks::to_the_end;
 use crate::workflow::{Code, Digest, NameError, Runtime};
 
 /// Largest source file, in bytes.
@@ -315,7 +316,7 @@ impl Deployer {
     ) -> Result<Arc<Entry>, DeployError> {
         // Who hangs up now leaves no version in the store that the registry does not know.
         let (store, registry, entry) = (self.store.clone(), self.registry.clone(), entry.clone());
-        let finishing = self.finishing.spawn(async move {
+        let finished = to_the_end(&self.finishing, async move {
             let added = store.add_version(entry.workflow.id, code, by, message).await;
             let (version, workflow) = added.map_err(|error| match error {
                 StoreError::Missing { what } => DeployError::Registry(RegistryError::Missing { what }),
@@ -323,13 +324,9 @@ impl Deployer {
             })?;
             Ok(registry.deployed(&entry, workflow, version))
         });
-        match finishing.await {
-            Ok(finished) => finished,
-            Err(error) => match error.try_into_panic() {
-                Ok(panic) => std::panic::resume_unwind(panic),
-                Err(_) => Err(DeployError::Store(StoreError::Stopped("the host stopped".to_owned()))),
-            },
-        }
+        finished
+            .await
+            .unwrap_or_else(|| Err(DeployError::Store(StoreError::Stopped("the host stopped".to_owned()))))
     }
 
     fn check_limits(&self) -> CallLimits {

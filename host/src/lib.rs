@@ -28,5 +28,6 @@ pub mod scheduler;
 pub mod server;
 pub mod statistics;
 pub mod store;
+pub mod tasks;
 pub mod telemetry;
 pub mod workflow;

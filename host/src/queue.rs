@@ -40,6 +40,7 @@ use crate::run::{Body, RequestRecord, Run, RunId, Status, Trigger};
 use crate::store::{
     DedupeKey, Enqueued, Event, EventInput, EventState, QueueEntry, Redrive, Store, StoreError,
 };
+use crate::tasks::to_the_end;
 use crate::telemetry::Telemetry;
 use crate::workflow::WorkflowId;
 use flights::Flights;
@@ -207,13 +208,8 @@ impl Queue {
         &self,
         whole: impl Future<Output = Result<T, StoreError>> + Send + 'static,
     ) -> Result<T, StoreError> {
-        match self.calls.spawn(whole).await {
-            Ok(result) => result,
-            Err(error) => match error.try_into_panic() {
-                Ok(panic) => std::panic::resume_unwind(panic),
-                Err(_) => Err(StoreError::Stopped("the host stopped".to_owned())),
-            },
-        }
+        let done = to_the_end(&self.calls, whole).await;
+        done.unwrap_or_else(|| Err(StoreError::Stopped("the host stopped".to_owned())))
     }
 
     async fn call_whole(

@@ -11,6 +11,8 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tokio_util::task::TaskTracker;
 
+use crate::tasks::to_the_end;
+
 /// What is cut all the same, because it is dear and its last step alone changes something: the
 /// deployer carries that one out to its end by itself, and so does the invoker a run.
 const CUT: [&str; 8] = [
@@ -35,14 +37,9 @@ pub(super) async fn carry_out(
     if is_cut || request.method().is_safe() {
         return next.run(request).await;
     }
-    match tasks.spawn(next.run(request)).await {
-        Ok(response) => response,
-        Err(error) => match error.try_into_panic() {
-            // The connection tells the caller, and counts it.
-            Ok(panic) => std::panic::resume_unwind(panic),
-            Err(_) => StatusCode::SERVICE_UNAVAILABLE.into_response(),
-        },
-    }
+    // Of a panic the connection tells the caller, and counts it.
+    let response = to_the_end(&tasks, next.run(request)).await;
+    response.unwrap_or_else(|| StatusCode::SERVICE_UNAVAILABLE.into_response())
 }
 
 #[cfg(test)]
